@@ -1,0 +1,21 @@
+"""Configuration: a recipe and overrides become one plain, checked dictionary.
+
+`compose` is all that the rest of the program needs: one function for the command line and for Python.
+"""
+
+from seq2att.config.compose import compose
+from seq2att.config.options import ConfigError, DataOptions, Settings, TrainerOptions, options_of
+from seq2att.config.recipe import folder, recipes
+from seq2att.config.sweep import sweep
+
+__all__ = [
+    "ConfigError",
+    "DataOptions",
+    "Settings",
+    "TrainerOptions",
+    "compose",
+    "folder",
+    "options_of",
+    "recipes",
+    "sweep",
+]

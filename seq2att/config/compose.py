@@ -1,0 +1,290 @@
+"""Composing: a recipe and overrides, checked as a whole, become one plain dictionary by way of Hydra."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seq2att import registry
+from seq2att.config import override
+from seq2att.config.options import ConfigError, DataOptions, Settings, TrainerOptions, options_of
+from seq2att.config.recipe import BASE, Layer, Recipe, folder, read_layer, read_recipe, read_yaml, show
+from seq2att.config.slots import TRAINER, Checker, Slots, presets
+from seq2att.registry import MISSING, RegistryError, entries
+
+PRIMARY = "seq2att-recipe"  # the recipe's name in Hydra's store
+
+
+class Plan(NamedTuple):
+    """A recipe that was read and checked, before any override."""
+
+    recipe: Recipe
+    plugins: list[str]
+    slots: Slots
+    stages: list[tuple[dict[str, str], dict[str, Any]]]  # of every layer: the choices up to it, and its checked values
+    problems: list[str]
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The component that the recipe puts into every slot."""
+        return self.stages[-1][0]
+
+
+def compose(recipe: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The resolved configuration of a recipe (a name or a path) under overrides, as a plain dictionary.
+
+    Raises ConfigError, which names everything that is wrong, before any data or Lightning is touched.
+    """
+    given = override.split(overrides)
+    plan = make_plan(recipe, given)
+    told = override.read(plan.slots, plan.choices, [one for one in given if one.key != "plugins"])
+    problems = plan.problems + told.problems + missing_options(plan, told)
+    if problems:
+        raise ConfigError(problems)
+    with stored(plan):
+        return finish(compose_hydra(list(told.lines.values())), plan, told.choices)
+
+
+def make_plan(recipe: str, overrides: Sequence[override.Override] = ()) -> Plan:
+    """Read a recipe, import its plugins, and check what it says."""
+    read = read_recipe(recipe)
+    plugins = load_plugins(read, overrides)
+    slots = Slots()
+    choices = {**slots.choices, TRAINER: read_layer(folder("conf") / f"{BASE}.yaml")[0].choices[TRAINER]}
+    stages, problems = [], []
+    for layer in read.layers:
+        choices, values, wrong = check_layer(slots, choices, layer)
+        stages.append((choices, values))
+        problems += wrong
+    return Plan(read, plugins, slots, stages, problems)
+
+
+def load_plugins(recipe: Recipe, overrides: Sequence[override.Override]) -> list[str]:
+    """Fill the registry; the plugins named by the recipe (from its own folder, too) and by the overrides."""
+    wanted: list[str] = []
+    for layer in recipe.layers:
+        names = layer.values.get("plugins") or []
+        for name in [names] if isinstance(names, str) else names:
+            beside = layer.file.parent / str(name)
+            wanted.append(str(beside) if beside.exists() and not Path(str(name)).exists() else str(name))
+    for given in overrides:
+        if given.key == "plugins":
+            names = override.read_value(given.value, list[str])
+            wanted += [names] if isinstance(names, str) else [str(name) for name in names]
+    registry.load()
+    problems = []
+    for plugin in (plugins := list(dict.fromkeys(wanted))):
+        try:
+            registry.load_plugin(plugin)
+        except RegistryError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError(problems)
+    return plugins
+
+
+def check_layer(
+    slots: Slots, before: Mapping[str, str], layer: Layer
+) -> tuple[dict[str, str], dict[str, Any], list[str]]:
+    """The choices up to a layer of a recipe, its values, and what is wrong with them."""
+    values = {name: value for name, value in layer.values.items() if name != "hydra"}
+    picked = {**named_in_blocks(slots, values), **layer.choices}
+    choices, problems = dict(before), []
+    for slot, name in picked.items():
+        if slot not in choices:
+            problems.append(f"{show(layer.file)}: defaults: there is no slot {slot!r}{registry.known(slot, choices)}")
+        elif problem := override.wrong_choice(slots, slot, name):
+            problems.append(f"{show(layer.file)}: {problem}")
+        else:
+            choices[slot] = name
+    checker = Checker(slots, choices, show(layer.file))
+    for slot in layer.choices:
+        if slot in slots.kinds and slot not in slots.asked(choices) and slot not in values:
+            checker.refuse(checker.unasked(slot))
+    return choices, checker.block(values), problems + checker.problems
+
+
+def named_in_blocks(slots: Slots, values: Mapping[str, Any]) -> dict[str, str]:
+    """The components that blocks choose by `name`, as the configuration in a run folder does."""
+    found = {}
+    for slot in slots.kinds:
+        block: Any = values
+        for part in slot.split("/"):
+            block = block.get(part) if isinstance(block, Mapping) else None
+        if isinstance(block, Mapping) and "name" in block:
+            found[slot] = str(block["name"])
+    return found
+
+
+def missing_options(plan: Plan, told: override.Overrides) -> list[str]:
+    """What must be given and is not."""
+    problems = []
+    for slot, entry in plan.slots.asked(told.choices).items():
+        given = {name for choices, values in plan.stages if choices[slot] == entry.name for name in block_of(slot, values)}
+        for name, option in entry.options.items():
+            key = f"{slot.replace('/', '.')}.{name}"
+            if option.default is MISSING and name not in given and key not in told.lines:
+                problems.append(missing(key, slot, entry.name))
+    problems += [
+        f"{slot}: must be chosen: {slot}=NAME{registry.known('', entries(plan.slots.kinds[slot]))}"
+        for slot in plan.slots.wanted(told.choices)
+        if told.choices[slot] == MISSING
+    ]
+    return problems
+
+
+def missing(key: str, slot: str, name: str) -> str:
+    """The message about a value that must be given."""
+    return f"{key}: missing; {slot}={name} needs it: add {key}=VALUE, or choose another {slot} (seq2att list {slot})"
+
+
+def block_of(slot: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe says about the component in a slot."""
+    block: Any = values
+    for part in slot.split("/"):
+        block = block.get(part, {})
+    return dict(block)
+
+
+@contextlib.contextmanager
+def stored(plan: Plan) -> Iterator[None]:
+    """Hydra's store filled with the components as the recipe tunes them; emptied of them again at the end."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    saved = store.repo
+    store.repo = copy_groups(saved)
+    try:
+        for slot, kind in plan.slots.kinds.items():
+            for name in entries(kind):
+                store.store(group=slot, name=name, node=component_node(plan, slot, name), provider="seq2att")
+        for name, preset in presets().items():
+            store.store(group=TRAINER, name=name, node=trainer_node(plan, name, preset), provider="seq2att")
+        store.store(name=PRIMARY, node=primary_node(plan), provider="seq2att")
+        yield
+    finally:
+        store.repo = saved
+
+
+def copy_groups(group: dict[str, Any]) -> dict[str, Any]:
+    """The groups of Hydra's store copied, the configurations in them not."""
+    return {name: copy_groups(item) if isinstance(item, dict) else item for name, item in group.items()}
+
+
+def component_node(plan: Plan, slot: str, name: str) -> Any:
+    """A component's options; where a layer of the recipe picks it, what that layer says is the default."""
+    from omegaconf import OmegaConf, open_dict
+
+    nested = [path.rpartition("/")[2] for path in plan.slots.kinds if path.rpartition("/")[0] == slot]
+    node = OmegaConf.structured(entries(plan.slots.kinds[slot])[name].schema)
+    with open_dict(node):
+        for part in nested:
+            node[part] = {}
+    for choices, values in plan.stages:
+        if choices[slot] == name:
+            node.merge_with({key: value for key, value in block_of(slot, values).items() if key not in nested})
+    return node
+
+
+def trainer_node(plan: Plan, name: str, preset: Mapping[str, Any]) -> Any:
+    """A trainer's options: the recipe tunes the preset that it picks, and any other preset tunes the recipe."""
+    from omegaconf import OmegaConf
+
+    values = [values.get(TRAINER, {}) for _, values in plan.stages]
+    order = [preset, *values] if plan.choices[TRAINER] == name else [*values, preset]
+    return OmegaConf.merge(OmegaConf.structured(TrainerOptions), *order)
+
+
+def primary_node(plan: Plan) -> dict[str, Any]:
+    """The recipe as Hydra sees it: the defaults list, and what belongs to no component."""
+    from omegaconf import OmegaConf
+
+    base = read_layer(folder("conf") / f"{BASE}.yaml")[0]
+    layers = (base, *plan.recipe.layers)
+    node = OmegaConf.create({name: option.default for name, option in options_of(Settings).items()})
+    node.data = OmegaConf.structured(DataOptions)
+    for layer, (_, values) in zip(plan.recipe.layers, plan.stages, strict=True):
+        node.merge_with({name: value for name, value in values.items() if name in node})
+    node.merge_with({"recipe": plan.recipe.name, "plugins": plan.plugins})
+    hydra = OmegaConf.merge(*(layer.values.get("hydra", {}) for layer in layers))
+    choices = [{slot: name} for slot, name in plan.choices.items()]
+    return {"defaults": [*choices, *(item for layer in layers for item in layer.hydra), "_self_"], "hydra": hydra, **node}
+
+
+def compose_hydra(lines: list[str]) -> Any:
+    """What Hydra makes of the stored recipe and these overrides."""
+    import hydra
+    from hydra.errors import HydraException
+
+    try:
+        with hydra.initialize(version_base="1.3", config_path=None, job_name="seq2att"):
+            return hydra.compose(PRIMARY, lines)
+    except HydraException as error:
+        cause = f": {error.__cause__}" if error.__cause__ else ""
+        raise ConfigError([" ".join(f"{error}{cause}".split())]) from error
+
+
+def finish(config: Any, plan: Plan, choices: Mapping[str, str]) -> dict[str, Any]:
+    """The composed configuration resolved and checked again, without the slots that nothing uses."""
+    used = plan.slots.asked(choices)
+    checker = Checker(plan.slots, choices)
+    plain = resolve(config, checker, [slot for slot in plan.slots.kinds if slot not in used])
+    values = checker.block(plain)
+    if not checker.problems:
+        checker.problems += shared(values)
+    if checker.problems:
+        raise ConfigError(checker.problems)
+    return {name: values[name] for name in checker.schema}
+
+
+def resolve(node: Any, checker: Checker, unused: Sequence[str], path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A block as plain values; what is missing or cannot be resolved is noted."""
+    from omegaconf import DictConfig, ListConfig, OmegaConf
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    plain: dict[str, Any] = {}
+    for name in node:
+        here = (*path, str(name))
+        if "/".join(here) in unused:
+            continue
+        try:
+            value = node[name]
+            if isinstance(value, DictConfig):
+                plain[str(name)] = resolve(value, checker, unused, here)
+                continue
+            value = OmegaConf.to_container(value, resolve=True) if isinstance(value, ListConfig) else value
+            plain[str(name)] = unwrap(value)
+        except MissingMandatoryValue:
+            slot = "/".join(path)
+            checker.refuse(missing(".".join(here), slot, checker.choices.get(slot, "")))
+        except OmegaConfBaseException as error:
+            checker.refuse(f"{'.'.join(here)}: {str(error).partition(chr(10))[0]}")
+    return plain
+
+
+def unwrap(value: Any) -> Any:
+    """Enums, which Hydra needs for choices, back to text."""
+    if isinstance(value, list):
+        return [unwrap(item) for item in value]
+    return value.value if isinstance(value, enum.Enum) else value
+
+
+def shared(config: Mapping[str, Any]) -> list[str]:
+    """What keeps the two sides from sharing what they shall share."""
+    share, source, target = config["share"], config["source"], config["target"]
+    if share == "nothing":
+        return []
+    ours, theirs = source.get("tokenizer"), target.get("tokenizer")
+    if ours is None or theirs is None:
+        return [f"share={share}: source={source['name']} and target={target['name']} have no tokenizer to share"]
+    pairs = {f"tokenizer.{name}": (ours.get(name), theirs.get(name)) for name in {**ours, **theirs}}
+    if share == "embedding":
+        pairs["embedding_size"] = (source.get("embedding_size"), target.get("embedding_size"))
+    return [
+        f"share={share}: source.{name}={one} but target.{name}={other}; make them equal, or share=nothing"
+        for name, (one, other) in pairs.items()
+        if one != other
+    ]

@@ -1,0 +1,158 @@
+"""Slots: the places of a configuration that hold a component, and the options that may stand in each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from seq2att.config.options import DataOptions, Settings, TrainerOptions, convert, options_of
+from seq2att.config.recipe import BASE, folder, nearest, read_layer, read_yaml, show_value
+from seq2att.registry import MISSING, Entry, Option, entries, known
+
+Schema: TypeAlias = "Mapping[str, Option | Schema]"
+
+KINDS = {"source": "field", "target": "field"}  # slots that are not called as their kind
+ROOTS = ("head", "source", "target", "encoder", "reader", "optimizer", "schedule")  # what every model has
+NAMES = {"metrics": "metric", "callbacks": "callback", "loggers": "logger"}  # settings that list components
+TRAINER = "trainer"  # the one choice that is no component: a file in conf/trainer
+
+
+class Slots:
+    """The slots there can be, by their path (`encoder`, `source/tokenizer`), each with its kind and first choice."""
+
+    def __init__(self) -> None:
+        choices = read_layer(folder("conf") / f"{BASE}.yaml")[0].choices
+        choices.pop(TRAINER)
+        self.kinds = {slot: KINDS.get(slot, slot) for slot in choices if "/" not in slot}
+        self.beside = frozenset(self.kinds.values())  # kinds with a slot of their own; others nest in who asks
+        for slot in (queue := list(self.kinds)):
+            for entry in entries(self.kinds[slot]).values():
+                for path, kind in self.asked_by(slot, entry):
+                    if path not in self.kinds and path.count("/") < 3:
+                        self.kinds[path] = kind
+                        queue.append(path)
+        self.choices = {slot: choices.get(slot) or self.first(kind, choices) for slot, kind in self.kinds.items()}
+
+    def first(self, kind: str, choices: Mapping[str, str]) -> str:
+        """The first choice of a slot that a plugin brought: that of the kind's own slot, or the only one there is."""
+        return choices.get(kind) or (next(iter(entries(kind))) if len(entries(kind)) == 1 else MISSING)
+
+    def asked_by(self, slot: str, entry: Entry) -> Iterator[tuple[str, str]]:
+        """The slots, with their kinds, that a component in a slot asks for."""
+        for parameter, kind in entry.asks.items():
+            yield (parameter if kind in self.beside else f"{slot}/{parameter}"), kind
+
+    def asked(self, choices: Mapping[str, str]) -> dict[str, Entry]:
+        """The slots that these choices use, each with its component; where a decoder is, a search is."""
+        used: dict[str, Entry] = {}
+        queue = list(ROOTS)
+        for slot in queue:
+            entry = entries(self.kinds[slot]).get(choices[slot])
+            if slot in used or entry is None:
+                continue
+            used[slot] = entry
+            queue += [path for path, _ in self.asked_by(slot, entry)]
+            queue += ["search"] if self.kinds[slot] == "decoder" else []
+        return {slot: used[slot] for slot in self.kinds if slot in used}
+
+    def schema(self, choices: Mapping[str, str]) -> Schema:
+        """Every setting that these choices leave open: an option, or a block of them."""
+        schema: dict[str, Any] = options_of(Settings)
+        for slot, entry in self.asked(choices).items():
+            *path, last = slot.split("/")
+            block = schema
+            for name in path:
+                block = block[name]
+            block[last] = {"name": Option(str, entry.name), **entry.options}
+        return {**schema, "data": options_of(DataOptions), TRAINER: options_of(TrainerOptions)}
+
+
+class Checker:
+    """Compares values with a schema and collects what is wrong with them."""
+
+    def __init__(self, slots: Slots, choices: Mapping[str, str], origin: str = "") -> None:
+        self.slots, self.choices, self.schema = slots, choices, slots.schema(choices)
+        self.prefix = f"{origin}: " if origin else ""
+        self.problems: list[str] = []
+
+    def refuse(self, message: str) -> None:
+        """Note that something is wrong."""
+        self.problems.append(self.prefix + message)
+
+    def block(self, values: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+        """The values of a block as their options hold them; those that are wrong are left out."""
+        converted = {}
+        for name, value in values.items():
+            option = self.lookup((*path, str(name)))
+            if option is not None and (result := self.value((*path, str(name)), option, value)) is not None:
+                converted[str(name)] = result[0]
+        return converted
+
+    def value(self, path: tuple[str, ...], option: Option | Schema, value: Any) -> tuple[Any] | None:
+        """The value as its option holds it (in a tuple), or None when it is wrong."""
+        if not isinstance(option, Option):
+            if isinstance(value, Mapping):
+                return (self.block(value, path),)
+            self.refuse(self.no_block("/".join(path), value))
+            return None
+        key = ".".join(path)
+        try:
+            result = convert(option.annotation, value)
+        except ValueError as error:
+            self.refuse(f"{key}={show_value(value)}: {error}")
+            return None
+        if key in NAMES and result is not None:
+            self.names(key, result)
+        return (result,)
+
+    def names(self, key: str, names: Iterable[str]) -> None:
+        """Refuse names of components that are not registered, in a setting that lists them."""
+        for name in names:
+            if name not in entries(NAMES[key]):
+                self.refuse(f"{key}: no {NAMES[key]} is called {name!r}{known(name, entries(NAMES[key]))}")
+
+    def lookup(self, path: tuple[str, ...]) -> Option | Schema | None:
+        """The option or block at a path; None, and a problem noted, where there is none."""
+        level: Option | Schema = self.schema
+        for depth, name in enumerate(path):
+            if isinstance(level, Option):
+                self.refuse(f"{'.'.join(path)}: {'.'.join(path[:depth])} is one value and has no part {name!r}")
+                return None
+            if name not in level:
+                self.refuse(self.unknown(path[: depth + 1], level))
+                return None
+            level = level[name]
+        return level
+
+    def unknown(self, path: tuple[str, ...], level: Schema) -> str:
+        """The message about a setting that there is not."""
+        key, slot, name = ".".join(path), "/".join(path), path[-1]
+        if slot in self.slots.kinds:
+            return self.unasked(slot)
+        if len(path) > 1:
+            parent = "/".join(path[:-1])
+            owner = f"{parent}={self.choices[parent]}" if parent in self.choices and parent != TRAINER else parent
+            return f"{key}: {owner} has no option {name!r}{known(name, set(level) - {'name'})}"
+        places = [f"{owner}.{name}" for owner, block in self.schema.items() if isinstance(block, Mapping) and name in block]
+        hint = f"; did you mean {' or '.join(places)}?" if places else nearest(name, list(self.schema))
+        return f"{key}: there is no setting {name!r}{hint or known(name, self.schema)}"
+
+    def unasked(self, slot: str) -> str:
+        """The message about a slot that no component uses."""
+        who = slot.rpartition("/")[0] or "head"
+        return (
+            f"{slot}: nothing here uses a {self.slots.kinds[slot]} ({who}={self.choices[who]}); "
+            f"leave {slot} out, or choose another {who}"
+        )
+
+    def no_block(self, slot: str, value: Any) -> str:
+        """The message about one value where a block of options stands."""
+        key = slot.replace("/", ".")
+        if slot in self.choices and isinstance(value, str):
+            return f"{key}={value}: a component is chosen by `{slot}={value}`, in a recipe by `- override {slot}: {value}`"
+        return f"{key}={show_value(value)}: {key} is a block of options; set them one by one, as in {key}.NAME=VALUE"
+
+
+def presets() -> dict[str, dict[str, Any]]:
+    """The settings of every file in conf/trainer, by name."""
+    return {file.stem: read_yaml(file) for file in sorted((folder("conf") / TRAINER).glob("*.yaml"))}

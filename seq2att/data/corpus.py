@@ -1,0 +1,125 @@
+"""A split as a model sees it: flat token ids with offsets, beside the texts that they were made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from seq2att.data.reading import Account, Table
+from seq2att.types import UNKNOWN, Column
+
+Rows = Sequence[int] | npt.NDArray[np.int64]
+
+
+class Ragged:
+    """Sequences of different lengths in one flat array: row r is `values[offsets[r] : offsets[r + 1]]`."""
+
+    def __init__(self, values: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> None:
+        self.values = values  # [total] ids, or [total, F] vectors
+        self.offsets = offsets  # [rows + 1]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """The length of every row `[rows]`."""
+        return np.diff(self.offsets)
+
+    def gather(self, rows: Rows) -> Column:
+        """These rows, padded with zeros to the longest of them: one gather of all values."""
+        rows = np.asarray(rows, np.int64)
+        starts = self.offsets[rows]  # [B]
+        lengths = self.offsets[rows + 1] - starts  # [B]
+        steps = np.arange(lengths.max(initial=0))  # [S]
+        real = steps < lengths[:, None]  # [B, S]
+        padded = np.zeros((*real.shape, *self.values.shape[1:]), self.values.dtype)  # [B, S] or [B, S, F]
+        padded[real] = self.values[(starts[:, None] + steps)[real]]
+        wide = padded.astype(np.int64 if np.issubdtype(padded.dtype, np.integer) else np.float32, copy=False)
+        return Column(torch.from_numpy(wide), torch.from_numpy(lengths))
+
+    @classmethod
+    def of(cls, arrays: Sequence[npt.NDArray[Any]]) -> Ragged:
+        """The given rows in memory."""
+        offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int64)
+        return cls(np.concatenate(arrays) if arrays else np.zeros(0, np.int32), offsets)
+
+    @classmethod
+    def load(cls, folder: Path, side: str) -> Ragged:
+        """Map the rows that a `RaggedWriter` wrote."""
+        meta = json.loads((folder / f"{side}.json").read_text("utf-8"))
+        shape, path = tuple(meta["shape"]), folder / f"{side}.bin"
+        empty = 0 in shape  # nothing cannot be mapped
+        values = np.zeros(shape, meta["dtype"]) if empty else np.memmap(path, meta["dtype"], mode="r", shape=shape)
+        return cls(values, np.load(folder / f"{side}.npy", mmap_mode="r", allow_pickle=False))
+
+
+class RaggedWriter:
+    """Writes the flat values of one side as they come."""
+
+    def __init__(self, folder: Path, side: str) -> None:
+        self.folder, self.side = folder, side
+        self.file = (folder / f"{side}.bin").open("wb")
+        self.lengths: list[npt.NDArray[np.int64]] = []
+        self.sample = np.zeros(0, np.int32)  # tells the type and the width of the values
+
+    def add(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
+        """Write more rows."""
+        if arrays:
+            self.lengths.append(np.array([len(array) for array in arrays], np.int64))
+            self.sample = np.concatenate(arrays)
+            self.file.write(np.ascontiguousarray(self.sample).tobytes())
+
+    def close(self) -> None:
+        """Write the offsets."""
+        self.file.close()
+        offsets = np.concatenate([np.zeros(1, np.int64), *self.lengths]).cumsum()
+        np.save(self.folder / f"{self.side}.npy", offsets, allow_pickle=False)
+        meta = {"dtype": self.sample.dtype.str, "shape": [int(offsets[-1]), *self.sample.shape[1:]]}
+        (self.folder / f"{self.side}.json").write_text(json.dumps(meta), "utf-8")
+
+
+class Corpus:
+    """One split: the ids of both sides, the texts, and what became of every row that was read."""
+
+    def __init__(self, table: Table, folder: Path) -> None:
+        self.table = table
+        self.account = Account.load(folder)
+        self.source = Ragged.load(folder, "source")
+        self.target = Ragged.load(folder, "target") if (folder / "target.json").is_file() else None
+        self.kept = np.load(folder / "kept.npy", mmap_mode="r", allow_pickle=False)  # [rows] their rows of the table
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def source_values(self, rows: Rows) -> list[Any]:
+        """The sources of these rows, as they were read."""
+        return [self.table.value("source", int(self.kept[row])) for row in rows]
+
+    def target_values(self, rows: Rows) -> list[Any]:
+        """The targets of these rows, as they were read."""
+        return [self.table.value("target", int(self.kept[row])) for row in rows]
+
+    def references(self, rows: Rows) -> list[tuple[Any, ...]]:
+        """All right answers for each row: the distinct targets of every row of this split with the same source."""
+        return [self.table.answers(int(self.kept[row])) for row in rows]
+
+    def unique(self) -> npt.NDArray[np.int64]:
+        """The first row of every distinct source, in order: to score each source once."""
+        _, first = np.unique(self.table.group[self.kept], return_index=True)
+        return np.sort(first).astype(np.int64)
+
+    def place(self, row: int) -> str:
+        """Where a row stands: `file:line`."""
+        return self.table.place(int(self.kept[row]))
+
+    def unknown_rate(self, side: str) -> float:
+        """The share of the tokens of a side that its vocabulary does not know, 0 to 1."""
+        values = getattr(self, side).values
+        return float(np.count_nonzero(values == UNKNOWN) / len(values)) if len(values) else 0.0

@@ -1,0 +1,230 @@
+"""Rows on disk: what a reader gives, split, counted and written to memory-mapped Arrow tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seq2att.errors import UserError
+from seq2att.reader import Reader, Row
+
+CHUNK = 8192  # rows of a table that are written, and turned into Python values, at once
+SIDES = ("source", "target")
+TABLE = "rows.arrow"
+SHOWN = 10  # places that a report names of each reason
+
+
+@dataclass
+class Account:
+    """What became of every row that was read: read = kept + given to other splits + dropped."""
+
+    split: str
+    read: int = 0
+    kept: int = 0
+    given: dict[str, int] = field(default_factory=dict)  # split -> rows taken from this one
+    dropped: dict[str, list[str]] = field(default_factory=dict)  # reason -> places `file:line`
+    cut: dict[str, list[str]] = field(default_factory=dict)
+    noted: dict[str, list[str]] = field(default_factory=dict)  # kept as they are, worth a look
+
+    def report(self) -> str:
+        """The account in a few lines; long lists of places are abbreviated."""
+        given = "".join(f", gave {count:,} to {split}" for split, count in self.given.items())
+        lines = [f"{self.split}: read {self.read:,} rows{given}, kept {self.kept:,}"]
+        for verb, reasons in (("dropped", self.dropped), ("cut", self.cut), ("kept, but note", self.noted)):
+            for reason, places in reasons.items():
+                shown = ", ".join(places[:SHOWN])
+                more = f" and {len(places) - SHOWN:,} more" if len(places) > SHOWN else ""
+                lines.append(f"  {verb} {len(places):,}, {reason}: {shown}{more}")
+        return "\n".join(lines)
+
+    def save(self, folder: Path) -> None:
+        """Write the account into a folder."""
+        (folder / "account.json").write_text(json.dumps(asdict(self), ensure_ascii=False), "utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Account:
+        """Read the account of a folder."""
+        return cls(**json.loads((folder / "account.json").read_text("utf-8")))
+
+
+class Shares(NamedTuple):
+    """What is taken from the training rows for splits that the reader does not name."""
+
+    seed: int
+    test: float  # 0 to 1
+    validation: float
+
+    def split_of(self, source: Any) -> str:
+        """The split of all rows with this source, whatever else the data holds."""
+        if not (self.test or self.validation):
+            return "train"
+        number = int.from_bytes(hash_value(source, key=f"split {self.seed}")) / 2**64  # 0 to 1
+        if number < self.test:
+            return "test"
+        return "validation" if number < self.test + self.validation else "train"
+
+
+def hash_value(value: Any, key: str = "") -> bytes:
+    """Eight bytes that stand for a value."""
+    text = value if isinstance(value, str) else repr(value)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key.encode()).digest()
+
+
+class TableWriter:
+    """Writes one split: its values, its places and the hashes of its sources, a chunk at a time."""
+
+    def __init__(self, folder: Path, split: str) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.account = Account(split)
+        self.files: dict[str, int] = {}
+        self.rows: list[Row] = []
+        self.hashes = (folder / "hashes.bin").open("wb")
+        self.schema: Any = None
+        self.writer: Any = None
+
+    def add(self, row: Row) -> None:
+        """Take one row."""
+        self.rows.append(row)
+        self.account.kept += 1
+        if len(self.rows) == CHUNK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that wait."""
+        import pyarrow as pa
+
+        numbers = [self.files.setdefault(row.file, len(self.files)) for row in self.rows]
+        places = [pa.array(numbers, pa.int32()), pa.array([row.line for row in self.rows], pa.int64())]
+        sides = SIDES[: len(self.rows[0].values)] if self.rows else SIDES
+        types = [self.schema.field(side).type for side in sides] if self.schema else [None] * len(sides)
+        values = [self.column(side, kind) for side, kind in enumerate(types)]
+        batch = pa.RecordBatch.from_arrays([*values, *places], [*sides, "file", "line"])
+        if self.writer is None:
+            self.schema = batch.schema
+            self.writer = pa.ipc.new_file(str(self.folder / TABLE), self.schema)
+        self.writer.write_batch(batch)
+        self.hashes.write(b"".join(hash_value(row.values[0]) for row in self.rows))
+        self.rows.clear()
+
+    def column(self, side: int, kind: Any) -> Any:
+        """The waiting values of one side; raises UserError at the row whose value does not fit with the others."""
+        import pyarrow as pa
+
+        values = [row.values[side] for row in self.rows]
+        try:
+            return pa.array(values, kind or (pa.string() if not values or isinstance(values[0], str) else None))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            problem = str(error).partition("\n")[0]
+        for row in self.rows:
+            try:
+                pa.array([values[0], row.values[side]], kind)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError):
+                value = ascii(row.values[side])
+                raise UserError(
+                    f"{row.file}:{row.line}: the {SIDES[side]} {value[:60]} cannot stand in one column with the rows before "
+                    f"it ({problem}); give all of them one type, and texts no lone surrogates"
+                ) from None
+        raise UserError(f"{self.rows[0].file}: its {SIDES[side]} column cannot be stored: {problem}")
+
+    def close(self) -> Account:
+        """Write what is left, the groups and the account."""
+        if self.rows or self.writer is None:
+            self.flush()
+        self.writer.close()
+        self.hashes.close()
+        (self.folder / "files.json").write_text(json.dumps(list(self.files), ensure_ascii=False), "utf-8")
+        hashes = np.fromfile(self.folder / "hashes.bin", np.uint64)
+        _, group = np.unique(hashes, return_inverse=True)
+        members = np.argsort(group, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(group))]) if len(group) else np.zeros(1)
+        for name, array in (("group", group), ("members", members), ("starts", starts)):
+            np.save(self.folder / f"{name}.npy", array.astype(np.int64), allow_pickle=False)
+        self.account.save(self.folder)
+        return self.account
+
+
+class Table:
+    """The rows of one split as they were read: values and places, memory-mapped; rows of equal source form a group."""
+
+    def __init__(self, folder: Path) -> None:
+        import pyarrow as pa
+
+        reader = pa.ipc.open_file(pa.memory_map(str(folder / TABLE)))
+        self.batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        self.sides = tuple(side for side in SIDES if side in reader.schema.names)
+        self.files: list[str] = json.loads((folder / "files.json").read_text("utf-8"))
+        self.hashes = folder / "hashes.bin"
+        self.group, self.members, self.starts = (
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("group", "members", "starts")
+        )
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    def value(self, side: str, row: int) -> Any:
+        """The source or target of one row."""
+        return self.batches[row // CHUNK].column(side)[row % CHUNK].as_py()
+
+    def chunks(self, side: str) -> Iterator[list[Any]]:
+        """All values of one side in order, in lists of at most CHUNK."""
+        for batch in self.batches:
+            yield batch.column(side).to_pylist()
+
+    def place(self, row: int) -> str:
+        """Where a row stands: `file:line`."""
+        batch, inside = self.batches[row // CHUNK], row % CHUNK
+        return f"{self.files[batch.column('file')[inside].as_py()]}:{batch.column('line')[inside].as_py()}"
+
+    def answers(self, row: int) -> tuple[Any, ...]:
+        """All distinct targets of the rows with the same source, in the order of the data."""
+        number = self.group[row]
+        members = self.members[self.starts[number] : self.starts[number + 1]]
+        source = self.value("source", row)
+        answers = (self.value("target", int(m)) for m in members if self.value("source", int(m)) == source)
+        return tuple(dict.fromkeys(answers))
+
+
+def write_tables(reader: Reader, split: str, root: Path | None, drop_empty: bool, shares: Shares, folder: Path) -> None:
+    """Write the rows of a split that the reader names, and those of the splits taken from it, as tables in a folder.
+
+    A training row with an empty side is dropped and counted, or refused; rows of other splits are all kept.
+    """
+    taken = [name for name, share in (("validation", shares.validation), ("test", shares.test)) if share]
+    writers = {name: TableWriter(folder / name, name) for name in (split, *taken)}
+    account = writers[split].account
+    for row in reader.read(split, root):
+        account.read += 1
+        place = f"{row.file}:{row.line}"
+        if row.skipped:
+            account.dropped.setdefault(row.skipped, []).append(place)
+            continue
+        values = tuple("" if value is None else value for value in row.values)
+        reason = empty_side(values)
+        if reason and split == "train":
+            if not drop_empty:
+                raise UserError(f"{place}: {reason}; fill it, delete the line, or set data.empty=drop")
+            account.dropped.setdefault(reason, []).append(place)
+            continue
+        if reason:
+            account.noted.setdefault(reason, []).append(place)
+        name = shares.split_of(values[0])
+        writers[split if name == "train" else name].add(Row(values, row.file, row.line))
+    for name in taken:
+        account.given[name] = writers[name].account.read = writers[name].account.kept
+    for writer in writers.values():
+        writer.close()
+
+
+def empty_side(values: Sequence[Any]) -> str:
+    """The reason why a row cannot teach anything, or nothing."""
+    for side, value in zip(SIDES, values, strict=False):
+        if isinstance(value, str) and not value.strip():
+            return f"empty {side}"
+    return ""

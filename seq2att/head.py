@@ -1,0 +1,143 @@
+"""Heads: what a model is for, from an encoding to a loss and to predictions.
+
+A `Generator` says sequences: it is all that a search, an ensemble or an export ever sees of a model.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from seq2att.decoder import Decoder
+from seq2att.field import Field
+from seq2att.output import Output
+from seq2att.registry import Factory, kind, register
+from seq2att.search import Search
+from seq2att.types import BEGIN, END, PAD, Column, Encoding, Hypotheses, Loss, Memory, Prediction, State, Step, length_mask
+
+
+@kind("head")
+class Head(nn.Module):
+    """Says something about an encoded source, and how wrong that is."""
+
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """Metrics that are reported when the configuration names none."""
+
+    def __init__(self, memory_size: int, target: Field) -> None:
+        super().__init__()
+
+    def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
+        """The summed loss of the right answers and their number."""
+        raise NotImplementedError
+
+    def predict(
+        self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None
+    ) -> list[Prediction]:
+        """An answer for every row, in row order."""
+        raise NotImplementedError
+
+    def score(self, encoding: Encoding, target: Column) -> Tensor:
+        """log p(target | source) of every row: `[B]`."""
+        raise NotImplementedError
+
+
+class Generator(Head):
+    """Generates a sequence token by token: embedding, decoder and output layer."""
+
+    def __init__(
+        self,
+        memory_size: int,
+        target: Field,
+        decoder: Factory[Decoder],
+        output: Factory[Output],
+        *,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(memory_size, target)
+        self.target = target
+        self.embedding = target.embed()
+        self.decoder = decoder(self.embedding.output_size, memory_size)
+        self.output = output(self.decoder.output_size, target.size, self.embedding)
+        self.label_smoothing = label_smoothing
+
+    def start(self, encoding: Encoding) -> tuple[Memory, State]:
+        """The memory that decoding looks at, and the state before the first token."""
+        return self.decoder.start(encoding)
+
+    def step(self, tokens: Tensor, memory: Memory, state: State) -> Step:
+        """One step after `tokens` `[N]`."""
+        decoded = self.decoder(self.embedding(tokens.unsqueeze(1)), memory, state)
+        weights = None if decoded.weights is None else decoded.weights.squeeze(1)  # [N, S]
+        return Step(self.output.log_probs(decoded.outputs.squeeze(1)), weights, decoded.state)
+
+    def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
+        """Cross-entropy over the tokens and the end symbol; smoothed in training only, so that perplexity is honest."""
+        given, wanted, real = shifted(target)  # [B, T + 1] each
+        memory, start = self.start(encoding)
+        decoded = self.decoder(self.embedding(given), memory, start)
+        places = real.flatten().nonzero().squeeze(1)  # [N] real positions
+        outputs = decoded.outputs.flatten(0, 1).index_select(0, places)  # [N, D]
+        smoothing = self.label_smoothing if self.training else 0.0
+        total = self.output.loss(outputs, wanted.flatten().index_select(0, places), smoothing)
+        if decoded.penalty is not None:
+            total = total + (decoded.penalty * real).sum()
+        return Loss(total, real.sum())
+
+    def score(self, encoding: Encoding, target: Column) -> Tensor:
+        """log p(target | source) of every row `[B]`, the end symbol included."""
+        given, wanted, real = shifted(target)
+        memory, start = self.start(encoding)
+        outputs = self.decoder(self.embedding(given), memory, start).outputs  # [B, T + 1, D]
+        log_probs = outputs.new_zeros(real.shape)
+        log_probs[real] = self.output.log_probs(outputs[real]).gather(1, wanted[real].unsqueeze(1)).squeeze(1)
+        return log_probs.sum(1)
+
+    def predict(
+        self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None
+    ) -> list[Prediction]:
+        """What the search finds for every row; the next best of it in `others`."""
+        if search is None:
+            raise TypeError("a generator predicts by a search; pass Greedy(), Beam() or Sample()")
+        return self.worded(search(self, encoding, rows), encoding.mask.sum(1))
+
+    def worded(self, found: Hypotheses, source_lengths: Tensor) -> list[Prediction]:
+        """Hypotheses as texts with their tokens, scores and attention."""
+        tokens, lengths = found.tokens.tolist(), found.lengths.tolist()
+        log_probs = found.log_probs.tolist()
+        predictions = []
+        for row, size in enumerate(source_lengths.tolist()):
+            answers = []
+            for place, length in enumerate(lengths[row]):
+                if length == 0 and place > 0:  # fewer hypotheses ended than were asked for
+                    continue
+                ids = tokens[row][place][:length]
+                weights = None if found.weights is None else found.weights[row, place, :length, :size].cpu()
+                scores = tuple(log_probs[row][place][:length])
+                pieces = self.target.pieces(ids)
+                answers.append(
+                    Prediction(self.target.decode(ids), sum(scores), pieces, (), weights, scores)
+                )
+            predictions.append(answers[0]._replace(others=tuple(answers[1:])))
+        return predictions
+
+
+def shifted(target: Column) -> tuple[Tensor, Tensor, Tensor]:
+    """What the decoder is given (begin, then the tokens), what it should say (the tokens, then end), what is real.
+
+    All `[B, T + 1]`; padding is PAD, not real.
+    """
+    batch, steps = target.values.shape
+    begin = target.values.new_full((batch, 1), BEGIN)
+    given = torch.cat([begin, target.values], 1)
+    wanted = torch.cat([target.values, begin.new_full((batch, 1), PAD)], 1)
+    wanted = wanted.scatter(1, target.lengths.unsqueeze(1), END)
+    return given, wanted, length_mask(target.lengths + 1, steps + 1)
+
+
+@register("head", "translation")
+class Translation(Generator):
+    """Many-to-many: a text for a text, by a decoder with attention (Bahdanau et al. 2015, Luong et al. 2015)."""
+
+    metrics: ClassVar[tuple[str, ...]] = ("bleu", "chrf", "exact")

@@ -1,0 +1,179 @@
+"""The model: a source field, an encoder and a head, as one module; and the bundle that carries it.
+
+A bundle is a folder: `config.yaml`, `model.safetensors`, the fields' files under `source/` and `target/`,
+`metrics.json` and a model card. There is no pickle in it, and loading imports nothing that it names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from seq2att import registry
+from seq2att.encoder import Encoder
+from seq2att.errors import UserError
+from seq2att.field import Field
+from seq2att.head import Head
+from seq2att.search import Search
+from seq2att.types import Batch, Column, Encoding, Loss, Prediction, State, select
+
+FORMAT = 1  # of the bundle; raised when an older seq2att could not read a newer one
+
+
+class Model(nn.Module):
+    """Encodes the source and lets the head speak."""
+
+    def __init__(self, source: Field, target: Field, embedding: nn.Module, encoder: Encoder, head: Head) -> None:
+        super().__init__()
+        self.source = source
+        self.target = target
+        self.embedding = embedding
+        self.encoder = encoder
+        self.head = head
+
+    def encode(self, source: Column) -> Encoding:
+        """What the encoder says about a source column."""
+        encoding: Encoding = self.encoder(self.embedding(source.values), source.lengths)
+        return encoding
+
+    def forward(self, batch: Batch, state: State = ()) -> Loss:
+        """The summed loss of a batch with targets: the one entry of training."""
+        assert batch.target is not None
+        return self.head.loss(self.encode(batch.source), batch.target, state)
+
+    def score(self, batch: Batch) -> Tensor:
+        """log p(target | source) of every row: `[B]`."""
+        assert batch.target is not None
+        return self.head.score(self.encode(batch.source), batch.target)
+
+    def predict(self, batch: Batch, search: Search) -> list[Prediction]:
+        """An answer for every row of the batch, in its order; an empty source gets an empty answer."""
+        predictions = [Prediction("", 0.0)] * batch.source.lengths.size(0)
+        full = batch.source.lengths.nonzero().squeeze(1)  # [N]
+        source: Column = select(batch.source, full)
+        ids, lengths = source.values.tolist(), source.lengths.tolist()
+        found = self.head.predict(self.encode(source), search, batch.rows[full])
+        for row, prediction, row_ids, length in zip(full.tolist(), found, ids, lengths, strict=True):
+            pieces = self.source.pieces(row_ids[:length])
+            others = tuple(other._replace(source_tokens=pieces) for other in prediction.others)
+            predictions[row] = prediction._replace(source_tokens=pieces, others=others)
+        return predictions
+
+
+def make(config: Mapping[str, Any], source: Field, target: Field) -> Model:
+    """The model that a resolved configuration describes, for fields that know their sizes."""
+    shared = config.get("share") == "embedding"
+    embedding = source.embed()
+    encoder = registry.build("encoder", config, embedding.output_size)
+    head = registry.build("head", config, encoder.output_size, target)
+    if shared:
+        embedding = head.embedding
+        if embedding.output_size != source.embed().output_size:
+            raise UserError("share=embedding needs source.embedding_size equal to target.embedding_size; set one of them")
+    return Model(source, target, embedding, encoder, head)
+
+
+def make_fields(config: Mapping[str, Any]) -> tuple[Field, Field]:
+    """The source and target fields of a configuration, not fitted yet; with `share` they have one tokenizer."""
+    source = registry.build("field", config, slot="source")
+    target = registry.build("field", config, slot="target")
+    if config.get("share", "nothing") != "nothing":
+        target.share_tokenizer(source)
+    return source, target
+
+
+def save(model: Model, config: Mapping[str, Any], path: Path, metrics: Mapping[str, Any]) -> None:
+    """Write the bundle into a folder."""
+    from omegaconf import OmegaConf
+    from safetensors.torch import save_model
+
+    path.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create({"format": FORMAT, **config}), path / "config.yaml")
+    save_model(model, str(path / "model.safetensors"))
+    for slot, field in (("source", model.source), ("target", model.target)):
+        (path / slot).mkdir(exist_ok=True)
+        for name, content in field.files().items():
+            (path / slot / name).write_bytes(content)
+    (path / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (path / "README.md").write_text(card(model, config, metrics), "utf-8")
+
+
+def load(path: Path, device: str = "cpu") -> tuple[Model, dict[str, Any]]:
+    """The model of a bundle, ready to predict, and its configuration."""
+    from safetensors import safe_open
+    from safetensors.torch import load_model
+
+    config = read_config(path)
+    registry.load()
+    try:
+        source, target = make_fields(config)
+        for slot, field in (("source", source), ("target", target)):
+            field.restore({file.name: file.read_bytes() for file in sorted((path / slot).iterdir())})
+        model = make(config, source, target)
+    except registry.RegistryError as error:
+        raise missing_plugin(path, config, error) from error
+    weights = str(path / "model.safetensors")
+    with safe_open(weights, "pt") as file:
+        model.to(file.get_tensor(next(iter(file.keys()))).dtype)  # float64 stays float64
+    load_model(model, weights, device="cpu")
+    return model.to(device).eval(), config
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration of a bundle."""
+    from omegaconf import OmegaConf
+
+    needed = [path / name for name in ("config.yaml", "model.safetensors")]
+    missing = [file.name for file in needed if not file.is_file()]
+    if missing:
+        unfinished = " (its training has not finished: resume it)" if (path / "checkpoints").is_dir() else ""
+        raise UserError(f"{path} is no bundle: {' and '.join(missing)} missing{unfinished}; name a finished run's folder")
+    config = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
+    assert isinstance(config, dict)
+    if config.pop("format", 0) > FORMAT:
+        raise UserError(f"{path}/config.yaml is of a newer format than this seq2att reads ({FORMAT}); upgrade seq2att")
+    return {str(key): value for key, value in config.items()}
+
+
+def missing_plugin(path: Path, config: Mapping[str, Any], error: registry.RegistryError) -> UserError:
+    """The error of a bundle that needs a component which is not there."""
+    plugins = config.get("plugins") or []
+    remedy = (
+        f"it was trained with plugins=[{','.join(plugins)}]: import or install them first (--plugins on the command line)"
+        if plugins
+        else "install the plugin that brings it"
+    )
+    return UserError(f"{path}: {error.args[0].split(';')[0]}; {remedy}")
+
+
+def card(model: Model, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """The model card: what this is, how good, how to use it."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    names = [f"{slot}={config[slot]['name']}" for slot in ("encoder", "decoder", "attention") if slot in config]
+    lines = [
+        f"# {config.get('recipe', 'model')}",
+        "",
+        f"A seq2att model: head={config['head']['name']}, {', '.join(names)}, {parameters:,} parameters, "
+        f"seed {config.get('seed')}.",
+        "",
+        "    import seq2att",
+        '    print(seq2att.load(".").translate("...").text)',
+        "",
+        "| measure on the validation split | value |",
+        "|---|---|",
+    ]
+    values = metrics.get("validation", metrics)
+    lines += [f"| {name} | {value:.4g} |" for name, value in values.items() if isinstance(value, int | float)]
+    return "\n".join(lines) + "\n"
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers training changes."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+__all__ = ["Model", "make", "make_fields", "save", "load", "parameter_count"]

@@ -1,0 +1,94 @@
+"""Readers: where the rows of a data set come from, each row with its file and line.
+
+A reader streams; it drops nothing and guesses nothing. What it cannot read stops the run with the file, the line and
+what to do; a line that holds no row (blank, or skipped by a setting) is still handed on, so that it is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seq2att.errors import UserError
+from seq2att.reader.files import digest, find_file
+from seq2att.registry import kind
+
+SPLITS = ("train", "validation", "test")
+
+
+class Row(NamedTuple):
+    """One example, and where it stands."""
+
+    values: tuple[Any, ...]  # (source, target), (source,) where there is no target, () where `skipped` says why
+    file: str  # as the settings name it
+    line: int  # from 1
+    skipped: str = ""  # the reason why this line holds no row
+
+
+@kind("reader")
+class Reader:
+    """Reads the splits of a data set; paths in its options are relative to `data.root`."""
+
+    def splits(self) -> tuple[str, ...]:
+        """Which of train, validation and test the settings name."""
+        raise NotImplementedError
+
+    def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        """The rows of a split, one after the other; raises UserError with file, line and remedy."""
+        raise NotImplementedError
+
+    def fingerprint(self, split: str, root: Path | None) -> str:
+        """A hash of the options and of the content of a split: equal hashes give equal rows."""
+        raise NotImplementedError
+
+    def check(self, root: Path | None) -> None:
+        """Raise UserError when something that the settings name is not there; reads no data."""
+
+
+class FileReader(Reader):
+    """A reader of files, a name for each split; a subclass writes `read`."""
+
+    def __init__(self, train: str, validation: str | None, test: str | None) -> None:
+        self.names = {split: name for split, name in zip(SPLITS, (train, validation, test), strict=True) if name}
+
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.names)
+
+    def files(self, split: str, root: Path | None) -> list[Path]:
+        """The files that a split is read from; raises UserError when one is missing."""
+        return [find_file(f"reader.{split}", self.names[split], root)]
+
+    def fingerprint(self, split: str, root: Path | None) -> str:
+        return digest(self, self.names[split], self.files(split, root))
+
+    def check(self, root: Path | None) -> None:
+        problems = []
+        for split in self.splits():
+            try:
+                self.files(split, root)
+            except UserError as error:
+                problems.append(str(error))
+        if problems:
+            raise UserError("\n".join(problems))
+
+
+# The components stand below the base class that they are made from.
+from seq2att.reader.made import PackageFile, Reverse  # noqa: E402
+from seq2att.reader.tables import HuggingFace, Parquet  # noqa: E402
+from seq2att.reader.text import Csv, Jsonl, Parallel, Tsv  # noqa: E402
+
+__all__ = [
+    "SPLITS",
+    "Csv",
+    "FileReader",
+    "HuggingFace",
+    "Jsonl",
+    "PackageFile",
+    "Parallel",
+    "Parquet",
+    "Reader",
+    "Reverse",
+    "Row",
+    "Tsv",
+]

@@ -1,0 +1,87 @@
+"""Files as readers see them: found with a helpful error, hashed by content, read line by line as strict UTF-8."""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+from seq2att.errors import UserError
+
+BYTE_ORDER_MARK = "\ufeff"
+
+
+class Line(NamedTuple):
+    """One line of a text file, without its end."""
+
+    number: int  # from 1
+    text: str
+
+
+def resolve(name: str, root: Path | None) -> Path:
+    """Where a name of the settings points: relative to `data.root`, or to the working directory where that is not set."""
+    return (root or Path()) / Path(name).expanduser()
+
+
+def find_file(key: str, name: str, root: Path | None) -> Path:
+    """The file of that name, or its compressed form `.gz`; raises UserError with the names that are there."""
+    path = resolve(name, root)
+    for candidate in (path, path.with_name(f"{path.name}.gz")):
+        if candidate.is_file():
+            return candidate
+    raise UserError(f"{key}: there is no file {path.resolve()}; {whereabouts(path, root)}")
+
+
+def whereabouts(path: Path, root: Path | None) -> str:
+    """What stands near a missing path, and what to do."""
+    setting = f"data.root is {root}" if root is not None else "data.root is not set"
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent.resolve()} either; {setting}, set data.root=DIR to where the data lies"
+    names = sorted(entry.name for entry in path.parent.iterdir())
+    close = difflib.get_close_matches(path.name, names, 3) or names[:8]
+    found = ", ".join(close) + (", ..." if len(close) == 8 and len(names) > 8 else "") if names else "nothing"
+    return f"the folder holds {found}; {setting}, correct the name or set data.root=DIR"
+
+
+def digest(reader: object, name: str, files: Iterable[Path]) -> str:
+    """A hash of a reader's class and options, and of the bytes of files."""
+    options = sorted((key, repr(value)) for key, value in vars(reader).items() if key != "names")
+    total = hashlib.blake2b(repr((type(reader).__qualname__, name, options)).encode(), digest_size=16)
+    for file in files:
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, hashlib.blake2b).digest())
+    return total.hexdigest()
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    r"""The lines of a UTF-8 file, `*.gz` unpacked; only `\n` and `\r\n` end a line, a byte-order mark is left out."""
+    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    with cast(BinaryIO, opened) as stream:
+        number = 0
+        try:
+            for number, raw in enumerate(stream, start=1):
+                text = decode(raw, path, number)
+                text = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+                yield Line(number, text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(f"{path}: the compressed file is broken after line {number} ({error}); pack it again") from error
+
+
+def decode(raw: bytes, path: Path, number: int) -> str:
+    """The text of a line's bytes; raises UserError with the byte that is no UTF-8."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}:{number}: byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is no UTF-8; "
+            f"convert the file, as in `iconv -f LATIN1 -t UTF-8`, or mend the line"
+        ) from error
+
+
+def shorten(text: str, size: int = 40) -> str:
+    """A text in quotes, its end left out where it is long."""
+    return repr(text if len(text) <= size else text[: size - 3] + "...")

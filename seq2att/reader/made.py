@@ -1,0 +1,128 @@
+"""Readers that need no download: a file inside an installed package, and a toy made in place."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from seq2att.errors import UserError
+from seq2att.reader import Reader, Row
+from seq2att.reader.files import digest, read_lines, shorten, whereabouts
+from seq2att.registry import register
+
+
+@register("reader", "package")
+class PackageFile(Reader):
+    """A text file inside an installed package, a row a line; none of the package's code is run."""
+
+    def __init__(
+        self,
+        *,
+        package: str,
+        path: str,
+        pattern: str = r"(?P<source>[^\t]*)\t(?P<target>.*)",
+        skip: str | None = None,
+        remove: str | None = None,
+        install: str | None = None,
+    ) -> None:
+        """Remember the names.
+
+        `pattern` is a regular expression that every whole line matches, with the groups `source` and `target`; lines
+        that match `skip` hold no row; matches of `remove` are deleted from the target (stress marks, say); `install`
+        is what `pip install` is to be told when the package is missing.
+        """
+        self.package, self.path, self.install = package, path, install or package
+        self.pattern = compile_pattern("pattern", pattern)
+        self.skip = compile_pattern("skip", skip) if skip is not None else None
+        self.remove = compile_pattern("remove", remove) if remove is not None else None
+        if "source" not in self.pattern.groupindex:
+            raise UserError(f"reader.pattern: {pattern!r} has no group (?P<source>...); name the source there")
+
+    def splits(self) -> tuple[str, ...]:
+        return ("train",)
+
+    def file(self) -> Path:
+        """Where the file lies; raises UserError when the package or the file is missing."""
+        spec = importlib.util.find_spec(self.package) if self.package.isidentifier() else None
+        folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+        if not folders:
+            raise UserError(f"reader.package: {self.package!r} is not installed; run `pip install '{self.install}'`")
+        path = Path(folders[0]) / self.path
+        if not path.is_file():
+            raise UserError(f"reader.path: package {self.package!r} has no file {path}; {whereabouts(path, None)}")
+        return path
+
+    def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        file, name = self.file(), f"{self.package}/{self.path}"
+        groups = [group for group in ("source", "target") if group in self.pattern.groupindex]
+        for number, text in read_lines(file):
+            match = self.pattern.fullmatch(text)
+            if self.skip is not None and self.skip.fullmatch(text):
+                yield Row((), name, number, "line that reader.skip matches")
+            elif match is None:
+                raise UserError(
+                    f"{file}:{number}: {shorten(text)} does not match reader.pattern; widen it, or let reader.skip match"
+                )
+            else:
+                source, *target = (match[group] or "" for group in groups)
+                yield Row((source, *(self.remove.sub("", text) if self.remove else text for text in target)), name, number)
+
+    def fingerprint(self, split: str, root: Path | None) -> str:
+        return digest(self, self.path, [self.file()])
+
+    def check(self, root: Path | None) -> None:
+        self.file()
+
+
+def compile_pattern(key: str, pattern: str) -> re.Pattern[str]:
+    """The regular expression of an option."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"reader.{key}: {pattern!r} is no regular expression ({error}); mend it") from error
+
+
+@register("reader", "reverse")
+class Reverse(Reader):
+    """A toy made in place: letters, and the same letters reversed; no source occurs twice."""
+
+    def __init__(self, *, rows: int = 2000, letters: int = 12, shortest: int = 3, longest: int = 10, seed: int = 1):
+        self.sizes = {"train": rows, "validation": max(rows // 10, 1), "test": max(rows // 10, 1)}
+        self.letters, self.shortest, self.longest, self.seed = letters, shortest, longest, seed
+        if not 1 <= letters <= 26:
+            raise UserError(f"reader.letters: {letters} is not from 1 to 26")
+        if not 1 <= shortest <= longest:
+            raise UserError(f"reader.shortest: {shortest} is not from 1 to reader.longest={longest}")
+        total, possible = sum(self.sizes.values()), sum(letters**size for size in range(shortest, longest + 1))
+        if rows < 1 or possible < 2 * total:  # beyond half, drawing new ones takes too long
+            raise UserError(
+                f"reader.rows: {rows} is not from 1 to about {possible * 5 // 12:,}, which {letters} letters in words of "
+                f"{shortest} to {longest} allow; lower it, or raise reader.letters or reader.longest"
+            )
+
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.sizes)
+
+    def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        draw = random.Random(self.seed)
+        seen: set[str] = set()
+        for name, size in self.sizes.items():  # every split is drawn, so that none repeats another
+            for line in range(1, size + 1):
+                source = self.draw(draw)
+                while source in seen:
+                    source = self.draw(draw)
+                seen.add(source)
+                if name == split:
+                    yield Row((source, source[::-1]), f"reverse-{split}", line)
+
+    def draw(self, draw: random.Random) -> str:
+        """A word of random letters with spaces between them."""
+        size = draw.randint(self.shortest, self.longest)
+        return " ".join(chr(ord("a") + draw.randrange(self.letters)) for _ in range(size))
+
+    def fingerprint(self, split: str, root: Path | None) -> str:
+        return hashlib.blake2b(f"reverse {split} {sorted(vars(self).items())}".encode(), digest_size=16).hexdigest()

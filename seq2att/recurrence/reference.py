@@ -1,0 +1,109 @@
+"""The recurrence in plain torch: what every faster kernel must equal.
+
+Equations (`x` input, `h` state, `s` the logistic function, `*` elementwise):
+
+    tanh, relu   h' = f(W x + b + U h + d)
+    lstm         i, f, g, o = W x + b + U h + d;  c' = s(f) * c + s(i) * tanh(g);  h' = s(o) * tanh(c')
+                 Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000
+    gru          r, z = s(W x + b + U h + d);  n = tanh(W x + b + r * (U h + d));  h' = (1 - z) * n + z * h
+                 Cho et al. 2014, the reset gate after the matrix product
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seq2att.types import length_mask
+
+CellName = Literal["tanh", "relu", "lstm", "gru"]
+GATES: dict[CellName, int] = {"tanh": 1, "relu": 1, "lstm": 4, "gru": 3}
+STATES: dict[CellName, int] = {"tanh": 1, "relu": 1, "lstm": 2, "gru": 1}
+SATURATED = 1e4  # a gate with this much before its logistic function is exactly open or shut in every precision
+
+
+class Weights(NamedTuple):
+    """The parameters of one layer in one direction; G gates of H units each."""
+
+    inputs: Tensor  # [G*H, I]
+    hidden: Tensor  # [G*H, H]
+    input_bias: Tensor  # [G*H]
+    hidden_bias: Tensor  # [G*H]
+
+
+class Run(NamedTuple):
+    """A layer's states at every step, and after the last real one."""
+
+    outputs: Tensor  # [B, T, H], 0 on padding
+    final: tuple[Tensor, ...]  # (h,) or (h, c), each [B, H]
+
+
+def run(cell: CellName, inputs: Tensor, state: tuple[Tensor, ...], weights: Weights, lengths: Tensor | None) -> Run:
+    """The recurrence over `inputs` `[B, T, I]` from `state` (`[B, H]` each); rows end after `lengths` `[B]`, if given.
+
+    A padded sequence is run whole: torch trains through packed ones in time quadratic in their length (on a CPU).
+    """
+    if inputs.numel() == 0 or inputs.size(1) == 0:
+        return Run(inputs.new_zeros(*inputs.shape[:2], weights.hidden.size(1)), state)
+    if inputs.size(1) == 1 and lengths is None:
+        final = step(cell, inputs.squeeze(1), state, weights)
+        return Run(final[0].unsqueeze(1), final)
+    if lengths is None or bool((lengths == inputs.size(1)).all()):
+        return sequence(cell, inputs, state, weights)
+    mask = length_mask(lengths, inputs.size(1))  # [B, T]
+    if cell == "lstm":
+        inputs, weights = mark_padding(inputs, mask, weights)
+    outputs, final = sequence(cell, inputs, state, weights)
+    hidden = last_state(outputs, lengths, state[0])
+    return Run(outputs * mask.unsqueeze(2), (hidden, *final[1:]))
+
+
+def sequence(cell: CellName, inputs: Tensor, state: tuple[Tensor, ...], weights: Weights) -> Run:
+    """The recurrence over every position, padding or not, by torch's own kernels (oneDNN, cuDNN)."""
+    first = tuple(part.unsqueeze(0) for part in state)  # [1, B, H] each
+    settings = (list(weights), True, 1, 0.0, torch.is_grad_enabled(), False, True)
+    if cell == "lstm":
+        outputs, hidden, memory = torch.lstm(inputs, first, *settings)
+        return Run(outputs, (hidden.squeeze(0), memory.squeeze(0)))
+    function = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu, "gru": torch.gru}[cell]
+    outputs, hidden = function(inputs, first[0], *settings)
+    return Run(outputs, (hidden.squeeze(0),))
+
+
+def step(cell: CellName, inputs: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
+    """One step from `inputs` `[B, I]`: the new state."""
+    if cell == "lstm":
+        return torch.lstm_cell(inputs, state, *weights)
+    function = {"tanh": torch.rnn_tanh_cell, "relu": torch.rnn_relu_cell, "gru": torch.gru_cell}[cell]
+    return (function(inputs, state[0], *weights),)
+
+
+def mark_padding(inputs: Tensor, mask: Tensor, weights: Weights) -> tuple[Tensor, Weights]:
+    """One more input that is 1 on padding and shuts the input gate and opens the forget gate: `c` stays as it is."""
+    size = weights.hidden.size(1)
+    gates = weights.inputs.new_zeros(4, size)  # input, forget, cell, output
+    gates[0], gates[1] = -SATURATED, SATURATED
+    padding = (~mask).unsqueeze(2).to(inputs.dtype)  # [B, T, 1]
+    marked = torch.cat([inputs, padding], 2)  # [B, T, I + 1]
+    return marked, weights._replace(inputs=torch.cat([weights.inputs, gates.view(-1, 1)], 1))
+
+
+def last_state(outputs: Tensor, lengths: Tensor, start: Tensor) -> Tensor:
+    """The output `[B, H]` at each row's last real position; `start` where a row has none."""
+    rows = torch.arange(outputs.size(0), device=outputs.device)
+    last = outputs[rows, (lengths - 1).clamp(min=0)]  # [B, H]
+    return torch.where((lengths > 0).unsqueeze(1), last, start)
+
+
+def reverse(values: Tensor, lengths: Tensor | None) -> Tensor:
+    """Every row `[B, T, I]` backwards, its padding left where it is; its own inverse."""
+    if lengths is None or bool((lengths == values.size(1)).all()):
+        return values.flip(1)
+    batch, steps = values.shape[:2]
+    position = torch.arange(steps, device=values.device).expand(batch, steps)  # [B, T]
+    mirrored = lengths.unsqueeze(1) - 1 - position  # [B, T], negative on padding
+    source = torch.where(mirrored >= 0, mirrored, position)
+    source = source + steps * torch.arange(batch, device=values.device).unsqueeze(1)
+    return values.flatten(0, 1).index_select(0, source.flatten()).unflatten(0, (batch, steps))

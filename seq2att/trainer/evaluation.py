@@ -1,0 +1,125 @@
+"""How good a model is on a split: likelihood of the right answers, and metrics of what it says by itself.
+
+Validation during training and the command `evaluate` use the same functions. The model never sees the right history
+when it answers; every distinct source is answered once and compared to all its right answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seq2att import registry
+from seq2att.data import collate
+from seq2att.errors import UserError
+from seq2att.types import Batch, Loss, Prediction, tree_map
+
+if TYPE_CHECKING:
+    from seq2att.data import Corpus
+    from seq2att.metric import Score
+    from seq2att.model import Model
+    from seq2att.search import Search
+
+Rows = NDArray[np.int64]
+
+
+def evaluate(
+    model: Model, corpus: Corpus, search: Search | None, metrics: Sequence[str] = (), batch_size: int = 64
+) -> dict[str, Any]:
+    """All figures of a model on a split, ready for JSON: loss and perplexity of a target token, then the metrics.
+
+    `metrics` are names of the kind metric (by default the head's own). `signatures` says how each was computed.
+    """
+    if len(corpus) == 0 or corpus.target is None:
+        raise UserError("evaluate: there are no rows with right answers; name a split or a file that has both sides")
+    rows = corpus.unique()
+    loss = mean(likelihood(model, corpus, batch_size))
+    said = answer(model, corpus, rows, search, batch_size)
+    scores = measure(said, corpus.references(rows), metrics or model.head.metrics)
+    return {
+        "rows": len(corpus),
+        "sources": len(rows),
+        "loss": loss,
+        "perplexity": perplexity(loss),
+        **{name: score.value for name, score in scores.items()},
+        "signatures": {name: score.signature for name, score in scores.items()},
+        "details": {name: score.details for name, score in scores.items() if score.details},
+    }
+
+
+def likelihood(model: Model, corpus: Corpus, batch_size: int = 64) -> Loss:
+    """The summed negative log-likelihood of every row's right answer, and the number of its tokens."""
+    total, count = 0.0, 0
+    with predicting(model) as device:
+        for rows in by_length(corpus, np.arange(len(corpus)), batch_size):
+            loss = model(moved(collate(corpus, rows), device))
+            total += float(loss.total)
+            count += int(loss.count)
+    return Loss(torch.tensor(total, dtype=torch.float64), torch.tensor(count))
+
+
+def answer(
+    model: Model, corpus: Corpus, rows: Rows, search: Search | None, batch_size: int = 64
+) -> list[Prediction]:
+    """What the model says to the sources of the rows, in their order; without attention maps, which are large."""
+    found: dict[int, Prediction] = {}
+    with predicting(model) as device:
+        for chunk in by_length(corpus, rows, batch_size):
+            batch = moved(collate(corpus, chunk)._replace(target=None), device)
+            for row, prediction in zip(chunk.tolist(), model.predict(batch, search), strict=True):  # type: ignore[arg-type]
+                found[row] = prediction._replace(attention=None, others=())
+    return [found[row] for row in rows.tolist()]
+
+
+def measure(
+    predictions: Sequence[Prediction], references: Sequence[Sequence[str]], metrics: Sequence[str]
+) -> dict[str, Score]:
+    """The score of every named metric, each answer against all the right ones."""
+    texts = [prediction.text for prediction in predictions]
+    return {name: registry.build("metric", {"metric": {"name": name}})(texts, references) for name in metrics}
+
+
+def mean(loss: Loss) -> float:
+    """The loss of one target token in nats; NaN where there is none."""
+    return float(loss.total) / float(loss.count) if float(loss.count) else math.nan
+
+
+def perplexity(loss: float) -> float:
+    """`exp(loss)`, infinite where that is too large to write."""
+    return math.exp(loss) if loss < 700 else math.inf if loss == loss else math.nan
+
+
+def by_length(corpus: Corpus, rows: Rows, batch_size: int) -> Iterator[Rows]:
+    """The rows in batches of similar source length, so that little is padded; longest first, so that memory is known."""
+    order = np.argsort(-corpus.source.lengths[rows], kind="stable")
+    for start in range(0, len(rows), batch_size):
+        yield rows[order[start : start + batch_size]]
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The batch on a device."""
+
+    def move(tensor: Tensor) -> Tensor:
+        return tensor.to(device)
+
+    on_device: Batch = tree_map(move, batch)
+    return on_device
+
+
+@contextmanager
+def predicting(model: Model) -> Iterator[torch.device]:
+    """The model without dropout and gradients, as it was before afterwards; gives the device that it is on."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield next(model.parameters()).device
+    finally:
+        model.train(training)

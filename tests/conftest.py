@@ -1,0 +1,68 @@
+"""What many tests share: a quiet machine, a private cache, and one tiny trained model."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests, and the commands that they start, off the network and out of the user's cache."""
+    config.stash[CACHE] = tempfile.mkdtemp(prefix="seq2att-tests-")
+    os.environ["XDG_CACHE_HOME"] = config.stash[CACHE]
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["COLUMNS"] = "120"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[CACHE], ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Small tensors are slower on several threads, and xdist already uses every core."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """A test's numbers do not depend on the tests that ran before it."""
+    import torch
+
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """New tensors and modules are float64 inside the test."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The folder of the project."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def reverse_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a tiny model, trained once on the recipe `reverse`; tests only read it."""
+    import seq2att
+
+    folder = tmp_path_factory.mktemp("runs") / "reverse"
+    seq2att.train("reverse", [f"run={folder}", "trainer.epochs=2", "trainer.progress=false"])
+    return folder

@@ -1,0 +1,105 @@
+"""Each code block of the README, run as a reader would paste it: in order, in one folder, outside the repository."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+INSTALLING = ("make ", "pip ")  # a block of such lines is checked by name; make and pip are run by CI itself
+
+
+class Block(NamedTuple):
+    line: int
+    language: str
+    file: str  # what `title="..."` names: the block is the content of this file
+    text: str
+
+    @property
+    def installs(self) -> bool:
+        return self.language == "bash" and all(line.startswith(INSTALLING) for line in self.text.splitlines())
+
+
+def blocks(markdown: str) -> list[Block]:
+    """The fenced blocks of a text."""
+    found = []
+    for match in re.finditer(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', markdown, re.M | re.S):
+        line = markdown[: match.start()].count("\n") + 1
+        found.append(Block(line, match[1], match[2] or "", match[3]))
+    return found
+
+
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = blocks(README)
+
+
+def test_every_fence_is_a_block_that_is_tested() -> None:
+    assert 2 * len(BLOCKS) == len(re.findall(r"^\s*```", README, re.M))
+    assert {block.language for block in BLOCKS} == {"bash", "python"}
+    assert sum(block.installs for block in BLOCKS) == 2
+
+
+def test_make_lines_name_targets() -> None:
+    asked = [line.split()[1] for block in BLOCKS for line in block.text.splitlines() if line.startswith("make ")]
+    assert asked == ["demo", "test"]
+    for target in asked:
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_install_lines_name_extras_and_files() -> None:
+    import tomllib
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    (line,) = (line for block in BLOCKS for line in block.text.splitlines() if line.startswith("pip "))
+    pip, install, option, constraints, project = shlex.split(line)
+    assert (pip, install, option) == ("pip", "install", "-c")
+    assert (ROOT / constraints).is_file()
+    assert project.removeprefix(".[").removesuffix("]") in extras
+
+
+def test_the_attention_of_your_own_has_eleven_lines() -> None:
+    (block,) = (block for block in BLOCKS if block.file == "cosine.py")
+    code = [line for line in block.text.splitlines() if line.strip() and not line.strip().startswith('"""')]
+    assert len(code) == 11
+    assert "Eleven lines of Python" in README
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder, with the command `seq2att` of this checkout beside it."""
+    folder = tmp_path_factory.mktemp("readme")
+    command = folder / "bin" / "seq2att"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m seq2att "$@"\n')
+    command.chmod(0o755)
+    (folder / "desk").mkdir()
+    return folder / "desk"
+
+
+def paste(block: Block, desk: Path) -> subprocess.CompletedProcess[str]:
+    """Run one block in the folder."""
+    shell = ["bash", "-euo", "pipefail", "-c"] if block.language == "bash" else [sys.executable, "-c"]
+    path = f"{desk.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [*shell, block.text], cwd=desk, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+
+
+def test_the_blocks_run_as_pasted(desk: Path) -> None:
+    said: dict[str, str] = {}
+    for block in BLOCKS:
+        if block.file:
+            (desk / block.file).write_text(block.text, "utf-8")
+        elif not block.installs:
+            done = paste(block, desk)
+            assert done.returncode == 0, f"README.md:{block.line}\n{block.text}\n{done.stdout}\n{done.stderr}"
+            said[block.text] = done.stdout
+    assert len(said) >= 8
+    assert {path.name for path in (desk / "runs").iterdir()} >= {"reverse", "dot", "small", "cosine", "upper"}
+    assert said['echo "stressed" | seq2att translate runs/reverse\n'] == "desserts\n"

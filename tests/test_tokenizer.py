@@ -1,0 +1,203 @@
+"""Tokenizers: round trips, vocabularies, refusals."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from seq2att import registry
+from seq2att.errors import UserError
+from seq2att.tokenizer import (
+    ByteTokenizer,
+    CharTokenizer,
+    SentencePieceTokenizer,
+    Tokenizer,
+    WordTokenizer,
+)
+from seq2att.types import SPECIALS
+
+TEXTS = [
+    "the cat sat on the mat",
+    "a dog runs  in the park",
+    " leading and trailing ",
+    "한국어 문장 입니다",
+    "שלום עולם",
+    "null, nan, \"quoted\" 'too'",
+    "<s> </s> <unk> <pad>",
+    "a\tb\nc\r\nd\x0be\u2028f\x85g",
+    "NUL \0 byte",
+    "▁ literal ▁ and ▅ and \U000f0000 and \U000f00002581\U000f0000",
+    "é e\u0301 👩‍👩‍👧 \ufeff",
+] * 3
+UNSEEN = ["日本語 text", "   ", "q", "", "ё", "▁▁", "\0", "x" * 9000]
+
+
+def fitted(name: str, **options: Any) -> Tokenizer:
+    tokenizer: Tokenizer = registry.find("tokenizer", name).target(**options)
+    tokenizer.fit(iter(TEXTS))
+    return tokenizer
+
+
+LOSSLESS = [
+    ("char", {}),
+    ("byte", {}),
+    ("sentencepiece", {"size": 84, "model": "unigram"}),
+    ("sentencepiece", {"size": 84, "model": "bpe"}),
+]
+
+
+def test_every_tokenizer_is_registered() -> None:
+    assert {"sentencepiece", "word", "char", "byte"} <= set(registry.entries("tokenizer"))
+
+
+@pytest.mark.parametrize(("name", "options"), LOSSLESS)
+def test_decode_undoes_encode(name: str, options: dict[str, Any]) -> None:
+    tokenizer = fitted(name, **options)
+    for text in TEXTS + UNSEEN:
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize(("name", "options"), LOSSLESS)
+def test_training_texts_are_known_whole(name: str, options: dict[str, Any]) -> None:
+    tokenizer = fitted(name, **options)
+    known = set(tokenizer.pieces)
+    assert len(known) == len(tokenizer.pieces)
+    for text in TEXTS:
+        assert set(tokenizer.encode(text)) <= known
+
+
+@pytest.mark.parametrize(("name", "options"), [*LOSSLESS, ("word", {})])
+def test_batch_is_the_same_as_one_by_one(name: str, options: dict[str, Any]) -> None:
+    tokenizer = fitted(name, **options)
+    texts = TEXTS + UNSEEN
+    assert tokenizer.encode_batch(texts) == [tokenizer.encode(text) for text in texts]
+
+
+@pytest.mark.parametrize(("name", "options"), [*LOSSLESS, ("word", {})])
+def test_files_restore_the_tokenizer(name: str, options: dict[str, Any]) -> None:
+    tokenizer = fitted(name, **options)
+    other: Tokenizer = registry.find("tokenizer", name).target(**options)
+    other.restore(tokenizer.files())
+    assert other.pieces == tokenizer.pieces
+    assert other.encode_batch(TEXTS + UNSEEN) == tokenizer.encode_batch(TEXTS + UNSEEN)
+    assert other.files() == tokenizer.files()
+
+
+@pytest.mark.parametrize(("name", "options"), [*LOSSLESS, ("word", {"min_count": 2})])
+def test_the_same_texts_give_the_same_files(name: str, options: dict[str, Any]) -> None:
+    assert fitted(name, **options).files() == fitted(name, **options).files()
+
+
+def test_word_joins_with_one_space() -> None:
+    tokenizer = fitted("word", lower=True)
+    assert tokenizer.encode(" The  CAT\tsat ") == ["the", "cat", "sat"]
+    assert tokenizer.decode(["the", "cat", "sat"]) == "the cat sat"
+
+
+def test_vocabulary_is_by_count_then_text_whatever_the_order() -> None:
+    texts = ["b b b", "a a a", "c", "d d"]
+    for seed in range(5):
+        shuffled = random.Random(seed).sample(texts, len(texts))
+        tokenizer = WordTokenizer(size=7)
+        tokenizer.fit(shuffled)
+        assert tokenizer.pieces == ("a", "b", "d")
+    rare = WordTokenizer(min_count=2)
+    rare.fit(texts)
+    assert rare.pieces == ("a", "b", "d")
+
+
+def test_pieces_are_json() -> None:
+    tokenizer = fitted("char")
+    (content,) = tokenizer.files().values()
+    assert tuple(json.loads(content)) == tokenizer.pieces
+    assert "\n" in tokenizer.pieces
+    assert "\0" in tokenizer.pieces
+
+
+def test_byte_knows_all_bytes_and_mends_broken_ones() -> None:
+    tokenizer = ByteTokenizer()
+    assert len(set(tokenizer.pieces)) == 256
+    assert tokenizer.decode(["<0xEA>", "a"]) == "\ufffda"
+    everything = "".join(chr(number) for number in (*range(0x800), 0x20AC, 0xD55C, 0xD800, 0x1F600))
+    assert tokenizer.decode(tokenizer.encode(everything)) == everything
+
+
+@pytest.mark.parametrize("model", ["unigram", "bpe"])
+def test_sentencepiece_size_counts_the_specials(model: str) -> None:
+    tokenizer = fitted("sentencepiece", size=84, model=model)
+    assert len(tokenizer.pieces) + len(SPECIALS) == 84
+
+
+def test_sentencepiece_learns_from_long_lines_and_draws_the_same_sample() -> None:
+    long = SentencePieceTokenizer(size=7)
+    long.fit(["ab " * 9000])
+    assert {"a", "b"} <= set("".join(long.pieces))
+    lines = [f"line number {number} of many" for number in range(500)]
+    one, two = (SentencePieceTokenizer(size=40, sample=200) for _ in "12")
+    one.fit(lines)
+    two.fit(lines)
+    assert one.files() == two.files()
+
+
+def test_lone_surrogates_survive_sentencepiece() -> None:
+    tokenizer = fitted("sentencepiece", size=84)
+    assert tokenizer.decode(tokenizer.encode("a\udc80b")) == "a\udc80b"
+
+
+@pytest.mark.parametrize("model", ["unigram", "bpe"])
+def test_too_large_a_size_names_the_one_that_works(model: str) -> None:
+    tokenizer = SentencePieceTokenizer(size=8000, model=model)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"size=8000 .* which is \d+; set source.tokenizer.size=") as caught:
+        tokenizer.fit(TEXTS)
+    largest = int(re.findall(r"size=(\d+)", str(caught.value))[1])
+    assert len(fitted("sentencepiece", size=largest, model=model).pieces) + len(SPECIALS) == largest
+    with pytest.raises(UserError, match=f"which is {largest};"):
+        fitted("sentencepiece", size=largest + 1, model=model)
+
+
+def test_too_small_a_size_names_the_one_that_works() -> None:
+    with pytest.raises(UserError, match=r"size=20 is less .* which is \d+; set source.tokenizer.size=") as caught:
+        fitted("sentencepiece", size=20)
+    least = int(re.findall(r"size=(\d+)", str(caught.value))[1])
+    assert len(fitted("sentencepiece", size=least).pieces) + len(SPECIALS) == least
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["", ""]])
+@pytest.mark.parametrize("tokenizer", [SentencePieceTokenizer(), WordTokenizer(), CharTokenizer()])
+def test_empty_training_set_is_refused(tokenizer: Tokenizer, texts: list[str]) -> None:
+    with pytest.raises(UserError, match="holds no text to learn a vocabulary from; check the files"):
+        tokenizer.fit(texts)
+
+
+def test_settings_that_cannot_be() -> None:
+    for make in (lambda: WordTokenizer(size=4), lambda: SentencePieceTokenizer(size=4)):
+        with pytest.raises(UserError, match=r"size=4 leaves no room .* to 5 or more"):
+            make()
+    with pytest.raises(UserError, match=r"coverage=0\.5 is not between 0\.98 and 1"):
+        SentencePieceTokenizer(coverage=0.5)
+    with pytest.raises(UserError, match="sample=10 is too little for sentencepiece; set 101 or more"):
+        SentencePieceTokenizer(sample=10)
+    with pytest.raises(UserError, match=r"min_count=9 leaves no piece, the most frequent one occurs 2 times; lower"):
+        WordTokenizer(min_count=9).fit(["a a b"])
+
+
+def test_an_error_of_the_reader_comes_through() -> None:
+    def broken() -> Iterator[str]:
+        yield "abc abd"
+        raise UserError("train.de:3: byte 0xff is no UTF-8")
+
+    for tokenizer in (SentencePieceTokenizer(size=9), WordTokenizer()):
+        with pytest.raises(UserError, match=r"^train\.de:3: byte 0xff"):
+            tokenizer.fit(broken())
+
+
+def test_training_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    fitted("sentencepiece", size=84)
+    with pytest.raises(UserError):
+        fitted("sentencepiece", size=9000)
+    assert capfd.readouterr() == ("", "")
