@@ -18,13 +18,18 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
-demo: $(INSTALLED)  ## Train a model that pronounces English words (4 minutes), and try it
-	$(BIN)/seq2att train pronounce run=$(DEMO)
-	@echo
-	@echo "How the model pronounces a few words:"
+demo: $(DEMO)/metrics.json  ## Train a model that pronounces English words (4 minutes), and try it
+	@printf '\nHow the model pronounces words:\n\n'
 	@for word in sequence attention knowledge robot michelle; do \
 	    printf '  %-12s' "$$word"; echo "$$word" | $(BIN)/seq2att translate $(DEMO); done
-	$(BIN)/seq2att show $(DEMO) knowledge
+	@printf '\nWhere it looked while it spoke:\n\n'
+	@$(BIN)/seq2att show $(DEMO) knowledge
+	@printf '\nNow type\n\n'
+	@printf '  %s\n' "source $(BIN)/activate" "seq2att translate $(DEMO)" "seq2att train reverse" "seq2att list"
+
+# A finished run is kept; an interrupted one goes on where it stopped.
+$(DEMO)/metrics.json: | $(INSTALLED)
+	$(BIN)/seq2att train pronounce
 
 test: $(INSTALLED)  ## Run every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4

@@ -98,23 +98,17 @@ class Predictor:
         self, beam: int | None = None, n_best: int = 1, options: Mapping[str, Any] | None = None
     ) -> Search:
         """The configured search with other options: `beam=1` is greedy, more is a beam of that size."""
-        chosen = dict(self.config["search"])
-        options = dict(options or {})
+        asked = dict(options or {})
         if beam is not None:
-            options = {"name": "greedy" if beam == 1 and n_best == 1 else "beam", "size": beam, **options}
-        if options.get("name", chosen["name"]) != chosen["name"]:
-            chosen = {key: chosen[key] for key in ("min_length", "max_length") if key in chosen}
-        chosen |= options
+            asked |= {"name": "greedy"} if beam == n_best == 1 else {"name": "beam", "size": beam}
         if n_best > 1:
-            chosen["n_best"] = n_best
-            if chosen["name"] == "greedy":
-                chosen["name"] = "beam"
-        entry = registry.find("search", chosen["name"])
-        if chosen["name"] == "beam":
-            chosen["size"] = max(chosen.get("size", 5), n_best) if beam is None else beam
-        elif "size" not in (options if beam is None else {}):
-            chosen.pop("size", None)
-        check_options(entry, chosen)
+            asked["n_best"] = n_best
+        entry = registry.find("search", asked.get("name", self.config["search"]["name"]))
+        check_options(entry, asked)
+        kept = {key: value for key, value in self.config["search"].items() if key in entry.options}
+        chosen = {**kept, **asked, "name": entry.name}
+        if n_best > 1 and beam is None and "size" in chosen:
+            chosen["size"] = max(chosen["size"], n_best)
         found: Search = registry.build("search", {"search": chosen})
         return found
 

@@ -47,8 +47,7 @@ def curves(csv_path: Path, png_path: Path, best: float | None = None) -> None:
     columns with missing values are drawn where they have some. `UserError` when there is nothing to draw.
     """
     table = read_table(csv_path)
-    repeated = len(set(table.points("epoch", "loss")[0])) < len(table.points("epoch", "loss")[0])
-    across = "step" if repeated or not len(table.points("epoch", "loss")[0]) else "epoch"
+    across = axis_of(table)
     metrics = [name for name in table.columns if name not in NO_METRIC and len(table.points(across, name)[0])]
     if not len(table.points(across, "loss")[0]) and not len(table.points(across, "train_loss")[0]):
         raise UserError(f"{csv_path}: there is no loss to draw yet; wait for the first validation")
@@ -63,6 +62,7 @@ def curves(csv_path: Path, png_path: Path, best: float | None = None) -> None:
         draw_lines(panels[1], table, across, named, mark)
         panels[1].set_ylabel("metrics")
     panels[-1].set_xlabel(across)
+    number_axis(panels[-1], table, across)
     figure.align_ylabels()
     save(figure, png_path)
 
@@ -83,6 +83,12 @@ def number(text: str | None) -> float:
         return math.nan
 
 
+def axis_of(table: Table) -> str:
+    """What the curves run over: epochs, or steps when an epoch has several validations."""
+    epochs = table.points("epoch", "loss")[0]
+    return "epoch" if len(epochs) and len(set(epochs)) == len(epochs) else "step"
+
+
 def best_place(table: Table, across: str, best: float | None) -> float | None:
     """Where on the axis the best epoch is."""
     if best is None:
@@ -95,20 +101,18 @@ def best_place(table: Table, across: str, best: float | None) -> float | None:
     return same[-1] if same else None
 
 
-def draw_lines(
-    panel: Axes, table: Table, across: str, lines: dict[str, tuple[str, str]], mark: float | None
-) -> None:
+def draw_lines(panel: Axes, table: Table, across: str, lines: dict[str, tuple[str, str]], mark: float | None) -> None:
     """Lines of the named columns; the legend says their values at the best epoch, which is marked."""
     for name, (label, color) in lines.items():
         x, y = table.points(across, name)
         if not len(x):
             continue
-        at = y[x == mark]
+        at = y[x == mark]  # [1], or nothing
         value = f"  {at[-1]:.4g}" if len(at) else ""
         marker = "o" if len(x) <= 2 else None  # one point makes no line
         panel.plot(x, y, color=color, linewidth=1.8, marker=marker, markersize=4, label=f"{label}{value}")
         if len(at) and name != "train_loss":
-            panel.plot([mark], at[-1:], "o", color=color, markersize=6.5, markeredgecolor="white", zorder=4)
+            panel.plot(x[x == mark][-1:], at[-1:], "o", color=color, markersize=6.5, markeredgecolor="white", zorder=4)
     if mark is not None:
         panel.axvline(mark, color=PALE, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     title = None if mark is None else f"at {across} {mark:g} (best)"
@@ -121,8 +125,16 @@ def draw_lines(
     panel.spines[["top", "right"]].set_visible(False)
     panel.spines[["left", "bottom"]].set_color(PALE)
     panel.tick_params(colors=INK, labelsize=9, color=PALE)
-    if across == "epoch":
-        panel.xaxis.get_major_locator().set_params(integer=True)
+
+
+def number_axis(panel: Axes, table: Table, across: str) -> None:
+    """Whole numbers for the axis that the panels share, with room around a lone validation."""
+    from matplotlib.ticker import MaxNLocator
+
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    places = np.unique(np.concatenate([table.points(across, name)[0] for name in ("train_loss", "loss")]))
+    if len(places) == 1:
+        panel.set_xlim(places[0] - 1, places[0] + 1)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -173,7 +185,8 @@ def attention_map(weights: Any, source_tokens: Sequence[str], target_tokens: Seq
 def label_tokens(axes: Axes, source: list[str], target: list[str], cell: float) -> None:
     """Write the tokens at the cells: the source above, slanted when a token is wider than its cell."""
     font, shown = token_font("".join(source + target))
-    source, target = ([cut(token.translate(shown), 20) for token in tokens] for tokens in (source, target))
+    source = [cut(token.translate(shown), 20) for token in source]
+    target = [cut(token.translate(shown), 20) for token in target]
     size = min(11.0, 40 * cell)
     slanted = max(map(display_width, source)) * size * 0.6 > 72 * cell * 0.95
     slant: dict[str, Any] = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"} if slanted else {}
@@ -182,6 +195,9 @@ def label_tokens(axes: Axes, source: list[str], target: list[str], cell: float) 
     options: dict[str, Any] = {"fontproperties": font, "fontsize": size, "color": INK, "parse_math": False}
     axes.set_xticks(range(len(source)), source, **options, **slant)
     axes.set_yticks(range(len(target)), target, **options)
+    if shown:
+        note = "□ stands for what no installed font shows; for Korean install Noto Sans CJK or Nanum Gothic"
+        axes.annotate(note, (0, 0), (0, -10), "axes fraction", "offset points", va="top", fontsize=7, color=PALE)
 
 
 def token_font(text: str) -> tuple[FontProperties, dict[int, str]]:
@@ -189,7 +205,7 @@ def token_font(text: str) -> tuple[FontProperties, dict[int, str]]:
     from matplotlib.font_manager import FontProperties, fontManager
     from matplotlib.ft2font import FT2Font
 
-    missing = {ord(character) for character in text if not character.isspace()}
+    missing = {ord(character) for character in text}
     families: list[str] = []
     for entry in by_preference(fontManager.ttflist):
         if not missing:
@@ -234,6 +250,7 @@ def by_preference(entries: Sequence[FontEntry]) -> Iterator[FontEntry]:
         yield families[name]
 
 
+SIGNS = {" ": "␣", "\t": "⇥", "\n": "⏎"}
 SHADES = "·░▒▓█"
 HEAT = (234, 53, 89, 125, 161, 203, 209, 215, 222, 230)  # of the 256 colours, from dark to bright
 
@@ -269,7 +286,7 @@ def split_columns(sizes: Sequence[int], width: int) -> list[list[int]]:
     """The columns in blocks that are no wider than this; a block has at least one column."""
     blocks: list[list[int]] = [[]]
     for column, size in enumerate(sizes):
-        if blocks[-1] and sum(sizes[other] for other in blocks[-1]) + size - 1 > width:
+        if blocks[-1] and sum(sizes[other] for other in blocks[-1]) + size > width:
             blocks.append([])
         blocks[-1].append(column)
     return blocks
@@ -278,10 +295,11 @@ def split_columns(sizes: Sequence[int], width: int) -> list[list[int]]:
 def draw_cell(strength: float, size: int, color: bool) -> str:
     """One weight, 0 to 1, in so many columns: a painted field, or shade characters and a space."""
     if color:
-        shade = HEAT[min(int(strength * len(HEAT)), len(HEAT) - 1)]
-        return f"\x1b[48;5;{shade}m{' ' * size}\x1b[0m"
-    shade = SHADES[math.ceil(round(strength * 4 - 0.2, 6))] if strength > 0.05 else ""
-    return (shade * (size - 1) if shade else SHADES[0].center(size - 1)) + " "
+        paint = HEAT[min(int(strength * len(HEAT)), len(HEAT) - 1)]
+        return f"\x1b[48;5;{paint}m{' ' * size}\x1b[0m"
+    if strength <= 0.05:
+        return SHADES[0].center(size - 1) + " "
+    return SHADES[math.ceil(strength * 4 - 0.2)] * (size - 1) + " "
 
 
 def checked(weights: Any, source_tokens: Sequence[str], target_tokens: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -296,13 +314,16 @@ def checked(weights: Any, source_tokens: Sequence[str], target_tokens: Sequence[
 
 
 def visible(token: str) -> str:
-    """The token with its spaces and control characters made visible."""
-    shown = "".join(
-        {" ": "␣", "\t": "⇥", "\n": "⏎"}.get(character)
-        or (character if character.isprintable() or width_of(character) == 0 and ord(character) > 159 else f"<{ord(character):X}>")
-        for character in token
-    )
+    """The token with its spaces and control characters made visible, and something to carry a lone mark."""
+    shown = "".join(map(visible_character, token))
     return f"◌{shown}" if shown and unicodedata.combining(shown[0]) else shown
+
+
+def visible_character(character: str) -> str:
+    """The character, or what to show for it: `<0>` for NUL."""
+    if character in SIGNS:
+        return SIGNS[character]
+    return character if character.isprintable() or character in "\u200c\u200d" else f"<{ord(character):X}>"
 
 
 def closed(text: str) -> str:

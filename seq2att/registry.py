@@ -20,6 +20,8 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import linecache
+import re
 import sys
 import tomllib
 import types
@@ -67,7 +69,6 @@ class Kind:
     name: str
     base: Any
     context: tuple[str, ...]
-    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,11 @@ def kind(name: str) -> Callable[[T], T]:
     """Declare a kind by its base class or function: the parameters before its star are what the program gives."""
 
     def decorate(base: T) -> T:
-        parameters = [p for p in inspect.signature(base).parameters.values() if p.kind is not p.KEYWORD_ONLY]  # type: ignore[arg-type]
-        _kinds[name] = Kind(name, base, tuple(p.name for p in parameters))
+        taken = _kinds.get(name)
+        if taken is not None and identity(taken.base) != identity(base):
+            raise RegistryError(f"the kind {name!r} of {place(base)} is taken by {place(taken.base)}; name another")
+        given = [p.name for p in inspect.signature(base).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]  # type: ignore[arg-type]
+        _kinds[name] = Kind(name, base, tuple(given))
         _entries.setdefault(name, {})
         return base
 
@@ -118,11 +122,13 @@ def register(kind: str, name: str) -> Callable[[T], T]:
     """Make a class or function a component `kind=name`; an error says what to change in its signature."""
 
     def decorate(target: T) -> T:
+        if kind in COMPONENTS and kind not in _kinds:
+            importlib.import_module(f"seq2att.{kind}")
         if kind not in _kinds:
             raise RegistryError(f"there is no kind of component called {kind!r}{known(kind, _kinds)}")
         entry = make_entry(_kinds[kind], name, target)
         taken = _entries[kind].get(name)
-        if taken is not None and taken.place != entry.place:
+        if taken is not None and identity(taken.target) != identity(target):
             raise RegistryError(f"{kind}={name} of {entry.place} is taken by {taken.place}; register another name")
         _entries[kind][name] = entry
         return target
@@ -132,12 +138,12 @@ def register(kind: str, name: str) -> Callable[[T], T]:
 
 def make_entry(kind: Kind, name: str, target: Any) -> Entry:
     """Read a component's signature by the star rule."""
-    label = f"{kind.name}={name} ({place(target)})"
     parameters = inspect.signature(target).parameters.values()
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    hints = annotations(kind.name, name, target)
     for p in parameters:
         if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
-            raise RegistryError(f"{label}: *{p.name} would swallow typos; name every option after a bare *")
+            swallows = f"*{p.name}" if p.kind is p.VAR_POSITIONAL else f"**{p.name}"
+            raise refusal(kind.name, name, target, f"{swallows} would swallow typos; name every option after a bare *")
     before = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
     asks = {}
     for parameter in before[len(kind.context) :]:
@@ -147,31 +153,59 @@ def make_entry(kind: Kind, name: str, target: Any) -> Entry:
         asks[parameter] = asked
     if tuple(before) != (*kind.context, *asks):
         given = ", ".join(kind.context) or "nothing"
-        raise RegistryError(
-            f"{label}: what stands before the * is ({', '.join(before)}), but the program gives {given}, then factories "
+        why = (
+            f"what stands before the * is ({', '.join(before)}), but the program gives {given}, then factories "
             f"(as in `attention: Factory[Attention]`); write the options after the *"
         )
+        raise refusal(kind.name, name, target, why)
     options = {}
     for p in parameters:
         if p.kind is p.KEYWORD_ONLY:
-            check_option(label, p.name, hints.get(p.name, inspect.Parameter.empty), p.default)
+            why = option_problem(p.name, hints.get(p.name, inspect.Parameter.empty), p.default)
+            if why:
+                raise refusal(kind.name, name, target, why)
             options[p.name] = Option(hints[p.name], MISSING if p.default is p.empty else p.default)
     return Entry(kind.name, name, target, asks, options)
 
 
-def check_option(label: str, name: str, annotation: Any, default: Any) -> None:
-    """Refuse an option that no configuration could hold."""
+def annotations(kind: str, name: str, target: Any) -> dict[str, Any]:
+    """The annotations of a component's signature, resolved."""
+    try:
+        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except NameError as error:
+        why = f"the annotation {error.name!r} cannot be resolved; import it at run time, not only for type checking"
+        raise refusal(kind, name, target, why) from error
+
+
+def refusal(kind: str, name: str, target: Any, why: str) -> RegistryError:
+    """The error about a component that cannot be registered."""
+    return RegistryError(f"{kind}={name} ({place(target)}): {why}")
+
+
+def option_problem(name: str, annotation: Any, default: Any) -> str | None:
+    """Why no configuration could hold an option, if so."""
     if name in RESERVED:
-        raise RegistryError(f"{label}: an option cannot be called {name!r} (configurations use it); rename it")
+        return f"an option cannot be called {name!r} (configurations use it); rename it"
     if annotation is inspect.Parameter.empty:
-        raise RegistryError(f"{label}: option {name!r} has no annotation; write `{name}: int = ...`")
+        return f"option {name!r} has no annotation; write `{name}: int = ...`"
     if not holds(annotation):
-        raise RegistryError(
-            f"{label}: option {name!r} is annotated {annotation}; allowed are bool, int, float, str, Literal of strings, "
+        return (
+            f"option {name!r} is annotated {shown(annotation)}; allowed are bool, int, float, str, Literal of strings, "
             f"list, tuple[X, ...] and dict[str, X] of those, and each with `| None`"
         )
     if default is not inspect.Parameter.empty and not fits(annotation, default):
-        raise RegistryError(f"{label}: the default {default!r} of option {name!r} is no {annotation}")
+        return f"the default {default!r} of option {name!r} is no {shown(annotation)}"
+    return None
+
+
+def shown(annotation: Any) -> str:
+    """A type as it is written."""
+    if isinstance(annotation, type) and typing.get_origin(annotation) is None:
+        return "None" if annotation is type(None) else annotation.__qualname__
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(map(shown, arguments))
+    return str(annotation).replace("typing.", "")
 
 
 def holds(annotation: Any, container: bool = True) -> bool:
@@ -213,25 +247,23 @@ def fits(annotation: Any, value: Any) -> bool:
 
 def schema_field(name: str, option: Option) -> tuple[str, Any, Any]:
     """One option as a dataclass field; OmegaConf takes no Literal, so choices become an Enum."""
-    annotation, default = option
-    choices = literal_choices(annotation)
-    if choices:
-        members = enum.Enum(name, {choice: choice for choice in choices})  # type: ignore[misc]
-        optional = type(None) in typing.get_args(annotation)
-        annotation = members | None if optional else members
-        default = members[default] if default in choices else default
+    annotation, default = enumerated(name, option.annotation), option.default
     if isinstance(default, list | tuple | dict):
         plain = dict(default) if isinstance(default, dict) else list(default)
         return name, annotation, field(default_factory=lambda: plain.copy())
     return name, annotation, field(default=default)
 
 
-def literal_choices(annotation: Any) -> tuple[str, ...]:
-    """The choices of `Literal[...]` or `Literal[...] | None`, else nothing."""
-    for part in (annotation, *typing.get_args(annotation)):
-        if typing.get_origin(part) is Literal:
-            return typing.get_args(part)
-    return ()
+def enumerated(name: str, annotation: Any) -> Any:
+    """The annotation with an Enum in the place of Literal, wherever it stands."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return enum.Enum(name, {choice: choice for choice in arguments})  # type: ignore[misc]
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[tuple(enumerated(name, argument) for argument in arguments)]  # noqa: UP007
+    if origin in (list, dict, tuple):
+        return origin[tuple(argument if argument is ... else enumerated(name, argument) for argument in arguments)]
+    return annotation
 
 
 def kind_of(annotation: Any) -> str | None:
@@ -274,9 +306,17 @@ def build(kind: str, slots: Mapping[str, Any], *context: Any, slot: str | None =
     What the component asks for before its star reaches it as a factory, which builds from a slot inside the
     component's own options (`source.tokenizer`) or beside it (`attention`).
     """
-    options = dict(slots[slot or kind])
+    slot = slot or kind
+    if slot not in slots:
+        raise RegistryError(f"the configuration has no {slot!r}{known(slot, slots)}")
+    options = dict(slots[slot])
     entry = find(kind, options.pop("name"))
     nested = {name: options.pop(name) for name in entry.asks if name in options}
+    for name in options:
+        if name not in entry.options:
+            raise RegistryError(
+                f"{slot}.{name}: {slot}={entry.name} has no option {name!r}{known(name, entry.options)}"
+            )
     factories = [
         functools.partial(build, asked, {**slots, **nested}, slot=parameter) for parameter, asked in entry.asks.items()
     ]
@@ -294,10 +334,22 @@ def known(name: str, names: Iterable[str]) -> str:
 def place(target: Any) -> str:
     """Where a class or function is written: `file:line`."""
     target = inspect.unwrap(target)
+    file, name = identity(target)
+    if not inspect.isclass(target):
+        return f"{file}:{target.__code__.co_firstlineno}"
+    start = re.compile(rf"\s*class {target.__name__}\b")  # inspect would parse the whole file, once for every class
+    lines = (number for number, line in enumerate(linecache.getlines(file), 1) if start.match(line))
+    line = next(lines, None)
+    return f"{file}:{line}" if line else f"{target.__module__}.{name}"  # written at a prompt
+
+
+def identity(target: Any) -> tuple[str, str]:
+    """What a class or function is told from others by: it stays the same when its file is imported again."""
+    target = inspect.unwrap(target)
     try:
-        return f"{inspect.getsourcefile(target)}:{inspect.getsourcelines(target)[1]}"
+        return inspect.getsourcefile(target) or target.__module__, target.__qualname__
     except (OSError, TypeError):  # written at a prompt
-        return f"{target.__module__}.{target.__qualname__}"
+        return target.__module__, target.__qualname__
 
 
 def load(plugins: Iterable[str] = ()) -> None:
@@ -305,7 +357,14 @@ def load(plugins: Iterable[str] = ()) -> None:
     for module in COMPONENTS:
         importlib.import_module(f"seq2att.{module}")
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        point.load()
+        try:
+            point.load()
+        except ImportError as error:
+            owner = point.dist.name if point.dist else point.name
+            raise RegistryError(
+                f"the installed plugin {owner!r} ({point.value}) cannot be imported: {error}; "
+                f"install what it needs, or `pip uninstall {owner}`"
+            ) from error
     for plugin in plugins:
         load_plugin(plugin)
 
@@ -315,7 +374,9 @@ def load_plugin(plugin: str) -> None:
     path = Path(plugin)
     if plugin.endswith(".py"):
         if not path.is_file():
-            raise RegistryError(f"plugins: there is no file {plugin!r}; name a file.py, a folder or an installed module")
+            raise RegistryError(
+                f"plugins: there is no file {plugin!r}; name a file.py, a folder or an installed module"
+            )
         import_file(path)
     elif path.is_dir():
         import_folder(path)
@@ -354,7 +415,8 @@ def import_folder(path: Path) -> None:
         root, modules = path.resolve().parent, [path.resolve().name]
     elif project.is_file():
         points = tomllib.loads(project.read_text("utf-8")).get("project", {}).get("entry-points", {})
-        root, modules = path.resolve(), [str(value).partition(":")[0] for value in points.get(ENTRY_POINTS, {}).values()]
+        root = path.resolve() / "src" if (path / "src").is_dir() else path.resolve()
+        modules = [str(value).partition(":")[0] for value in points.get(ENTRY_POINTS, {}).values()]
         if not modules:
             raise RegistryError(f'{project}: no [project.entry-points."{ENTRY_POINTS}"]; name the module there')
     else:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from seq2att import registry
 from seq2att.config import override
-from seq2att.config.options import ConfigError, DataOptions, Settings, TrainerOptions, options_of
-from seq2att.config.recipe import BASE, Layer, Recipe, folder, read_layer, read_recipe, read_yaml, show
+from seq2att.config.options import ConfigError, DataOptions, Settings, TrainerOptions, options_of, schema_of
+from seq2att.config.recipe import BASE, Layer, Recipe, folder, read_layer, read_recipe, show
 from seq2att.config.slots import TRAINER, Checker, Slots, presets
 from seq2att.registry import MISSING, RegistryError, entries
 
@@ -123,14 +123,16 @@ def missing_options(plan: Plan, told: override.Overrides) -> list[str]:
     """What must be given and is not."""
     problems = []
     for slot, entry in plan.slots.asked(told.choices).items():
-        given = {name for choices, values in plan.stages if choices[slot] == entry.name for name in block_of(slot, values)}
+        given = {
+            name for choices, values in plan.stages if choices[slot] == entry.name for name in block_of(slot, values)
+        }
         for name, option in entry.options.items():
             key = f"{slot.replace('/', '.')}.{name}"
             if option.default is MISSING and name not in given and key not in told.lines:
                 problems.append(missing(key, slot, entry.name))
     problems += [
         f"{slot}: must be chosen: {slot}=NAME{registry.known('', entries(plan.slots.kinds[slot]))}"
-        for slot in plan.slots.wanted(told.choices)
+        for slot in plan.slots.used(told.choices)
         if told.choices[slot] == MISSING
     ]
     return problems
@@ -154,24 +156,29 @@ def stored(plan: Plan) -> Iterator[None]:
     """Hydra's store filled with the components as the recipe tunes them; emptied of them again at the end."""
     from hydra.core.config_store import ConfigStore
 
-    store = ConfigStore.instance()
-    saved = store.repo
-    store.repo = copy_groups(saved)
+    ours = {slot.partition("/")[0] for slot in plan.slots.kinds} | {TRAINER, f"{PRIMARY}.yaml"}
+    groups = ConfigStore.instance().repo
+    saved = {name: groups.pop(name) for name in ours if name in groups}
     try:
-        for slot, kind in plan.slots.kinds.items():
-            for name in entries(kind):
-                store.store(group=slot, name=name, node=component_node(plan, slot, name), provider="seq2att")
-        for name, preset in presets().items():
-            store.store(group=TRAINER, name=name, node=trainer_node(plan, name, preset), provider="seq2att")
-        store.store(name=PRIMARY, node=primary_node(plan), provider="seq2att")
+        fill(plan)
         yield
     finally:
-        store.repo = saved
+        for name in ours:
+            groups.pop(name, None)
+        groups.update(saved)
 
 
-def copy_groups(group: dict[str, Any]) -> dict[str, Any]:
-    """The groups of Hydra's store copied, the configurations in them not."""
-    return {name: copy_groups(item) if isinstance(item, dict) else item for name, item in group.items()}
+def fill(plan: Plan) -> None:
+    """Put every component of every slot, the trainer's presets and the recipe into Hydra's store."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    for slot, kind in plan.slots.kinds.items():
+        for name in entries(kind):
+            store.store(group=slot, name=name, node=component_node(plan, slot, name), provider="seq2att")
+    for name, preset in presets().items():
+        store.store(group=TRAINER, name=name, node=trainer_node(plan, name, preset), provider="seq2att")
+    store.store(name=PRIMARY, node=primary_node(plan), provider="seq2att")
 
 
 def component_node(plan: Plan, slot: str, name: str) -> Any:
@@ -195,7 +202,7 @@ def trainer_node(plan: Plan, name: str, preset: Mapping[str, Any]) -> Any:
 
     values = [values.get(TRAINER, {}) for _, values in plan.stages]
     order = [preset, *values] if plan.choices[TRAINER] == name else [*values, preset]
-    return OmegaConf.merge(OmegaConf.structured(TrainerOptions), *order)
+    return OmegaConf.merge(OmegaConf.structured(schema_of(TrainerOptions)), *order)
 
 
 def primary_node(plan: Plan) -> dict[str, Any]:
@@ -205,13 +212,17 @@ def primary_node(plan: Plan) -> dict[str, Any]:
     base = read_layer(folder("conf") / f"{BASE}.yaml")[0]
     layers = (base, *plan.recipe.layers)
     node = OmegaConf.create({name: option.default for name, option in options_of(Settings).items()})
-    node.data = OmegaConf.structured(DataOptions)
-    for layer, (_, values) in zip(plan.recipe.layers, plan.stages, strict=True):
+    node.data = OmegaConf.structured(schema_of(DataOptions))
+    for _, values in plan.stages:
         node.merge_with({name: value for name, value in values.items() if name in node})
     node.merge_with({"recipe": plan.recipe.name, "plugins": plan.plugins})
     hydra = OmegaConf.merge(*(layer.values.get("hydra", {}) for layer in layers))
-    choices = [{slot: name} for slot, name in plan.choices.items()]
-    return {"defaults": [*choices, *(item for layer in layers for item in layer.hydra), "_self_"], "hydra": hydra, **node}
+    choices = [{slot: name} for slot, name in plan.choices.items() if name != MISSING]
+    return {
+        "defaults": [*choices, *(item for layer in layers for item in layer.hydra), "_self_"],
+        "hydra": hydra,
+        **node,
+    }
 
 
 def compose_hydra(lines: list[str]) -> Any:
@@ -229,7 +240,7 @@ def compose_hydra(lines: list[str]) -> Any:
 
 def finish(config: Any, plan: Plan, choices: Mapping[str, str]) -> dict[str, Any]:
     """The composed configuration resolved and checked again, without the slots that nothing uses."""
-    used = plan.slots.asked(choices)
+    used = plan.slots.used(choices)
     checker = Checker(plan.slots, choices)
     plain = resolve(config, checker, [slot for slot in plan.slots.kinds if slot not in used])
     values = checker.block(plain)

@@ -7,11 +7,11 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, Literal
 
 from seq2att.errors import UserError
-from seq2att.registry import MISSING, Option
+from seq2att.registry import MISSING, Option, schema_field
 
 
 class ConfigError(UserError):
@@ -20,7 +20,9 @@ class ConfigError(UserError):
     def __init__(self, problems: list[str]) -> None:
         self.problems = list(dict.fromkeys(problems))
         lines = "".join(f"\n  {problem}" for problem in self.problems)
-        super().__init__(self.problems[0] if len(self.problems) == 1 else f"{len(self.problems)} wrong settings:{lines}")
+        super().__init__(
+            self.problems[0] if len(self.problems) == 1 else f"{len(self.problems)} wrong settings:{lines}"
+        )
 
 
 @dataclass
@@ -104,6 +106,11 @@ def options_of(settings: type) -> dict[str, Option]:
             default = item.default_factory()
         options[item.name] = Option(hints[item.name], default)
     return options
+
+
+def schema_of(settings: type) -> type:
+    """The dataclass as OmegaConf can hold it: with an Enum where it says Literal."""
+    return make_dataclass(settings.__name__, [schema_field(name, o) for name, o in options_of(settings).items()])
 
 
 def convert(annotation: Any, value: Any) -> Any:

@@ -11,13 +11,14 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from seq2att.config.options import ConfigError, convert
+from seq2att.config.options import ConfigError
 from seq2att.config.recipe import show_value
 from seq2att.config.slots import TRAINER, Checker, Slots, presets
 from seq2att.registry import Option, entries, known
 
 SHAPE = re.compile(r"(\+\+|\+|~|)([^=]*)(=?)(.*)", re.DOTALL)
 PIECES = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[][{}():,]|[^][{}():,'"]+|.""", re.DOTALL)
+SWEEPS = re.compile(r"(choice|range|interval|glob|sort|shuffle)\(.*\)", re.DOTALL)
 OPENING, CLOSING = "[{(", "]})"
 
 
@@ -98,7 +99,7 @@ def read_line(checker: Checker, override: Override) -> str | None:
     if option is None:
         return None
     annotation = option.annotation if isinstance(option, Option) else None
-    problem = None if textual(annotation) else several(override)
+    problem = None if textual(annotation) else several(override, annotation)
     if problem:
         checker.refuse(problem)
         return None
@@ -110,7 +111,9 @@ def wrong_choice(slots: Slots, slot: str, name: Any) -> str | None:
     """What is wrong with a component in a slot, if anything."""
     if slot == TRAINER:
         files = presets()
-        return None if name in files else f"trainer={name}: there is no conf/trainer/{name}.yaml{known(str(name), files)}"
+        return (
+            None if name in files else f"trainer={name}: there is no conf/trainer/{name}.yaml{known(str(name), files)}"
+        )
     kind = slots.kinds[slot]
     if name in entries(kind):
         return None
@@ -119,15 +122,13 @@ def wrong_choice(slots: Slots, slot: str, name: Any) -> str | None:
     )
 
 
-def several(override: Override) -> str | None:
+def several(override: Override, annotation: Any = None) -> str | None:
     """The message about an override that sweeps over several values, if it does."""
-    parts = commas(override.value)
-    if len(parts) > 1 or (sweeps := re.fullmatch(r"(choice|range|interval|glob|sort|shuffle)\(.*\)", override.value)):
-        return (
-            f"{override.text}: these are several values; add --multirun to train with one after the other"
-            + ("" if len(parts) == 1 else f", or write one list: {override.key}=[{override.value}]")
-        )
-    return None
+    message = f"{override.text}: these are several values; add --multirun to train with one after the other"
+    if len(commas(override.value)) > 1:
+        lists = any(list in (part, typing.get_origin(part)) for part in (annotation, *typing.get_args(annotation)))
+        return message + (f", or write one list: {override.key}=[{override.value}]" if lists else "")
+    return message if SWEEPS.fullmatch(override.value) else None
 
 
 def textual(annotation: Any) -> bool:
@@ -148,18 +149,20 @@ def read_value(text: str, annotation: Any) -> Any:
         nothing = text.lower() == "null" and type(None) in typing.get_args(annotation)
         return found.value() if found is not None and (quoted or nothing) else text
     if found is None:
-        found = parsed("".join(piece if piece in "[]{}:,()" or parsed(piece) else render(piece) for piece in pieces(text)))
+        found = parsed(
+            "".join(piece if piece in "[]{}:,()" or parsed(piece) else render(piece) for piece in pieces(text))
+        )
     return text if found is None else found.value()
 
 
 def parsed(value: str) -> Any | None:
     """What Hydra makes of a value, or None when its grammar does not take it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
+    from hydra.errors import HydraException
 
     try:
         return OverridesParser.create().parse_override(f"key={value}")
-    except OverrideParseException:
+    except HydraException:
         return None
 
 
@@ -190,4 +193,6 @@ def render(value: Any) -> str:
         return f"[{','.join(map(render, value))}]"
     if isinstance(value, Mapping):
         return f"{{{','.join(f'{render(str(key))}:{render(item)}' for key, item in value.items())}}}"
-    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    return (
+        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    )

@@ -66,9 +66,8 @@ def find(recipe: str, beside: Path) -> Path:
     for path in (beside / recipe, beside / f"{recipe}.yaml", beside / recipe / "config.yaml"):
         if path.is_file():
             return path
-    raise ConfigError(
-        [f"there is no recipe {recipe!r}{known(recipe, ours)}; a recipe of your own is named by its path, as in my.yaml"]
-    )
+    wrong = f"there is no recipe {recipe!r}{known(recipe, ours)}"
+    raise ConfigError([f"{wrong}; a recipe of your own is named by its path, as in my.yaml"])
 
 
 def read_layer(file: Path) -> tuple[Layer, str | None]:
@@ -98,7 +97,9 @@ def pick(layer: Layer, key: Any, option: Any) -> list[str]:
     if slot.startswith("hydra/"):
         layer.hydra.append({key: option})
     elif "@" in slot or slot.startswith("optional ") or not isinstance(option, str):
-        return [f"{show(layer.file)}: defaults: `{key}: {show_value(option)}` is no choice; write `- override {slot}: NAME`"]
+        return [
+            f"{show(layer.file)}: defaults: `{key}: {show_value(option)}` is no choice; write `- override {slot}: NAME`"
+        ]
     else:
         layer.choices[slot] = option
     return []

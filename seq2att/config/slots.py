@@ -42,18 +42,23 @@ class Slots:
         for parameter, kind in entry.asks.items():
             yield (parameter if kind in self.beside else f"{slot}/{parameter}"), kind
 
-    def asked(self, choices: Mapping[str, str]) -> dict[str, Entry]:
-        """The slots that these choices use, each with its component; where a decoder is, a search is."""
-        used: dict[str, Entry] = {}
+    def used(self, choices: Mapping[str, str]) -> list[str]:
+        """The slots that these choices use; where a decoder is, a search is."""
         queue = list(ROOTS)
         for slot in queue:
             entry = entries(self.kinds[slot]).get(choices[slot])
-            if slot in used or entry is None:
-                continue
-            used[slot] = entry
-            queue += [path for path, _ in self.asked_by(slot, entry)]
-            queue += ["search"] if self.kinds[slot] == "decoder" else []
-        return {slot: used[slot] for slot in self.kinds if slot in used}
+            asked = [path for path, _ in self.asked_by(slot, entry)] if entry else []
+            asked += ["search"] if self.kinds[slot] == "decoder" else []
+            queue += [path for path in asked if path not in queue]
+        return [slot for slot in self.kinds if slot in queue]
+
+    def asked(self, choices: Mapping[str, str]) -> dict[str, Entry]:
+        """The component in every used slot that holds one."""
+        return {
+            slot: entries(self.kinds[slot])[choices[slot]]
+            for slot in self.used(choices)
+            if choices[slot] in entries(self.kinds[slot])
+        }
 
     def schema(self, choices: Mapping[str, str]) -> Schema:
         """Every setting that these choices leave open: an option, or a block of them."""
@@ -133,7 +138,9 @@ class Checker:
             parent = "/".join(path[:-1])
             owner = f"{parent}={self.choices[parent]}" if parent in self.choices and parent != TRAINER else parent
             return f"{key}: {owner} has no option {name!r}{known(name, set(level) - {'name'})}"
-        places = [f"{owner}.{name}" for owner, block in self.schema.items() if isinstance(block, Mapping) and name in block]
+        places = [
+            f"{owner}.{name}" for owner, block in self.schema.items() if isinstance(block, Mapping) and name in block
+        ]
         hint = f"; did you mean {' or '.join(places)}?" if places else nearest(name, list(self.schema))
         return f"{key}: there is no setting {name!r}{hint or known(name, self.schema)}"
 
@@ -149,7 +156,9 @@ class Checker:
         """The message about one value where a block of options stands."""
         key = slot.replace("/", ".")
         if slot in self.choices and isinstance(value, str):
-            return f"{key}={value}: a component is chosen by `{slot}={value}`, in a recipe by `- override {slot}: {value}`"
+            return (
+                f"{key}={value}: a component is chosen by `{slot}={value}`, in a recipe by `- override {slot}: {value}`"
+            )
         return f"{key}={show_value(value)}: {key} is a block of options; set them one by one, as in {key}.NAME=VALUE"
 
 

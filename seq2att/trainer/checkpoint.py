@@ -79,7 +79,7 @@ class Checkpoints(Checkpoint):
     def on_validation_end(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
         """Save, and stop here if a signal asked for it and the run would go on."""
         save_last(trainer, self.folder)
-        if module.improved:
+        if module.best is module.figures:
             link(self.folder / LAST, self.folder / BEST)
         if self.interruption.number is not None and not trainer.should_stop:
             raise Interrupted(self.interruption.number, saved=True)

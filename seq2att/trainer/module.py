@@ -23,7 +23,14 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from seq2att import registry
 from seq2att.data import batches
 from seq2att.errors import UserError
-from seq2att.trainer.checkpoint import Interrupted, Interruption, as_epoch_start, random_states, restore_random_states, save_last
+from seq2att.trainer.checkpoint import (
+    Interrupted,
+    Interruption,
+    as_epoch_start,
+    random_states,
+    restore_random_states,
+    save_last,
+)
 from seq2att.trainer.evaluation import Rows, answer, mean, measure, perplexity
 from seq2att.types import Batch, Loss, Prediction
 
@@ -45,6 +52,7 @@ class Figures(NamedTuple):
     signatures: dict[str, str]  # how each metric was computed
     step: int
     epoch: float  # in epochs done
+    train_loss: float  # mean since the validation before
 
 
 class Remaining:
@@ -83,10 +91,11 @@ class Training(LightningModule):
         self.epoch = 0  # the epoch that the next batch belongs to
         self.taken = 0  # how many of its batches were taken
         self.parts = 0  # batches since the last step
-        self.window = self.zero()  # their sum
-        self.lately = self.zero()  # the sum since training looked at its loss
+        self.window = zero()  # their sum
+        self.lately = zero()  # the sum since training looked at its loss
         self.since = (0.0, 0)  # loss and tokens from the last validation until then
-        self.heard = self.zero()  # the sum of this validation
+        self.train_loss = math.nan  # the mean when training last looked
+        self.heard = zero()  # the sum of this validation
         self.figures: Figures | None = None  # of the last validation
         self.best: Figures | None = None
         self.examples: list[Prediction] = []
@@ -168,7 +177,7 @@ class Training(LightningModule):
         grouped = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
         gradients = [gradient for gradient in grouped if gradient is not None]
         rescale(gradients, SCALE * parts / tokens.clamp(min=1), self.options["clip"])
-        self.window, self.parts = self.zero(), 0
+        self.window, self.parts = zero(), 0
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Look at the loss now and then, see whether the run ends or validates, and obey a signal."""
@@ -185,7 +194,7 @@ class Training(LightningModule):
     def look(self) -> None:
         """Fetch the sum of the losses from the device, log their mean, and stop when there is none."""
         total, count = float(self.lately.total), int(self.lately.count)
-        self.lately = self.zero()
+        self.lately = zero()
         self.since = (self.since[0] + total, self.since[1] + count)
         if not math.isfinite(total):
             raise UserError(
@@ -193,8 +202,13 @@ class Training(LightningModule):
                 f"lower optimizer.learning_rate ({self.config['optimizer'].get('learning_rate')}) or trainer.clip"
             )
         if count:
-            self.log("train_loss", total / count)
+            self.train_loss = total / count
+            self.log("train_loss", self.train_loss)
             self.log("learning_rate", self.learning_rate)
+
+    def tokens_since(self) -> int:
+        """How many target tokens training saw since the last validation."""
+        return self.since[1] + int(self.lately.count)
 
     @property
     def learning_rate(self) -> float:
@@ -210,9 +224,9 @@ class Training(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start a sum; what was not looked at yet belongs to this validation."""
-        self.heard = self.zero()
+        self.heard = zero()
         total, count = float(self.lately.total), int(self.lately.count)
-        self.since, self.lately = (self.since[0] + total, self.since[1] + count), self.zero()
+        self.since, self.lately = (self.since[0] + total, self.since[1] + count), zero()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the likelihood of the right answers."""
@@ -231,7 +245,9 @@ class Training(LightningModule):
         scores = measure(said, corpus.references(rows), metrics)
         values = {"loss": loss, "perplexity": perplexity(loss), **{name: score.value for name, score in scores.items()}}
         signatures = {name: score.signature for name, score in scores.items()}
-        self.figures, self.examples = Figures(values, signatures, step, self.progress), said[:2]
+        train_loss = self.since[0] / self.since[1] if self.since[1] else math.nan
+        self.figures, self.since = Figures(values, signatures, step, self.progress, train_loss), (0.0, 0)
+        self.examples = said[:2]
         self.best = self.figures if self.improved(self.figures) else self.best
         self.log_dict(values)
         if self.plateau is not None:
@@ -283,16 +299,17 @@ class Training(LightningModule):
         self.best = self.restored["best"] and Figures(*self.restored["best"])
         self.trainer.should_stop = self.restored["stop"]
 
-    def zero(self) -> Loss:
-        """An empty sum."""
-        return Loss(torch.tensor(0.0), torch.tensor(0))
-
 
 class Plateau(NamedTuple):
     """A schedule that watches a figure."""
 
     scheduler: ReduceLROnPlateau
     monitor: str
+
+
+def zero() -> Loss:
+    """An empty sum."""
+    return Loss(torch.tensor(0.0), torch.tensor(0))
 
 
 def plus(one: Loss, other: Loss) -> Loss:

@@ -1,0 +1,246 @@
+"""Every registered component keeps the laws of its kind, and every law fails on a mutant planted for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seq2att import registry, testing
+from seq2att.attention import Additive, General
+from seq2att.decoder import DecoderState, LSTMDecoder
+from seq2att.encoder import LSTMEncoder
+from seq2att.errors import UserError
+from seq2att.head import Translation
+from seq2att.output import Linear
+from seq2att.search import Beam
+from seq2att.types import Attended, Decoded, Encoding, Loss, Memory, State, Step, length_mask
+
+registry.load()
+FILES = {  # readers need a file to read: its name, its content, the options that name it
+    "tsv": ("x.tsv", "a\tb\nc\td\n", {"train": "x.tsv"}),
+    "csv": ("x.csv", "source,target\na,b\n", {"train": "x.csv"}),
+    "jsonl": ("x.jsonl", '{"source": "a", "target": "b"}\n', {"train": "x.jsonl"}),
+}
+ALL = [(kind, name) for kind in registry.kinds() for name in registry.entries(kind)]
+IN_READER_TESTS = {"parallel", "parquet", "huggingface", "package"}  # need more than one text file
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL, ids=lambda value: value)
+def test_every_component_keeps_the_laws(kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"tokenizer": {"sentencepiece": {"size": 14}}}.get(kind, {}).get(name, {})
+    if kind == "reader" and name in FILES:
+        file, content, options = FILES[name]
+        (tmp_path / file).write_text(content)
+        monkeypatch.chdir(tmp_path)
+    elif kind == "reader" and name in IN_READER_TESTS:
+        options = write_data(name, tmp_path)
+    testing.check(kind, name, options)
+
+
+def write_data(name: str, folder: Path) -> dict[str, Any]:
+    """A small data set for a reader that needs more than one text file."""
+    if name == "parallel":
+        for side in ("de", "en"):
+            (folder / f"train.{side}").write_text("a\nb\n")
+        return {"train": str(folder / "train"), "validation": None, "test": None, "source": "de", "target": "en"}
+    if name == "package":
+        pytest.importorskip("sacrebleu")
+        return {"package": "sacrebleu", "path": "metrics/__init__.py", "pattern": r"(?P<source>.*)(?P<target>.?)$"}
+    import datasets
+
+    data = datasets.Dataset.from_dict({"source": ["a", "b"], "target": ["c", "d"]})
+    if name == "parquet":
+        data.to_parquet(str(folder / "x.parquet"))
+        return {"train": str(folder / "x.parquet"), "source": "source", "target": "target"}
+    datasets.DatasetDict({"train": data}).save_to_disk(str(folder / "set"))
+    return {"path": str(folder / "set"), "validation": None, "test": None, "source": "source", "target": "target"}
+
+
+def test_every_kind_has_laws() -> None:
+    assert set(registry.kinds()) == set(testing.SURROUNDINGS) | set(testing.COMPONENT_LAWS)
+
+
+# ---- mutants: each breaks one law, which must say so
+
+
+class Unmasked(General):
+    """Looks at padding."""
+
+    def forward(self, query: Tensor, memory: Memory, state: State = ()) -> Attended:
+        weights = self.score(query, memory.keys).softmax(-1)
+        return Attended(weights @ memory.values, weights, state)
+
+
+class Unnormalised(General):
+    """Weights that do not sum to 1."""
+
+    def forward(self, query: Tensor, memory: Memory, state: State = ()) -> Attended:
+        found = super().forward(query, memory, state)
+        return found._replace(weights=2 * found.weights)
+
+
+class Infinite(General):
+    """Fills padding with -inf, so that an empty memory gives NaN."""
+
+    def forward(self, query: Tensor, memory: Memory, state: State = ()) -> Attended:
+        scores = self.score(query, memory.keys).masked_fill(~memory.mask.unsqueeze(1), -torch.inf)
+        weights = scores.softmax(-1)
+        return Attended(weights @ memory.values, weights, state)
+
+
+class Unused(Additive):
+    """Has a parameter that nothing depends on."""
+
+    def __init__(self, query_size: int, memory_size: int, *, size: int = 256) -> None:
+        super().__init__(query_size, memory_size, size=size)
+        self.more = torch.nn.Parameter(torch.zeros(3))
+
+
+class Forgetful(LSTMDecoder):
+    """Ignores its state."""
+
+    def forward(self, inputs: Tensor, memory: Memory, state: State) -> Decoded:
+        fresh = DecoderState(tuple(torch.zeros_like(part) for part in state.layers), state.attention, state.fed)
+        return super().forward(inputs, memory, fresh)
+
+
+class Mixing(LSTMDecoder):
+    """Lets the rows of a batch see each other."""
+
+    def forward(self, inputs: Tensor, memory: Memory, state: State) -> Decoded:
+        return super().forward(inputs + inputs.sum((0, 1)), memory, state)
+
+
+class Padded(LSTMEncoder):
+    """Reads padding as if it were text."""
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Encoding:
+        found = super().forward(inputs, torch.full_like(lengths, inputs.size(1)))
+        return found._replace(mask=length_mask(lengths, inputs.size(1)))
+
+
+class Mean(Translation):
+    """A mean where a sum is due."""
+
+    def loss(self, *arguments: Any) -> Loss:
+        found = super().loss(*arguments)
+        return found._replace(total=found.total / found.count)
+
+
+class Overcounting(Translation):
+    """Counts padding as targets."""
+
+    def loss(self, *arguments: Any) -> Loss:
+        found = super().loss(*arguments)
+        return found._replace(count=found.count + 1)
+
+
+class Logits(Linear):
+    """Scores that are no log-probabilities."""
+
+    def log_probs(self, outputs: Tensor) -> Tensor:
+        return torch.nn.functional.linear(outputs, self.weight, self.bias)
+
+
+class Unreordered(Translation):
+    """Stands for a search that forgets to reorder: the state always comes back as it was for the first rows."""
+
+    def step(self, tokens: Tensor, memory: Memory, state: State) -> Step:
+        said = super().step(tokens, memory, state)
+        shifted = torch.arange(tokens.numel()).roll(1)
+        return said._replace(state=testing.select(said.state, shifted))
+
+
+class Endless(Beam):
+    """Does not say the end."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        found = super().__call__(*arguments)
+        return found._replace(lengths=found.lengths - 1)
+
+
+class Lossy(LSTMEncoder):
+    """Holds a number outside its parameters, which no bundle carries."""
+
+    def __init__(self, input_size: int, *, size: int = 256) -> None:
+        super().__init__(input_size, size=size)
+        self.factor = next(COUNTER)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Encoding:
+        found = super().forward(inputs, lengths)
+        return found._replace(outputs=found.outputs * self.factor)
+
+
+def counter() -> Iterator[float]:
+    """A different number each time."""
+    number = 1.0
+    while True:
+        number += 0.1
+        yield number
+
+
+COUNTER = counter()
+
+
+class CaseFolding(registry.find("tokenizer", "char").target):  # type: ignore[misc]
+    """Loses capitals, stands for a tokenizer that loses anything."""
+
+    def decode(self, pieces: Any) -> str:
+        return str(super().decode(pieces)).replace("b", "d")
+
+
+class Backwards(registry.find("metric", "exact").target):  # type: ignore[misc]
+    """Says that less is better when more is."""
+
+    higher_is_better = False
+
+
+def uphill(parameters: Any, *, learning_rate: float = 0.01) -> torch.optim.Optimizer:
+    """Goes up the gradient."""
+    return torch.optim.SGD(parameters, lr=learning_rate, maximize=True)
+
+
+def negative(optimizer: Any, steps: int, steps_per_epoch: int) -> dict[str, Any]:
+    """A rate that falls below 0."""
+    return {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / 10)}
+
+
+MUTANTS: list[tuple[str, Callable[..., Any], str]] = [
+    ("attention", Unmasked, "padding law"),
+    ("attention", Unnormalised, "padding law"),
+    ("attention", Infinite, "empty law"),
+    ("attention", Unused, "gradient law"),
+    ("decoder", Forgetful, "chunk law"),
+    ("decoder", Mixing, "law"),
+    ("encoder", Padded, "padding law"),
+    ("encoder", Lossy, "bundle law"),
+    ("head", Mean, "padding law"),
+    ("head", Overcounting, "loss law"),
+    ("head", Unreordered, "search law"),
+    ("output", Logits, "law"),
+    ("search", Endless, "search law"),
+    ("tokenizer", CaseFolding, "comes back changed"),
+    ("metric", Backwards, "right answers score"),
+    ("optimizer", uphill, "led nowhere"),
+    ("schedule", negative, "rates"),
+]
+
+
+@pytest.mark.parametrize(("kind", "mutant", "law"), MUTANTS, ids=lambda value: getattr(value, "__name__", value))
+def test_a_mutant_breaks_its_law(
+    kind: str, mutant: Callable[..., Any], law: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_entries", {k: dict(v) for k, v in registry._entries.items()})
+    registry.register(kind, "mutant")(mutant)
+    with pytest.raises(AssertionError, match=law):
+        testing.check(kind, "mutant")
+
+
+def test_an_unknown_component_is_named() -> None:
+    with pytest.raises(UserError, match="no attention is called 'addtive'.*did you mean 'additive'"):
+        testing.check("attention", "addtive")
