@@ -100,10 +100,10 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     ):
         attention_map(np.zeros((2, 3)), ["a", "b"], ["a", "b", "c"], tmp_path / "map.png")
     (tmp_path / "m.csv").write_text("epoch,loss,bleu\n1,,\n")
-    with pytest.raises(UserError, match=r"m\.csv: there is no loss to draw yet; wait for the first validation"):
+    with pytest.raises(UserError, match=r"m\.csv: there is no finite loss to draw; wait for the first validation"):
         curves(tmp_path / "m.csv", tmp_path / "m.png")
     (tmp_path / "m.csv").write_text("")
-    with pytest.raises(UserError, match="no loss to draw yet"):
+    with pytest.raises(UserError, match="no finite loss to draw"):
         curves(tmp_path / "m.csv", tmp_path / "m.png")
 
 

@@ -205,7 +205,7 @@ def trainer_node(plan: Plan, name: str, preset: Mapping[str, Any]) -> Any:
     return OmegaConf.merge(OmegaConf.structured(schema_of(TrainerOptions)), *order)
 
 
-def primary_node(plan: Plan) -> dict[str, Any]:
+def primary_node(plan: Plan) -> Any:
     """The recipe as Hydra sees it: the defaults list, and what belongs to no component."""
     from omegaconf import OmegaConf
 
@@ -216,13 +216,10 @@ def primary_node(plan: Plan) -> dict[str, Any]:
     for _, values in plan.stages:
         node.merge_with({name: value for name, value in values.items() if name in node})
     node.merge_with({"recipe": plan.recipe.name, "plugins": plan.plugins})
-    hydra = OmegaConf.merge(*(layer.values.get("hydra", {}) for layer in layers))
+    node.hydra = OmegaConf.merge(*(layer.values.get("hydra", {}) for layer in layers))
     choices = [{slot: name} for slot, name in plan.choices.items() if name != MISSING]
-    return {
-        "defaults": [*choices, *(item for layer in layers for item in layer.hydra), "_self_"],
-        "hydra": hydra,
-        **node,
-    }
+    node.defaults = [*choices, *(item for layer in layers for item in layer.hydra), "_self_"]
+    return node
 
 
 def compose_hydra(lines: list[str]) -> Any:
@@ -291,6 +288,11 @@ def shared(config: Mapping[str, Any]) -> list[str]:
     ours, theirs = source.get("tokenizer"), target.get("tokenizer")
     if ours is None or theirs is None:
         return [f"share={share}: source={source['name']} and target={target['name']} have no tokenizer to share"]
+    if ours["name"] != theirs["name"]:
+        return [
+            f"share={share}: the tokenizers are {ours['name']} and {theirs['name']}; make them equal, as in "
+            f"target/tokenizer={ours['name']}"
+        ]
     pairs = {f"tokenizer.{name}": (ours.get(name), theirs.get(name)) for name in {**ours, **theirs}}
     if share == "embedding":
         pairs["embedding_size"] = (source.get("embedding_size"), target.get("embedding_size"))

@@ -66,6 +66,10 @@ def find(recipe: str, beside: Path) -> Path:
     for path in (beside / recipe, beside / f"{recipe}.yaml", beside / recipe / "config.yaml"):
         if path.is_file():
             return path
+    if "/" in recipe or recipe.endswith((".yaml", ".yml")):
+        raise ConfigError(
+            [f"there is no recipe file {recipe}; give the path of a YAML file, or one of {', '.join(ours)}"]
+        )
     wrong = f"there is no recipe {recipe!r}{known(recipe, ours)}"
     raise ConfigError([f"{wrong}; a recipe of your own is named by its path, as in my.yaml"])
 

@@ -176,7 +176,7 @@ class Training(LightningModule):
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size  # what Lightning divided by
         grouped = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
         gradients = [gradient for gradient in grouped if gradient is not None]
-        rescale(gradients, SCALE * parts / tokens.clamp(min=1), self.options["clip"])
+        rescale(gradients, SCALE * parts / tokens.clamp(min=1).double(), self.options["clip"])
         self.window, self.parts = zero(), 0
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:

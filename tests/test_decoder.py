@@ -1,0 +1,148 @@
+"""Decoders are the equations of Luong and of Bahdanau, written out step by step; bridges start them as documented."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seq2att.attention import Additive, General, NoAttention
+from seq2att.decoder import Bridge, GRUDecoder, LSTMDecoder, RecurrentDecoder, RNNDecoder
+from seq2att.errors import UserError
+from seq2att.types import Encoding, Memory
+
+CELLS = {"rnn": RNNDecoder, "lstm": LSTMDecoder, "gru": GRUDecoder}
+INPUT, MEMORY, SIZE = 3, 6, 5
+
+
+def make(cell: str, attention: Any, **options: Any) -> RecurrentDecoder:
+    torch.manual_seed(4)
+    decoder: RecurrentDecoder = CELLS[cell](INPUT, MEMORY, attention, size=SIZE, **options).double()
+    for parameter in decoder.parameters():
+        torch.nn.init.uniform_(parameter, -0.8, 0.8)
+    return decoder
+
+
+def encoding(states: int = 2, layers: int = 1) -> Encoding:
+    generator = torch.Generator().manual_seed(5)
+    outputs = torch.randn(2, 4, MEMORY, dtype=torch.float64, generator=generator)
+    final = tuple(torch.randn(2, layers, MEMORY, dtype=torch.float64, generator=generator) for _ in range(states))
+    return Encoding(outputs, torch.tensor([[True] * 4, [True, True, False, False]]), final)
+
+
+def inputs() -> Tensor:
+    return torch.randn(2, 3, INPUT, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+
+
+def cell_step(decoder: RecurrentDecoder, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """One step of the only layer, by torch's own cell."""
+    layer = decoder.stack.layers[0]
+    weights = (layer.input_weight, layer.hidden_weight, layer.input_bias, layer.hidden_bias)
+    if isinstance(decoder, LSTMDecoder):
+        return tuple(torch.lstm_cell(x, state, *weights))
+    function = torch.gru_cell if isinstance(decoder, GRUDecoder) else torch.rnn_tanh_cell
+    return (function(x, state[0], *weights),)
+
+
+def look(decoder: RecurrentDecoder, query: Tensor, memory: Memory) -> Tensor:
+    return decoder.attention(query.unsqueeze(1), memory).context.squeeze(1)
+
+
+@pytest.mark.parametrize("feeding", [False, True])
+@pytest.mark.parametrize("attention", [General, partial(Additive, size=4), NoAttention])
+@pytest.mark.parametrize("cell", CELLS)
+def test_luong_is_its_equations(cell: str, attention: Any, feeding: bool) -> None:
+    decoder = make(cell, attention, order="luong", input_feeding=feeding, readout=7)
+    memory, start = decoder.start(encoding())
+    state, fed = tuple(part[:, 0] for part in start.layers), torch.zeros(2, 7 if feeding else 0, dtype=torch.float64)
+    found = decoder(inputs(), memory, start)
+    for step in range(3):
+        state = cell_step(decoder, torch.cat([inputs()[:, step], fed], 1), state)
+        context = look(decoder, state[0], memory)
+        output = torch.tanh(torch.cat([state[0], context], 1) @ decoder.readout.weight.T)  # type: ignore[union-attr]
+        fed = output if feeding else fed
+        torch.testing.assert_close(found.outputs[:, step], output, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("feeding", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_bahdanau_is_its_equations(cell: str, feeding: bool) -> None:
+    decoder = make(cell, partial(Additive, size=4), order="bahdanau", input_feeding=feeding)
+    memory, start = decoder.start(encoding())
+    state = tuple(part[:, 0] for part in start.layers)
+    fed = torch.zeros(2, SIZE if feeding else 0, dtype=torch.float64)
+    found = decoder(inputs(), memory, start)
+    for step in range(3):
+        embedded = inputs()[:, step]
+        context = look(decoder, state[0], memory)
+        state = cell_step(decoder, torch.cat([embedded, fed, context], 1), state)
+        output = torch.tanh(torch.cat([state[0], context, embedded], 1) @ decoder.readout.weight.T)  # type: ignore[union-attr]
+        fed = output if feeding else fed
+        torch.testing.assert_close(found.outputs[:, step], output, rtol=1e-10, atol=1e-12)
+
+
+def test_without_attention_the_output_is_the_state() -> None:
+    decoder = make("gru", NoAttention)
+    assert decoder.readout is None
+    memory, start = decoder.start(encoding())
+    found = decoder(inputs(), memory, start)
+    torch.testing.assert_close(found.outputs[:, -1], found.state.layers[0][:, 0])
+
+
+def test_only_feedback_goes_step_by_step() -> None:
+    assert not make("lstm", General).feeds_back
+    assert not make("lstm", NoAttention, order="bahdanau").feeds_back
+    assert make("lstm", General, input_feeding=True).feeds_back
+    assert make("lstm", General, order="bahdanau").feeds_back
+
+
+def test_a_recurrent_attention_sees_what_the_step_before_attended_to() -> None:
+    class Counting(General):
+        recurrent = True
+
+        def start(self, memory: Memory) -> Tensor:
+            return memory.values.new_zeros(memory.values.size(0))
+
+        def forward(self, query: Tensor, memory: Memory, state: Any = ()) -> Any:
+            assert query.size(1) == 1
+            return super().forward(query, memory)._replace(state=state + 1)
+
+    decoder = make("gru", Counting)
+    found = decoder(inputs(), *decoder.start(encoding()))
+    assert found.state.attention.tolist() == [3, 3]
+
+
+def test_the_dense_bridge_is_a_layer_of_each_last_state() -> None:
+    bridge = Bridge("dense", MEMORY, SIZE, 1, states=2).double()
+    given = encoding()
+    hidden, cell = bridge(given)
+    torch.testing.assert_close(hidden, torch.tanh(bridge.dense[0](given.final[0])))
+    torch.testing.assert_close(cell, bridge.dense[1](given.final[1]))
+
+
+def test_a_bridge_aligns_layers_at_the_top() -> None:
+    bridge = Bridge("copy", MEMORY, MEMORY, 2, states=1)
+    three = encoding(1, layers=3)
+    torch.testing.assert_close(bridge(three)[0], three.final[0][:, 1:])
+    one = encoding(1, layers=1)
+    torch.testing.assert_close(bridge(one)[0], one.final[0].expand(-1, 2, -1))
+
+
+def test_without_last_states_the_bridge_takes_the_mean_of_what_is_real() -> None:
+    given = encoding(0)
+    hidden, cell = Bridge("copy", MEMORY, MEMORY, 1, states=2)(given)
+    expected = torch.stack([given.outputs[0].mean(0), given.outputs[1, :2].mean(0)]).unsqueeze(1)
+    torch.testing.assert_close(hidden, expected)
+    torch.testing.assert_close(cell, expected)
+
+
+def test_zeros_start_from_nothing() -> None:
+    assert all(float(part.abs().max()) == 0 for part in Bridge("zeros", MEMORY, SIZE, 2, states=2)(encoding()))
+
+
+def test_copying_needs_equal_sizes() -> None:
+    with pytest.raises(UserError, match=r"decoder.bridge=copy .* they are 5 and 6; .*decoder.bridge=dense"):
+        Bridge("copy", MEMORY, SIZE, 1, states=1)

@@ -1,0 +1,695 @@
+"""Training: exact steps, exact resumption, what is kept, what a run folder refuses, what is shown."""
+
+import copy
+import csv
+import dataclasses
+import io
+import json
+import logging
+import math
+import os
+import random
+import signal
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import seq2att.callback
+import seq2att.logger
+import seq2att.metric
+import seq2att.optimizer
+import seq2att.schedule  # noqa: F401
+from seq2att import launch, registry
+from seq2att.config.options import DataOptions, TrainerOptions
+from seq2att.data.corpus import Ragged
+from seq2att.errors import UserError
+from seq2att.trainer import answer, evaluate, fitting, folder, likelihood, measure
+from seq2att.types import Loss, Prediction
+
+VOCABULARY = 11
+
+
+class ToyCorpus:
+    """Rows of ids; the right answer to a source is the source itself, or several of its neighbours."""
+
+    def __init__(self, rows, seed=0, several=False):
+        draw = np.random.default_rng(seed)
+        lengths = draw.integers(1, 9, rows)
+        ids = [draw.integers(4, VOCABULARY, length) for length in lengths]
+        self.ids = ids + ids[:3] if several else ids
+        self.source = self.target = Ragged.of(self.ids)
+        self.several = several
+
+    def __len__(self):
+        return len(self.ids)
+
+    def text(self, row):
+        return " ".join(map(str, self.ids[row]))
+
+    def source_values(self, rows):
+        return [self.text(row) for row in rows]
+
+    def references(self, rows):
+        return [(f"another {row}", self.text(row)) if self.several else (self.text(row),) for row in rows]
+
+    def unique(self):
+        return np.arange(len(self) - 3 if self.several else len(self))
+
+    def place(self, row):
+        return f"toy.tsv:{row + 1}"
+
+
+class ToyModel(nn.Module):
+    """Guesses each target token from the source token at its place."""
+
+    def __init__(self, dropout=0.0):
+        super().__init__()
+        self.embedding = nn.Embedding(VOCABULARY, 6, padding_idx=0)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(6, VOCABULARY)
+        self.batches = []
+
+    def logits(self, batch):
+        return self.output(self.dropout(torch.tanh(self.embedding(batch.source.values))))  # [B, S, V]
+
+    def forward(self, batch, state=()):
+        if self.training:
+            self.batches.append(batch.rows.tolist())
+        real = batch.target.mask()
+        total = nn.functional.cross_entropy(self.logits(batch)[real], batch.target.values[real], reduction="sum")
+        return Loss(total, real.sum())
+
+    def predict(self, batch, search):
+        assert batch.target is None
+        assert not self.training
+        ids = self.logits(batch).argmax(-1)
+        lengths = batch.source.lengths.tolist()
+        return [Prediction(" ".join(map(str, row[:n])), 0.0, attention=torch.ones(1)) for row, n in zip(ids.tolist(), lengths, strict=True)]
+
+
+def make_config(run, optimizer=None, schedule=None, data=None, **trainer):
+    options = {"progress": False, "epochs": 2, **trainer}
+    return {
+        "recipe": "toy",
+        "seed": 3,
+        "run": str(run),
+        "overwrite": False,
+        "metrics": ["exact"],
+        "callbacks": [],
+        "loggers": [],
+        "head": {"name": "toy"},
+        "optimizer": optimizer or {"name": "adam", "learning_rate": 0.02},
+        "schedule": schedule or {"name": "linear", "warmup_steps": 3},
+        "data": {**dataclasses.asdict(DataOptions()), "batch_size": 4, "bucket": 2, **(data or {})},
+        "trainer": {**dataclasses.asdict(TrainerOptions()), **options},
+    }
+
+
+HIGHER = {"loss": False, "perplexity": False, "exact": True}
+
+
+def toy(config, callbacks=(), say=lambda line: None, model=None, rows=30, claim=None):
+    """One training; the settings that the configuration names are used, the model and the data are toys."""
+    model = model or ToyModel(dropout=0.3)
+    launch.settle(1, config["seed"])
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    corpora = {"train": ToyCorpus(rows), "validation": ToyCorpus(12, seed=1, several=True)}
+    claim = claim or folder.claim(config)
+    if not claim.resume:
+        folder.start(claim.path, config)
+    return fitting.fit(model, config, corpora, HIGHER, claim, callbacks, say)
+
+
+def weights(training):
+    return torch.cat([parameter.detach().flatten() for parameter in training.model.parameters()])
+
+
+def table(run):
+    with (run / "metrics.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def hook(name, action):
+    """A Lightning callback with one hook."""
+    from lightning.pytorch import Callback
+
+    made = Callback()
+    setattr(made, name, lambda trainer, *_: action(trainer))
+    return made
+
+
+# -- the step --
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+def test_parts_of_a_step_equal_the_whole(tmp_path, clip):
+    """Ragged parts of one step give the weights of one batch of all the rows, to the last digits of float64."""
+    found = []
+    for parts, size in ((1, 16), (4, 4)):
+        config = make_config(
+            tmp_path / str(parts),
+            optimizer={"name": "sgd", "learning_rate": 0.5, "momentum": 0.9},
+            data={"batch_size": size},
+            precision="64",
+            accumulate=parts,
+            clip=clip,
+            epochs=3,
+        )
+        training = toy(config, model=ToyModel(), rows=16)
+        assert training.trainer.global_step == 3
+        counts = {len(batch) for batch in training.model.batches}
+        assert counts == {size}
+        found.append(weights(training))
+    assert found[0].dtype == torch.float64
+    torch.testing.assert_close(*found, rtol=1e-13, atol=1e-13)
+
+
+def test_the_step_is_that_of_the_mean_token(tmp_path):
+    """One step of SGD, by hand: the gradient of the mean loss of a token, clipped by its norm."""
+    for clip in (0.0, 0.1):
+        config = make_config(
+            tmp_path / str(clip),
+            optimizer={"name": "sgd", "learning_rate": 0.5},
+            schedule={"name": "constant"},
+            data={"batch_size": 16},
+            precision="64",
+            clip=clip,
+            epochs=1,
+        )
+        start = []
+        training = toy(
+            config,
+            [hook("on_train_start", lambda trainer: start.append(copy.deepcopy(trainer.lightning_module.model)))],
+            model=ToyModel(),
+            rows=16,
+        )
+        model = start[0].double()
+        from seq2att.data import collate
+
+        loss = model(collate(training.corpora["train"], np.arange(16)))
+        (loss.total / loss.count).backward()
+        if clip:
+            assert nn.utils.clip_grad_norm_(model.parameters(), clip) > clip
+        with torch.no_grad():
+            wanted = torch.cat([(p - 0.5 * p.grad).flatten() for p in model.parameters()])
+        torch.testing.assert_close(weights(training), wanted, rtol=1e-7 if clip else 1e-13, atol=1e-12)
+
+
+def test_the_last_step_of_an_epoch_may_be_smaller(tmp_path):
+    training = toy(make_config(tmp_path / "run", accumulate=3))  # 8 batches an epoch: 3 + 3 + 2
+    assert training.size == 8
+    assert training.steps_per_epoch == 3
+    assert training.trainer.global_step == training.steps == 6
+
+
+def test_every_row_once_an_epoch_in_another_order(tmp_path):
+    training = toy(make_config(tmp_path / "run"))
+    batches = training.model.batches
+    first, second = batches[:8], batches[8:]
+    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(30))
+    assert first != second
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("32", torch.float32), ("bf16", torch.float32), ("64", torch.float64)])
+def test_precisions(tmp_path, precision, dtype):
+    training = toy(make_config(tmp_path / "run", precision=precision))
+    assert weights(training).dtype == dtype
+    assert weights(training).isfinite().all()
+    assert training.best.values["loss"] < math.log(VOCABULARY)
+
+
+# -- resumption --
+
+
+def interrupt(step, how=signal.SIGTERM, hook_name="on_train_batch_end"):
+    """A callback that sends this process a signal after a step."""
+
+    def send(trainer):
+        if trainer.global_step == step:
+            os.kill(os.getpid(), how)
+
+    return hook(hook_name, send)
+
+
+SCHEDULES = [{"name": "linear", "warmup_steps": 3}, {"name": "plateau", "patience": 0, "min_delta": 0.5}]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule["name"])
+@pytest.mark.parametrize("step", [1, 3, 5, 8, 11], ids="step {}".format)
+def test_a_resumed_run_is_the_same_run(tmp_path, step, schedule):
+    """Stopped inside an epoch, at its end or at a validation and resumed: bitwise the same weights and figures."""
+    settings = {"schedule": schedule, "epochs": 3, "validate_every": 0.5, "log_every": 3, "patience": 10}
+    straight = toy(make_config(tmp_path / "straight", **settings))
+    config = make_config(tmp_path / "stopped", **settings)
+    with pytest.raises(SystemExit) as stop:
+        toy(config, [interrupt(step)])
+    assert stop.value.code == 128 + signal.SIGTERM
+    claim = folder.claim(config)
+    assert claim.resume
+    resumed = toy(config)
+    assert torch.equal(weights(straight), weights(resumed))
+    assert resumed.model.batches == straight.model.batches[step:]
+    rows = [[{**row, "tokens_per_second": 0, "seconds": 0} for row in table(tmp_path / run)] for run in ("straight", "stopped")]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 6
+    assert resumed.best == straight.best
+    assert resumed.learning_rate == straight.learning_rate
+
+
+def test_a_resumed_accumulating_run_is_the_same_run(tmp_path):
+    """A signal between the parts of a step waits for the step."""
+    settings = {"epochs": 2, "accumulate": 3}
+    straight = toy(make_config(tmp_path / "straight", **settings))
+    config = make_config(tmp_path / "stopped", **settings)
+
+    def send(trainer):
+        if len(trainer.lightning_module.model.batches) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        toy(config, [hook("on_train_batch_end", send)])
+    resumed = toy(config)
+    assert resumed.model.batches == straight.model.batches[6:]
+    assert torch.equal(weights(straight), weights(resumed))
+
+
+def test_epoch_by_epoch_is_the_same_run(tmp_path):
+    """Killed after every epoch, with no chance to save: the checkpoint of the last validation is enough."""
+    straight = toy(make_config(tmp_path / "straight", epochs=3))
+    config = make_config(tmp_path / "killed", epochs=3)
+
+    class Killed(Exception):
+        pass
+
+    def kill(trainer):
+        raise Killed
+
+    for _ in range(2):
+        with pytest.raises(Killed):
+            toy(config, [hook("on_train_epoch_end", kill)])
+    assert torch.equal(weights(toy(config)), weights(straight))
+    assert [row["loss"] for row in table(tmp_path / "killed")] == [row["loss"] for row in table(tmp_path / "straight")]
+
+
+def test_rows_of_a_lost_part_are_not_written_twice(tmp_path):
+    config = make_config(tmp_path / "run", epochs=3)
+
+    class Killed(Exception):
+        pass
+
+    def kill(trainer):
+        if trainer.global_step == 16:
+            raise Killed
+
+    with pytest.raises(Killed):  # after the row of step 16, before its checkpoint
+        toy(config, [hook("on_validation_end", kill)])
+    assert [row["step"] for row in table(tmp_path / "run")] == ["8", "16"]
+    toy(config)
+    assert [row["step"] for row in table(tmp_path / "run")] == ["8", "16", "24"]
+
+
+def test_control_c_saves_and_raises(tmp_path):
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        toy(make_config(tmp_path / "run"), [interrupt(3, signal.SIGINT)], said.append)
+    assert said[-1] == "stopped at step 3 of 16; the same command goes on from there"
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_second_signal_ends_at_once(tmp_path):
+    said = []
+
+    def send_twice(trainer):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        toy(make_config(tmp_path / "run"), [hook("on_train_batch_start", send_twice)], said.append)
+    assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+    assert said[-1] == "stopped since the last save; the same command goes on from there"
+
+
+def test_a_signal_in_a_validation_waits_for_its_end(tmp_path):
+    with pytest.raises(SystemExit):
+        toy(make_config(tmp_path / "run"), [interrupt(8, hook_name="on_validation_start")])
+    assert len(table(tmp_path / "run")) == 1
+    assert len(toy(make_config(tmp_path / "run")).model.batches) == 8
+
+
+def test_checkpoints_hold_tensors_numbers_and_texts_only(tmp_path):
+    toy(make_config(tmp_path / "run", patience=3, max_minutes=10.0))
+    for name in ("last", "best"):
+        state = torch.load(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert state["optimizer_states"]
+    assert {file.name for file in (tmp_path / "run" / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+# -- validation, the best, the end --
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({}, [8, 16, 24]),
+        ({"validate_every": 0.5}, [4, 8, 12, 16, 20, 24]),
+        ({"validate_every": 0.4}, [4, 8, 12, 16, 20, 24]),
+        ({"validate_every": 2.0}, [16, 24]),
+        ({"validate_every": 5.0}, [24]),
+        ({"max_steps": 11}, [8, 11]),
+        ({"limit_train_batches": 2}, [2, 4, 6]),
+        ({"limit_train_batches": 0.5}, [4, 8, 12]),
+        ({"accumulate": 3, "validate_every": 0.25}, [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+    ],
+)
+def test_when_a_run_validates(tmp_path, settings, steps):
+    """After parts of an epoch or so many of them, and always at the end."""
+    training = toy(make_config(tmp_path / "run", epochs=3, **settings))
+    assert [int(row["step"]) for row in table(tmp_path / "run")] == steps
+    assert training.trainer.global_step == steps[-1] == training.steps
+
+
+def test_max_minutes_end_a_run_with_a_validation(tmp_path):
+    training = toy(make_config(tmp_path / "run", epochs=10**6, max_minutes=1 / 60))
+    assert 0.9 < float(table(tmp_path / "run")[-1]["seconds"]) < 5
+    assert int(table(tmp_path / "run")[-1]["step"]) == training.trainer.global_step < training.steps
+
+
+def test_early_stopping_and_the_best_may_watch_different_figures(tmp_path):
+    """Nothing is learned at a rate of 0, so `loss` never improves after the first validation."""
+    config = make_config(
+        tmp_path / "run",
+        optimizer={"name": "sgd", "learning_rate": 0.0},
+        epochs=50,
+        patience=2,
+        monitor="loss",
+        best="exact",
+    )
+    training = toy(config)
+    assert [row["epoch"] for row in table(tmp_path / "run")] == ["1", "2", "3"]
+    assert training.best.step == 8
+
+
+@pytest.mark.parametrize(("name", "pick"), [("loss", min), ("exact", max)])
+def test_the_best_is_kept_beside_the_last(tmp_path, name, pick):
+    config = make_config(
+        tmp_path / "run",
+        optimizer={"name": "adam", "learning_rate": 2.0},  # too fast to settle
+        schedule={"name": "constant"},
+        epochs=6,
+        best=name,
+    )
+    seen = {}
+
+    def remember(trainer):
+        seen[trainer.global_step] = weights(trainer.lightning_module).clone()
+
+    training = toy(config, [hook("on_validation_start", remember)])
+    rows = table(tmp_path / "run")
+    best = pick(rows, key=lambda row: float(row[name]))
+    assert training.best.step == int(best["step"])
+    assert int(best["step"]) != int(rows[-1]["step"])
+    for file, step in (("best", int(best["step"])), ("last", int(rows[-1]["step"]))):
+        state = torch.load(tmp_path / "run" / "checkpoints" / f"{file}.ckpt", weights_only=True)["state_dict"]
+        assert torch.equal(torch.cat([value.flatten() for value in state.values()]), seen[step])
+
+
+def test_the_table_has_a_row_a_validation(tmp_path):
+    training = toy(make_config(tmp_path / "run"))
+    first, second = table(tmp_path / "run")
+    assert list(first) == (
+        "epoch step train_loss loss perplexity exact learning_rate tokens_per_second seconds".split()
+    )
+    loss = likelihood(training.model, training.corpora["validation"])
+    assert float(second["loss"]) == pytest.approx(float(loss.total) / float(loss.count), rel=1e-5)
+    assert float(second["perplexity"]) == pytest.approx(math.exp(float(second["loss"])), rel=1e-4)
+    assert float(first["train_loss"]) > float(second["train_loss"]) > 0
+    assert float(second["tokens_per_second"]) > 0
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+    config = make_config(tmp_path / "run", optimizer={"name": "sgd", "learning_rate": 1e38}, clip=0.0, log_every=1)
+    with pytest.raises(UserError, match=r"the training loss is (nan|inf) at step \d+; lower optimizer.learning_rate \(1e"):
+        toy(config)
+
+
+def test_validation_rows_bound_what_is_decoded(tmp_path):
+    training = toy(make_config(tmp_path / "run", validation_rows=5))
+    assert len(training.asked()) <= 5
+    assert len(toy(make_config(tmp_path / "all")).asked()) == 12
+
+
+# -- evaluation --
+
+
+def test_evaluate_answers_each_source_once_and_in_order():
+    corpus, model = ToyCorpus(20, several=True), ToyModel()
+    rows = corpus.unique()[::-1].copy()
+    said = answer(model, corpus, rows, None, batch_size=3)
+    alone = [answer(model, corpus, np.array([row]), None)[0] for row in rows]
+    assert [prediction.text for prediction in said] == [prediction.text for prediction in alone]
+    assert all(prediction.attention is None for prediction in said)
+    assert model.training
+
+
+def test_evaluate_gives_all_figures():
+    corpus, model = ToyCorpus(20, several=True), ToyModel()
+    with torch.no_grad():  # the right answer to everything
+        model.embedding.weight.copy_(torch.randn(VOCABULARY, 6))
+        model.output.weight.copy_(20 * torch.tanh(model.embedding.weight))
+    figures = evaluate(model, corpus, None, ["exact"], batch_size=7)
+    assert figures["rows"] == 23
+    assert figures["sources"] == 20
+    assert 0 < figures["exact"] <= 100
+    assert figures["perplexity"] == pytest.approx(math.exp(figures["loss"]))
+    assert set(figures["signatures"]) == {"exact"}
+    assert json.loads(json.dumps(figures)) == figures
+    texts = [Prediction(references[-1], 0.0) for references in corpus.references(corpus.unique())]
+    assert measure(texts, corpus.references(corpus.unique()), ["exact"])["exact"].value == 100
+
+
+def test_evaluate_does_not_depend_on_the_batches():
+    corpus, model = ToyCorpus(20), ToyModel(dropout=0.5)
+    one, other = (evaluate(model, corpus, None, ["exact"], batch_size=size) for size in (1, 20))
+    assert one["exact"] == other["exact"]
+    assert one["loss"] == pytest.approx(other["loss"], rel=1e-6)
+
+
+def test_evaluate_refuses_nothing():
+    with pytest.raises(UserError, match="evaluate: there are no rows with right answers; name a split or a file"):
+        evaluate(ToyModel(), ToyCorpus(0), None, ["exact"])
+
+
+# -- the run folder --
+
+
+def test_a_new_folder_is_claimed_and_an_unfinished_one_resumed(tmp_path):
+    config = make_config(tmp_path / "runs" / "a b", epochs=1)
+    assert folder.claim(config) == (tmp_path / "runs" / "a b", False)
+    toy(config)
+    assert folder.claim(config) == (tmp_path / "runs" / "a b", True)
+    shown = copy.deepcopy(config)
+    shown["trainer"]["progress"] = True  # changes nothing that is learned
+    assert folder.claim(shown).resume
+
+
+def test_a_finished_run_is_refused(tmp_path):
+    config = make_config(tmp_path / "run", epochs=1)
+    folder.start(tmp_path / "run", config)
+    (tmp_path / "run" / "metrics.json").write_text("{}")
+    with pytest.raises(UserError, match="run=.*run holds a finished run; choose run=NAME for a new run, or overwrite=true"):
+        folder.claim(config)
+    assert not folder.claim({**config, "overwrite": True}).resume
+
+
+def test_a_different_run_is_refused_and_the_difference_named(tmp_path):
+    config = make_config(tmp_path / "run", epochs=1)
+    folder.start(tmp_path / "run", config)
+    other = copy.deepcopy(config)
+    other["trainer"]["clip"], other["optimizer"]["learning_rate"], other["share"] = 1.0, 0.5, "tokenizer"
+    with pytest.raises(UserError) as error:
+        folder.claim(other)
+    message = str(error.value)
+    assert "holds an unfinished run with other settings (" in message
+    for change in ("optimizer.learning_rate: 0.02, now 0.5", "trainer.clip: 5.0, now 1.0", "share: None, now tokenizer"):
+        assert change in message
+    assert "choose run=NAME for a new run, or overwrite=true to replace this one" in message
+
+
+def test_a_folder_that_is_no_run_is_never_touched(tmp_path):
+    (tmp_path / "letters").write_text("dear")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="run=.*: the folder holds other files and no run; choose another with run=NAME"):
+            folder.claim({**make_config(tmp_path), "overwrite": overwrite})
+    with pytest.raises(UserError, match="run=.*letters is a file; choose a folder with run=NAME"):
+        folder.claim(make_config(tmp_path / "letters"))
+    assert (tmp_path / "letters").read_text() == "dear"
+
+
+def test_overwriting_removes_what_a_run_writes_and_nothing_else(tmp_path):
+    config = make_config(tmp_path / "run", epochs=1)
+    toy(config)
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    folder.start(tmp_path / "run", {**config, "overwrite": True})
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {"notes.txt", "config.yaml", "checkpoints"}
+    assert not any((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_resumption_can_be_forbidden(tmp_path):
+    folder.start(tmp_path / "run", make_config(tmp_path / "run", resume=False))
+    with pytest.raises(UserError, match="holds an unfinished run and trainer.resume=false; choose run=NAME"):
+        folder.claim(make_config(tmp_path / "run", resume=False))
+
+
+def test_odd_settings_survive_the_folder(tmp_path):
+    config = {**make_config(tmp_path / "run"), "odd": ["null", "no", "1e-3", 1e-5, "여보세요", "a: b\n#", "\x00", None]}
+    folder.start(tmp_path / "run", config)
+    folder.claim(config)  # nothing differs
+
+
+# -- what is refused before the data are read --
+
+
+def test_figures_that_no_validation_gives_are_refused():
+    for key, config in (
+        ("trainer.monitor=lost", make_config("run", monitor="lost")),
+        ("trainer.best=lost", make_config("run", best="lost")),
+        ("schedule.monitor=lost", make_config("run", schedule={"name": "plateau", "monitor": "lost"})),
+    ):
+        with pytest.raises(UserError) as error:
+            fitting.check_figures(config, HIGHER)
+        assert str(error.value) == (
+            f"{key}: validation gives no such figure; known: exact, loss, perplexity; did you mean 'loss'?"
+        )
+
+
+def test_known_figures_know_their_direction():
+    config = {**make_config("run"), "metrics": ["bleu", "ter", "per"]}
+    assert fitting.known_figures(config) == {
+        "loss": False, "perplexity": False, "bleu": True, "ter": False, "per": False,
+    }
+
+
+@pytest.mark.parametrize("every", [0.0, -1.0, 1.5])
+def test_validate_every_is_a_part_or_a_number_of_epochs(every):
+    with pytest.raises(UserError, match=r"trainer.validate_every=\S+: allowed is a part of an epoch \(0.25\) or whole"):
+        fitting.check_trainer(make_config("run", validate_every=every)["trainer"])
+
+
+@pytest.mark.parametrize("name", ["epochs", "accumulate", "log_every"])
+def test_counts_are_positive(name):
+    with pytest.raises(UserError, match=f"trainer.{name}=0: allowed is 1 or more"):
+        fitting.check_trainer(make_config("run", **{name: 0})["trainer"])
+
+
+def test_one_device_a_run():
+    with pytest.raises(UserError, match=r"trainer.devices=2: a run uses one device; set trainer.devices=1"):
+        launch.run(make_config("run", devices=2))
+    with pytest.raises(UserError, match=r"trainer.num_nodes=3: a run uses one device; set trainer.num_nodes=1"):
+        launch.run(make_config("run", num_nodes=3))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_a_missing_accelerator_is_a_message(tmp_path):
+    with pytest.raises(UserError, match=r"trainer.accelerator=gpu trainer.precision=32: No supported gpu backend found"):
+        toy(make_config(tmp_path / "run", accelerator="gpu"))
+
+
+def test_out_of_memory_names_the_longest_row(tmp_path):
+    class Hungry(ToyModel):
+        def forward(self, batch, state=()):
+            raise torch.OutOfMemoryError("2 TiB")
+
+    with pytest.raises(UserError, match=r"out of memory in a batch of 4 rows, the longest \d+ tokens \(toy.tsv:\d+\); lower"):
+        toy(make_config(tmp_path / "run"), model=Hungry())
+
+
+# -- what is shown --
+
+
+def test_what_a_run_says(tmp_path):
+    said = []
+    toy(make_config(tmp_path / "run"), say=said.append)
+    assert said[0] == f"training in {tmp_path / 'run'}: 143 parameters; 30 rows, 15 to validate; 16 steps of 8 an epoch"
+    assert said[1].startswith("epoch 1  step 8  loss ")
+    assert "perplexity " in said[1]
+    assert "exact " in said[1]
+    assert "(best)" in said[1]
+    assert len([line for line in said if " -> " in line and "(right: " in line]) == 4
+
+
+def test_the_line_of_a_log_and_of_a_terminal(tmp_path):
+    from seq2att.trainer.progress import Progress
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stream in (io.StringIO(), Terminal()):
+        progress = Progress(stream)
+        progress.every = 0.0
+        toy(make_config(tmp_path / type(stream).__name__, log_every=1, max_minutes=3.0), [progress])
+        lines = stream.getvalue().replace("\r\x1b[K", "\n").strip().split("\n")
+        assert any(
+            line.startswith("epoch 2/2  step 12/16  loss ") and " tokens/s  0:0" in line and line.endswith(" left")
+            for line in lines
+        ), lines
+    assert stream.getvalue().endswith("\r\x1b[K")
+
+
+def test_lightning_is_quiet_inside_and_as_before_outside(tmp_path, capfd):
+    level = logging.getLogger("lightning.pytorch").level
+    filters = list(warnings.filters)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        toy(make_config(tmp_path / "run", limit_train_batches=2))
+    assert [str(warning.message) for warning in seen] == []
+    assert capfd.readouterr() == ("", "")
+    assert logging.getLogger("lightning.pytorch").level == level
+    assert warnings.filters == filters
+
+
+def test_tensorboard_and_csv_loggers(tmp_path):
+    config = {**make_config(tmp_path / "run", log_every=1), "loggers": ["csv", "tensorboard"]}
+    toy(config)
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    with (tmp_path / "run" / "steps" / "version_0" / "metrics.csv").open() as file:
+        steps = [row for row in csv.DictReader(file) if row["train_loss"]]
+    assert len(steps) == 16
+    assert float(steps[-1]["learning_rate"]) < float(steps[3]["learning_rate"])
+
+
+def test_callbacks_of_a_configuration(tmp_path, monkeypatch):
+    from lightning.pytorch import Callback
+
+    seen = []
+
+    class Ping(Callback):
+        def on_validation_end(self, trainer, module):
+            seen.append(float(trainer.callback_metrics["exact"]))
+
+    monkeypatch.setattr(registry, "_entries", {**registry._entries, "callback": {}})
+    registry.register("callback", "ping")(Ping)
+    toy({**make_config(tmp_path / "run"), "callbacks": ["ping"]})
+    assert seen == [pytest.approx(float(row["exact"]), rel=1e-5) for row in table(tmp_path / "run")]
+    assert len(seen) == 2
+
+
+# -- launching --
+
+
+def test_settle_makes_a_process_fast_and_repeatable():
+    before = torch.get_num_threads()
+    drawn = []
+    for _ in range(2):
+        launch.settle(1, 5)
+        drawn.append((random.random(), np.random.random(), torch.rand(1).item()))
+    assert drawn[0] == drawn[1]
+    assert (torch.tensor([1e-39]) * 1.0).item() == 0.0  # a denormal
+    torch.set_num_threads(before)
