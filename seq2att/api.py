@@ -1,8 +1,8 @@
 """The Python API: load a trained model and use it on text, or train one.
 
-    import seq2att
-    model = seq2att.load("runs/pronounce")
-    print(model.translate("hello").text)
+import seq2att
+model = seq2att.load("runs/pronounce")
+print(model.translate("hello").text)
 """
 
 from __future__ import annotations
@@ -94,9 +94,7 @@ class Predictor:
             return self.predict([texts], searching, batch_size, too_long)[0]
         return self.predict(list(texts), searching, batch_size, too_long)
 
-    def search(
-        self, beam: int | None = None, n_best: int = 1, options: Mapping[str, Any] | None = None
-    ) -> Search:
+    def search(self, beam: int | None = None, n_best: int = 1, options: Mapping[str, Any] | None = None) -> Search:
         """The configured search with other options: `beam=1` is greedy, more is a beam of that size."""
         asked = dict(options or {})
         if beam is not None:
@@ -148,7 +146,7 @@ class Predictor:
         return Column(values * length_mask(lengths, values.size(1)), lengths)
 
     def score(self, pairs: Iterable[tuple[str, str]], *, batch_size: int = BATCH_SIZE) -> list[Scored]:
-        """log p(target | source) of every (source, target), in their order."""
+        """Log p(target | source) of every (source, target), in their order."""
         from seq2att.data import source_batch
 
         pairs = list(pairs)
@@ -159,7 +157,10 @@ class Predictor:
         with torch.inference_mode():
             for rows in order.split(batch_size):
                 source, target = (
-                    Column(side.values[rows, : int(side.lengths[rows].max())] if len(rows) else side.values, side.lengths[rows])
+                    Column(
+                        side.values[rows, : int(side.lengths[rows].max())] if len(rows) else side.values,
+                        side.lengths[rows],
+                    )
                     for side in (sources, targets)
                 )
                 batch = Batch(source, target, rows, torch.zeros(len(rows), dtype=torch.bool))

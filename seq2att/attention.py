@@ -74,8 +74,8 @@ class Dot(Attention):
         super().__init__(query_size, memory_size)
         if query_size != memory_size:
             raise UserError(
-                f"attention=dot compares a query of size {query_size} (decoder.size) with a memory of size {memory_size} "
-                f"(the encoder's output); make them equal, or take attention=general"
+                f"attention=dot compares a query of size {query_size} (decoder.size) with a memory of size "
+                f"{memory_size} (the encoder's output); make them equal, or take attention=general"
             )
         self.scale = query_size**-0.5 if scaled else 1.0
 

@@ -51,7 +51,7 @@ def curves(csv_path: Path, png_path: Path, best: float | None = None) -> None:
     metrics = [name for name in table.columns if name not in NO_METRIC and len(table.points(across, name)[0])]
     if not len(table.points(across, "loss")[0]) and not len(table.points(across, "train_loss")[0]):
         raise UserError(
-            f"{csv_path}: there is no finite loss to draw; wait for the first validation, or see whether the training diverged"
+            f"{csv_path}: there is no finite loss to draw; wait for the first validation (NaN: training diverged)"
         )
     mark = best_place(table, across, best)
     figure = new_figure(7.2, 5.6 if metrics else 3.4)

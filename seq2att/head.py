@@ -15,7 +15,20 @@ from seq2att.field import Field
 from seq2att.output import Output
 from seq2att.registry import Factory, kind, register
 from seq2att.search import Search
-from seq2att.types import BEGIN, END, PAD, Column, Encoding, Hypotheses, Loss, Memory, Prediction, State, Step, length_mask
+from seq2att.types import (
+    BEGIN,
+    END,
+    PAD,
+    Column,
+    Encoding,
+    Hypotheses,
+    Loss,
+    Memory,
+    Prediction,
+    State,
+    Step,
+    length_mask,
+)
 
 
 @kind("head")
@@ -32,14 +45,12 @@ class Head(nn.Module):
         """The summed loss of the right answers and their number."""
         raise NotImplementedError
 
-    def predict(
-        self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None
-    ) -> list[Prediction]:
+    def predict(self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None) -> list[Prediction]:
         """An answer for every row, in row order."""
         raise NotImplementedError
 
     def score(self, encoding: Encoding, target: Column) -> Tensor:
-        """log p(target | source) of every row: `[B]`."""
+        """Log p(target | source) of every row: `[B]`."""
         raise NotImplementedError
 
 
@@ -86,7 +97,7 @@ class Generator(Head):
         return Loss(total, real.sum())
 
     def score(self, encoding: Encoding, target: Column) -> Tensor:
-        """log p(target | source) of every row `[B]`, the end symbol included."""
+        """Log p(target | source) of every row `[B]`, the end symbol included."""
         given, wanted, real = shifted(target)
         memory, start = self.start(encoding)
         outputs = self.decoder(self.embedding(given), memory, start).outputs  # [B, T + 1, D]
@@ -94,9 +105,7 @@ class Generator(Head):
         log_probs[real] = self.output.log_probs(outputs[real]).gather(1, wanted[real].unsqueeze(1)).squeeze(1)
         return log_probs.sum(1)
 
-    def predict(
-        self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None
-    ) -> list[Prediction]:
+    def predict(self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None) -> list[Prediction]:
         """What the search finds for every row; the next best of it in `others`."""
         if search is None:
             raise TypeError("a generator predicts by a search; pass Greedy(), Beam() or Sample()")
@@ -116,9 +125,7 @@ class Generator(Head):
                 weights = None if found.weights is None else found.weights[row, place, :length, :size].cpu()
                 scores = tuple(log_probs[row][place][:length])
                 pieces = self.target.pieces(ids)
-                answers.append(
-                    Prediction(self.target.decode(ids), sum(scores), pieces, (), weights, scores)
-                )
+                answers.append(Prediction(self.target.decode(ids), sum(scores), pieces, (), weights, scores))
             predictions.append(answers[0]._replace(others=tuple(answers[1:])))
         return predictions
 

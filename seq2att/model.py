@@ -46,7 +46,7 @@ class Model(nn.Module):
         return self.head.loss(self.encode(batch.source), batch.target, state)
 
     def score(self, batch: Batch) -> Tensor:
-        """log p(target | source) of every row: `[B]`."""
+        """Log p(target | source) of every row: `[B]`."""
         assert batch.target is not None
         return self.head.score(self.encode(batch.source), batch.target)
 
@@ -73,7 +73,9 @@ def make(config: Mapping[str, Any], source: Field, target: Field) -> Model:
     if shared:
         embedding = head.embedding
         if embedding.output_size != source.embed().output_size:
-            raise UserError("share=embedding needs source.embedding_size equal to target.embedding_size; set one of them")
+            raise UserError(
+                "share=embedding needs source.embedding_size equal to target.embedding_size; set one of them"
+            )
     return Model(source, target, embedding, encoder, head)
 
 
@@ -131,7 +133,9 @@ def read_config(path: Path) -> dict[str, Any]:
     missing = [file.name for file in needed if not file.is_file()]
     if missing:
         unfinished = " (its training has not finished: resume it)" if (path / "checkpoints").is_dir() else ""
-        raise UserError(f"{path} is no bundle: {' and '.join(missing)} missing{unfinished}; name a finished run's folder")
+        raise UserError(
+            f"{path} is no bundle: {' and '.join(missing)} missing{unfinished}; name a finished run's folder"
+        )
     config = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
     assert isinstance(config, dict)
     if config.pop("format", 0) > FORMAT:
@@ -143,7 +147,7 @@ def missing_plugin(path: Path, config: Mapping[str, Any], error: registry.Regist
     """The error of a bundle that needs a component which is not there."""
     plugins = config.get("plugins") or []
     remedy = (
-        f"it was trained with plugins=[{','.join(plugins)}]: import or install them first (--plugins on the command line)"
+        f"it was trained with plugins=[{','.join(plugins)}]: import or install them first, or name plugins=[...]"
         if plugins
         else "install the plugin that brings it"
     )
@@ -176,4 +180,4 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-__all__ = ["Model", "make", "make_fields", "save", "load", "parameter_count"]
+__all__ = ["Model", "load", "make", "make_fields", "parameter_count", "save"]

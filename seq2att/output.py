@@ -80,8 +80,8 @@ class Linear(Output):
             if not isinstance(table, nn.Parameter) or table.shape != (size, input_size):
                 width = "no" if table is None else table.size(1)
                 raise UserError(
-                    f"output.tie=true needs a target embedding as wide as the decoder's output, but they are {width} and "
-                    f"{input_size}; set decoder.readout={width} or target.embedding_size={input_size}"
+                    f"output.tie=true needs a target embedding as wide as the decoder's output, but they are {width} "
+                    f"and {input_size}; set decoder.readout={width} or target.embedding_size={input_size}"
                 )
             self.weight = table  # [V, D]
         else:

@@ -139,7 +139,7 @@ def register(kind: str, name: str) -> Callable[[T], T]:
 def make_entry(kind: Kind, name: str, target: Any) -> Entry:
     """Read a component's signature by the star rule."""
     parameters = inspect.signature(target).parameters.values()
-    hints = annotations(kind.name, name, target)
+    hints = resolved_hints(kind.name, name, target)
     for p in parameters:
         if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
             swallows = f"*{p.name}" if p.kind is p.VAR_POSITIONAL else f"**{p.name}"
@@ -161,14 +161,14 @@ def make_entry(kind: Kind, name: str, target: Any) -> Entry:
     options = {}
     for p in parameters:
         if p.kind is p.KEYWORD_ONLY:
-            why = option_problem(p.name, hints.get(p.name, inspect.Parameter.empty), p.default)
-            if why:
-                raise refusal(kind.name, name, target, why)
+            problem = option_problem(p.name, hints.get(p.name, inspect.Parameter.empty), p.default)
+            if problem:
+                raise refusal(kind.name, name, target, problem)
             options[p.name] = Option(hints[p.name], MISSING if p.default is p.empty else p.default)
     return Entry(kind.name, name, target, asks, options)
 
 
-def annotations(kind: str, name: str, target: Any) -> dict[str, Any]:
+def resolved_hints(kind: str, name: str, target: Any) -> dict[str, Any]:
     """The annotations of a component's signature, resolved."""
     try:
         return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
@@ -258,7 +258,7 @@ def enumerated(name: str, annotation: Any) -> Any:
     """The annotation with an Enum in the place of Literal, wherever it stands."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
-        return enum.Enum(name, {choice: choice for choice in arguments})  # type: ignore[misc]
+        return enum.Enum(name, {choice: choice for choice in arguments})
     if origin in (typing.Union, types.UnionType):
         return typing.Union[tuple(enumerated(name, argument) for argument in arguments)]  # noqa: UP007
     if origin in (list, dict, tuple):

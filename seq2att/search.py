@@ -220,7 +220,9 @@ class Beam(Search):
     ) -> None:
         super().__init__()
         if n_best > size:
-            raise UserError(f"search.n_best={n_best} asks for more than the beam holds; set search.size={n_best} or more")
+            raise UserError(
+                f"search.n_best={n_best} asks for more than the beam holds; set search.size={n_best} or more"
+            )
         self.min_length, self.max_length = min_length, max_length
         self.size, self.length_penalty, self.n_best = size, length_penalty, n_best
 
@@ -270,9 +272,7 @@ class Beam(Search):
         kept[:, going.size(1) :] = NEVER
         return Candidates(kept, parents.gather(1, order), tokens.gather(1, order), best, parents, ending)
 
-    def end(
-        self, chosen: Candidates, pool: Tensor, said: int, live: Tensor, step: Step
-    ) -> tuple[Tensor, list[Ends]]:
+    def end(self, chosen: Candidates, pool: Tensor, said: int, live: Tensor, step: Step) -> tuple[Tensor, list[Ends]]:
         """The pool `[b, K]` with what ends at this step, and the record of it."""
         if not bool(chosen.ending.any()):
             return pool, []

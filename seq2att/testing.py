@@ -273,7 +273,11 @@ def bundle(case: Case) -> None:
         again, _ = load(Path(folder))
         pickles = [file.name for file in Path(folder).rglob("*") if file.suffix in {".pkl", ".pt", ".bin", ".ckpt"}]
     assert not pickles, f"bundle law: {case.label}: the bundle holds {pickles}"
-    equal(again.double().score(case.batch), case.model.score(case.batch), f"bundle law: {case.label}: scores after loading")
+    equal(
+        again.double().score(case.batch),
+        case.model.score(case.batch),
+        f"bundle law: {case.label}: scores after loading",
+    )
 
 
 MODEL_LAWS: tuple[Callable[[Case], None], ...] = (
@@ -383,7 +387,9 @@ def tokenizer_laws(name: str, options: Mapping[str, Any]) -> None:
         assert set(pieces) <= set(one.pieces), f"tokenizer={name}: {text!r} has unknown pieces in its own training data"
         assert one.decode(pieces).split() == text.split(), f"tokenizer={name}: {text!r} comes back changed"
         assert other.encode(text) == pieces, f"tokenizer={name}: {text!r} is cut differently after restoring"
-    assert one.encode_batch(TEXTS) == [one.encode(text) for text in TEXTS], f"tokenizer={name}: a batch is cut differently"
+    assert one.encode_batch(TEXTS) == [one.encode(text) for text in TEXTS], (
+        f"tokenizer={name}: a batch is cut differently"
+    )
 
 
 def field_laws(name: str, options: Mapping[str, Any]) -> None:

@@ -242,5 +242,5 @@ def test_a_mutant_breaks_its_law(
 
 
 def test_an_unknown_component_is_named() -> None:
-    with pytest.raises(UserError, match="no attention is called 'addtive'.*did you mean 'additive'"):
+    with pytest.raises(UserError, match=r"no attention is called 'addtive'.*did you mean 'additive'"):
         testing.check("attention", "addtive")

@@ -33,7 +33,7 @@ def test_sharing_an_embedding_needs_equal_sizes() -> None:
     config = {**testing.DEFAULTS, "source": {**TEXT, "embedding_size": 5}, "target": TEXT, "share": "embedding"}
     source, target = make_fields(config)
     source.fit(["abc"])
-    with pytest.raises(UserError, match="share=embedding needs source.embedding_size equal to target.embedding_size"):
+    with pytest.raises(UserError, match=r"share=embedding needs source.embedding_size equal to target.embedding_size"):
         make(config, source, target)
 
 
@@ -63,7 +63,9 @@ def test_a_bundle_is_text_and_weights_and_a_model_card(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is no bundle: config.yaml and model.safetensors missing; name a finished run"):
+    with pytest.raises(
+        UserError, match=r"is no bundle: config.yaml and model.safetensors missing; name a finished run"
+    ):
         load(tmp_path)
     (tmp_path / "config.yaml").write_text("seed: 1\n")
     (tmp_path / "checkpoints").mkdir()
@@ -74,7 +76,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("format: 99\n")
     (tmp_path / "model.safetensors").touch()
-    with pytest.raises(UserError, match="of a newer format than this seq2att reads .*upgrade seq2att"):
+    with pytest.raises(UserError, match=r"of a newer format than this seq2att reads .*upgrade seq2att"):
         read_config(tmp_path)
 
 
@@ -85,7 +87,9 @@ def test_a_bundle_imports_no_plugin_but_names_it(tmp_path: Path, monkeypatch: py
         case = testing.make_case({"attention": {"name": "mine"}})
         save(case.model, {**case.config, "plugins": ["mine.py"]}, tmp_path, {})
         assert load(tmp_path)[0] is not None
-    with pytest.raises(UserError, match=r"no attention is called 'mine'; it was trained with plugins=\[mine.py\]: import"):
+    with pytest.raises(
+        UserError, match=r"no attention is called 'mine'; it was trained with plugins=\[mine.py\]: import"
+    ):
         load(tmp_path)
 
 

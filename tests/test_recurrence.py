@@ -105,7 +105,12 @@ def torch_twin(cell: CellName, layers: int, bidirectional: bool) -> nn.RNNBase:
 
 
 def copy_weights(layer: Layer, twin: nn.RNNBase, suffix: str) -> None:
-    names = {"input_weight": "weight_ih", "hidden_weight": "weight_hh", "input_bias": "bias_ih", "hidden_bias": "bias_hh"}
+    names = {
+        "input_weight": "weight_ih",
+        "hidden_weight": "weight_hh",
+        "input_bias": "bias_ih",
+        "hidden_bias": "bias_hh",
+    }
     with torch.no_grad():
         for ours, theirs in names.items():
             getattr(twin, f"{theirs}_{suffix}").copy_(getattr(layer, ours))

@@ -97,7 +97,8 @@ def test_plateau():
 def test_a_schedule_goes_on_from_its_state():
     def make():
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], RATE)
-        return optimizer, registry.build("schedule", {"schedule": {"name": "cosine"}}, optimizer, STEPS, 10)["scheduler"]
+        plan = registry.build("schedule", {"schedule": {"name": "cosine"}}, optimizer, STEPS, 10)
+        return optimizer, plan["scheduler"]
 
     (optimizer, one), (resumed, other) = make(), make()
     for _ in range(11):

@@ -33,7 +33,9 @@ class Table:
         self.steps += 1
         history = state * VOCABULARY + tokens
         rows = memory.values[:, 0, 0].long()
-        logits = torch.stack([self.logits(int(row), int(h)) for row, h in zip(rows, history, strict=True)] or [torch.zeros(0)])
+        logits = torch.stack(
+            [self.logits(int(row), int(h)) for row, h in zip(rows, history, strict=True)] or [torch.zeros(0)]
+        )
         return Step(logits.view(-1, VOCABULARY).log_softmax(-1), None, history)
 
     def logits(self, row: int, history: int) -> Tensor:
@@ -92,7 +94,7 @@ def test_greedy_takes_the_likeliest_token_each_time() -> None:
         tokens: tuple[int, ...] = ()
         while not tokens or tokens[-1] != END:
             allowed = [END] if len(tokens) == LIMIT else [1, END, 4, 5, 6]
-            tokens += (max(allowed, key=lambda token: table.log_probability(row, (*tokens, token))),)  # noqa: B023
+            tokens += (max(allowed, key=lambda token: table.log_probability(row, (*tokens, token))),)
         assert said(found, row) == tokens
 
 
@@ -164,7 +166,9 @@ def test_a_sample_depends_on_its_row_and_seed_only() -> None:
 
 
 def test_a_beam_too_small_for_its_answers_is_refused() -> None:
-    with pytest.raises(UserError, match=r"search.n_best=4 asks for more than the beam holds; set search.size=4 or more"):
+    with pytest.raises(
+        UserError, match=r"search.n_best=4 asks for more than the beam holds; set search.size=4 or more"
+    ):
         Beam(size=3, n_best=4)
 
 

@@ -11,6 +11,8 @@ import os
 import random
 import signal
 import warnings
+from contextlib import nullcontext
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -18,13 +20,14 @@ import torch
 from torch import nn
 
 import seq2att.callback
+import seq2att.head
 import seq2att.logger
 import seq2att.metric
 import seq2att.optimizer
 import seq2att.schedule  # noqa: F401
 from seq2att import launch, registry
 from seq2att.config.options import DataOptions, TrainerOptions
-from seq2att.data.corpus import Ragged
+from seq2att.data import Ragged, collate
 from seq2att.errors import UserError
 from seq2att.trainer import answer, evaluate, fitting, folder, likelihood, measure
 from seq2att.types import Loss, Prediction
@@ -87,7 +90,10 @@ class ToyModel(nn.Module):
         assert not self.training
         ids = self.logits(batch).argmax(-1)
         lengths = batch.source.lengths.tolist()
-        return [Prediction(" ".join(map(str, row[:n])), 0.0, attention=torch.ones(1)) for row, n in zip(ids.tolist(), lengths, strict=True)]
+        return [
+            Prediction(" ".join(map(str, row[:n])), 0.0, attention=torch.ones(1))
+            for row, n in zip(ids.tolist(), lengths, strict=True)
+        ]
 
 
 def make_config(run, optimizer=None, schedule=None, data=None, **trainer):
@@ -108,10 +114,16 @@ def make_config(run, optimizer=None, schedule=None, data=None, **trainer):
     }
 
 
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """Curves take longer than the training of a toy."""
+    monkeypatch.setattr("seq2att.drawing.curves", lambda table, picture: None)
+
+
 HIGHER = {"loss": False, "perplexity": False, "exact": True}
 
 
-def toy(config, callbacks=(), say=lambda line: None, model=None, rows=30, claim=None):
+def toy(config, callbacks=(), say=lambda line: None, model=None, rows=32, claim=None):
     """One training; the settings that the configuration names are used, the model and the data are toys."""
     model = model or ToyModel(dropout=0.3)
     launch.settle(1, config["seed"])
@@ -138,7 +150,7 @@ def hook(name, action):
     from lightning.pytorch import Callback
 
     made = Callback()
-    setattr(made, name, lambda trainer, *_: action(trainer))
+    setattr(made, name, lambda trainer, *_, **__: action(trainer))
     return made
 
 
@@ -168,35 +180,35 @@ def test_parts_of_a_step_equal_the_whole(tmp_path, clip):
     torch.testing.assert_close(*found, rtol=1e-13, atol=1e-13)
 
 
-def test_the_step_is_that_of_the_mean_token(tmp_path):
-    """One step of SGD, by hand: the gradient of the mean loss of a token, clipped by its norm."""
-    for clip in (0.0, 0.1):
-        config = make_config(
-            tmp_path / str(clip),
-            optimizer={"name": "sgd", "learning_rate": 0.5},
-            schedule={"name": "constant"},
-            data={"batch_size": 16},
-            precision="64",
-            clip=clip,
-            epochs=1,
-        )
-        start = []
-        training = toy(
-            config,
-            [hook("on_train_start", lambda trainer: start.append(copy.deepcopy(trainer.lightning_module.model)))],
-            model=ToyModel(),
-            rows=16,
-        )
-        model = start[0].double()
-        from seq2att.data import collate
+@pytest.mark.parametrize("clip", [0.0, 0.1])
+def test_the_step_is_that_of_the_mean_token(tmp_path, clip):
+    """Two steps of SGD, by hand: the gradient of the mean loss of a token, clipped by its norm."""
+    config = make_config(
+        tmp_path / "run",
+        optimizer={"name": "sgd", "learning_rate": 0.5},
+        schedule={"name": "constant"},
+        data={"batch_size": 16},
+        precision="64",
+        clip=clip,
+        epochs=2,
+    )
+    start = []
 
+    def remember(trainer):
+        start.append(copy.deepcopy(trainer.lightning_module.model))
+
+    training = toy(config, [hook("on_train_start", remember)], model=ToyModel(), rows=16)
+    (model,) = start
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    for _ in range(2):
+        optimizer.zero_grad()
         loss = model(collate(training.corpora["train"], np.arange(16)))
         (loss.total / loss.count).backward()
         if clip:
             assert nn.utils.clip_grad_norm_(model.parameters(), clip) > clip
-        with torch.no_grad():
-            wanted = torch.cat([(p - 0.5 * p.grad).flatten() for p in model.parameters()])
-        torch.testing.assert_close(weights(training), wanted, rtol=1e-7 if clip else 1e-13, atol=1e-12)
+        optimizer.step()
+    wanted = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    torch.testing.assert_close(weights(training), wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_the_last_step_of_an_epoch_may_be_smaller(tmp_path):
@@ -210,16 +222,48 @@ def test_every_row_once_an_epoch_in_another_order(tmp_path):
     training = toy(make_config(tmp_path / "run"))
     batches = training.model.batches
     first, second = batches[:8], batches[8:]
-    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(30))
+    assert sorted(chain(*first)) == sorted(chain(*second)) == list(range(32))
     assert first != second
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("32", torch.float32), ("bf16", torch.float32), ("64", torch.float64)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("32", torch.float32), ("bf16", torch.float32), ("64", torch.float64)]
+)
 def test_precisions(tmp_path, precision, dtype):
     training = toy(make_config(tmp_path / "run", precision=precision))
     assert weights(training).dtype == dtype
     assert weights(training).isfinite().all()
-    assert training.best.values["loss"] < math.log(VOCABULARY)
+    first, second = table(tmp_path / "run")
+    assert float(second["loss"]) < float(first["loss"]) - 0.1
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+def test_scaled_losses_change_nothing(tmp_path, name):
+    """Half precision scales the loss: the gradients are brought back before they are normalised and clipped.
+
+    Fused Adam would bring them back itself, after clipping. The scale is a power of 2, so float32 is bitwise the same.
+    """
+    from lightning.pytorch.plugins import MixedPrecision
+
+    class Scaled(MixedPrecision):
+        forward_context = nullcontext
+
+    def scale(trainer):
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+        trainer.strategy.precision_plugin = Scaled("16-mixed", "cpu", scaler=scaler)
+
+    settings = {"clip": 0.01, "optimizer": {"name": name, "learning_rate": 0.05}, "accumulate": 2}
+    plain = toy(make_config(tmp_path / "plain", **settings))
+    scaled = toy(make_config(tmp_path / "scaled", **settings), [hook("setup", scale)])
+    assert scaled.trainer.precision_plugin.scaler.get_scale() == 2.0**12
+    assert torch.equal(weights(plain), weights(scaled))
+
+
+def test_the_seed_decides(tmp_path):
+    one, again = (toy(make_config(tmp_path / run)) for run in ("one", "again"))
+    other = toy({**make_config(tmp_path / "other"), "seed": 4})
+    assert torch.equal(weights(one), weights(again))
+    assert not torch.equal(weights(one), weights(other))
 
 
 # -- resumption --
@@ -253,7 +297,10 @@ def test_a_resumed_run_is_the_same_run(tmp_path, step, schedule):
     resumed = toy(config)
     assert torch.equal(weights(straight), weights(resumed))
     assert resumed.model.batches == straight.model.batches[step:]
-    rows = [[{**row, "tokens_per_second": 0, "seconds": 0} for row in table(tmp_path / run)] for run in ("straight", "stopped")]
+    rows = [
+        [{**row, "tokens_per_second": 0, "seconds": 0} for row in table(tmp_path / run)]
+        for run in ("straight", "stopped")
+    ]
     assert rows[0] == rows[1]
     assert len(rows[0]) == 6
     assert resumed.best == straight.best
@@ -282,14 +329,14 @@ def test_epoch_by_epoch_is_the_same_run(tmp_path):
     straight = toy(make_config(tmp_path / "straight", epochs=3))
     config = make_config(tmp_path / "killed", epochs=3)
 
-    class Killed(Exception):
+    class CrashError(Exception):
         pass
 
     def kill(trainer):
-        raise Killed
+        raise CrashError
 
     for _ in range(2):
-        with pytest.raises(Killed):
+        with pytest.raises(CrashError):
             toy(config, [hook("on_train_epoch_end", kill)])
     assert torch.equal(weights(toy(config)), weights(straight))
     assert [row["loss"] for row in table(tmp_path / "killed")] == [row["loss"] for row in table(tmp_path / "straight")]
@@ -298,14 +345,14 @@ def test_epoch_by_epoch_is_the_same_run(tmp_path):
 def test_rows_of_a_lost_part_are_not_written_twice(tmp_path):
     config = make_config(tmp_path / "run", epochs=3)
 
-    class Killed(Exception):
+    class CrashError(Exception):
         pass
 
     def kill(trainer):
         if trainer.global_step == 16:
-            raise Killed
+            raise CrashError
 
-    with pytest.raises(Killed):  # after the row of step 16, before its checkpoint
+    with pytest.raises(CrashError):  # after the row of step 16, before its checkpoint
         toy(config, [hook("on_validation_end", kill)])
     assert [row["step"] for row in table(tmp_path / "run")] == ["8", "16"]
     toy(config)
@@ -365,6 +412,7 @@ def test_checkpoints_hold_tensors_numbers_and_texts_only(tmp_path):
         ({"limit_train_batches": 2}, [2, 4, 6]),
         ({"limit_train_batches": 0.5}, [4, 8, 12]),
         ({"accumulate": 3, "validate_every": 0.25}, [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        ({"accumulate": 2, "validate_every": 0.4}, [2, 4, 6, 8, 10, 12]),
     ],
 )
 def test_when_a_run_validates(tmp_path, settings, steps):
@@ -430,12 +478,11 @@ def test_the_table_has_a_row_a_validation(tmp_path):
     assert float(second["perplexity"]) == pytest.approx(math.exp(float(second["loss"])), rel=1e-4)
     assert float(first["train_loss"]) > float(second["train_loss"]) > 0
     assert float(second["tokens_per_second"]) > 0
-    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     config = make_config(tmp_path / "run", optimizer={"name": "sgd", "learning_rate": 1e38}, clip=0.0, log_every=1)
-    with pytest.raises(UserError, match=r"the training loss is (nan|inf) at step \d+; lower optimizer.learning_rate \(1e"):
+    with pytest.raises(UserError, match=r"the training loss is (nan|inf) at step \d+; lower optimizer.learning_rate"):
         toy(config)
 
 
@@ -503,7 +550,9 @@ def test_a_finished_run_is_refused(tmp_path):
     config = make_config(tmp_path / "run", epochs=1)
     folder.start(tmp_path / "run", config)
     (tmp_path / "run" / "metrics.json").write_text("{}")
-    with pytest.raises(UserError, match="run=.*run holds a finished run; choose run=NAME for a new run, or overwrite=true"):
+    with pytest.raises(
+        UserError, match=r"run=.*run holds a finished run; choose run=NAME for a new run, or overwrite=true"
+    ):
         folder.claim(config)
     assert not folder.claim({**config, "overwrite": True}).resume
 
@@ -517,7 +566,11 @@ def test_a_different_run_is_refused_and_the_difference_named(tmp_path):
         folder.claim(other)
     message = str(error.value)
     assert "holds an unfinished run with other settings (" in message
-    for change in ("optimizer.learning_rate: 0.02, now 0.5", "trainer.clip: 5.0, now 1.0", "share: None, now tokenizer"):
+    for change in (
+        "optimizer.learning_rate: 0.02, now 0.5",
+        "trainer.clip: 5.0, now 1.0",
+        "share: None, now tokenizer",
+    ):
         assert change in message
     assert "choose run=NAME for a new run, or overwrite=true to replace this one" in message
 
@@ -525,9 +578,11 @@ def test_a_different_run_is_refused_and_the_difference_named(tmp_path):
 def test_a_folder_that_is_no_run_is_never_touched(tmp_path):
     (tmp_path / "letters").write_text("dear")
     for overwrite in (False, True):
-        with pytest.raises(UserError, match="run=.*: the folder holds other files and no run; choose another with run=NAME"):
+        with pytest.raises(
+            UserError, match=r"run=.*: the folder holds other files and no run; choose another with run=NAME"
+        ):
             folder.claim({**make_config(tmp_path), "overwrite": overwrite})
-    with pytest.raises(UserError, match="run=.*letters is a file; choose a folder with run=NAME"):
+    with pytest.raises(UserError, match=r"run=.*letters is a file; choose a folder with run=NAME"):
         folder.claim(make_config(tmp_path / "letters"))
     assert (tmp_path / "letters").read_text() == "dear"
 
@@ -543,7 +598,7 @@ def test_overwriting_removes_what_a_run_writes_and_nothing_else(tmp_path):
 
 def test_resumption_can_be_forbidden(tmp_path):
     folder.start(tmp_path / "run", make_config(tmp_path / "run", resume=False))
-    with pytest.raises(UserError, match="holds an unfinished run and trainer.resume=false; choose run=NAME"):
+    with pytest.raises(UserError, match=r"holds an unfinished run and trainer.resume=false; choose run=NAME"):
         folder.claim(make_config(tmp_path / "run", resume=False))
 
 
@@ -565,21 +620,30 @@ def test_figures_that_no_validation_gives_are_refused():
         with pytest.raises(UserError) as error:
             fitting.check_figures(config, HIGHER)
         assert str(error.value) == (
-            f"{key}: validation gives no such figure; known: exact, loss, perplexity; did you mean 'loss'?"
+            f"{key}: no figure of a validation, unless added to metrics; known: exact, loss, perplexity; "
+            "did you mean 'loss'?"
         )
 
 
 def test_known_figures_know_their_direction():
-    config = {**make_config("run"), "metrics": ["bleu", "ter", "per"]}
-    assert fitting.known_figures(config) == {
-        "loss": False, "perplexity": False, "bleu": True, "ter": False, "per": False,
-    }
+    config = {**make_config("run"), "metrics": ["bleu", "ter", "per"], "head": {"name": "translation"}}
+    losses = {"loss": False, "perplexity": False}
+    assert fitting.known_figures(config) == {**losses, "bleu": True, "ter": False, "per": False}
+    own = fitting.known_figures({**config, "metrics": None})
+    assert tuple(own)[2:] == registry.find("head", "translation").target.metrics
 
 
 @pytest.mark.parametrize("every", [0.0, -1.0, 1.5])
 def test_validate_every_is_a_part_or_a_number_of_epochs(every):
     with pytest.raises(UserError, match=r"trainer.validate_every=\S+: allowed is a part of an epoch \(0.25\) or whole"):
         fitting.check_trainer(make_config("run", validate_every=every)["trainer"])
+
+
+def test_half_precision_needs_a_gpu():
+    with pytest.raises(
+        UserError, match=r"trainer.precision=16 needs a GPU; on a CPU set trainer.precision=32 \(or bf16\)"
+    ):
+        fitting.check_trainer(make_config("run", precision="16")["trainer"])
 
 
 @pytest.mark.parametrize("name", ["epochs", "accumulate", "log_every"])
@@ -597,7 +661,9 @@ def test_one_device_a_run():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_a_missing_accelerator_is_a_message(tmp_path):
-    with pytest.raises(UserError, match=r"trainer.accelerator=gpu trainer.precision=32: No supported gpu backend found"):
+    with pytest.raises(
+        UserError, match=r"trainer.accelerator=gpu trainer.precision=32: No supported gpu backend found"
+    ):
         toy(make_config(tmp_path / "run", accelerator="gpu"))
 
 
@@ -606,7 +672,9 @@ def test_out_of_memory_names_the_longest_row(tmp_path):
         def forward(self, batch, state=()):
             raise torch.OutOfMemoryError("2 TiB")
 
-    with pytest.raises(UserError, match=r"out of memory in a batch of 4 rows, the longest \d+ tokens \(toy.tsv:\d+\); lower"):
+    with pytest.raises(
+        UserError, match=r"out of memory in a batch of 4 rows, the longest \d+ tokens \(toy.tsv:\d+\); lower"
+    ):
         toy(make_config(tmp_path / "run"), model=Hungry())
 
 
@@ -616,7 +684,7 @@ def test_out_of_memory_names_the_longest_row(tmp_path):
 def test_what_a_run_says(tmp_path):
     said = []
     toy(make_config(tmp_path / "run"), say=said.append)
-    assert said[0] == f"training in {tmp_path / 'run'}: 143 parameters; 30 rows, 15 to validate; 16 steps of 8 an epoch"
+    assert said[0] == f"training in {tmp_path / 'run'}: 143 parameters; 32 rows, 15 to validate; 16 steps of 8 an epoch"
     assert said[1].startswith("epoch 1  step 8  loss ")
     assert "perplexity " in said[1]
     assert "exact " in said[1]
@@ -693,3 +761,49 @@ def test_settle_makes_a_process_fast_and_repeatable():
     assert drawn[0] == drawn[1]
     assert (torch.tensor([1e-39]) * 1.0).item() == 0.0  # a denormal
     torch.set_num_threads(before)
+
+
+# -- the whole way --
+
+
+QUICK = ["reader.rows=300", "encoder.dropout=0.2", "trainer.epochs=2", "trainer.progress=false"]
+
+
+def test_a_finished_run_is_a_bundle(reverse_run):
+    import seq2att
+
+    assert seq2att.load(reverse_run).translate("a b c").text
+    facts = json.loads((reverse_run / "metrics.json").read_text("utf-8"))
+    best = min(table(reverse_run), key=lambda row: float(row["loss"]))
+    assert facts["step"] == int(best["step"])
+    assert facts["validation"]["loss"] == pytest.approx(float(best["loss"]), rel=1e-5)
+    assert set(facts["signatures"]) == {"exact"}
+    assert facts["seed"] == 1
+    assert {"seq2att", "torch", "lightning", "python"} == set(facts["versions"])
+    assert (reverse_run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UserError, match="holds a finished run"):
+        seq2att.train("reverse", [f"run={reverse_run}"])
+
+
+def test_a_real_run_resumes_exactly(tmp_path):
+    import seq2att
+
+    straight = seq2att.train("reverse", [*QUICK, f"run={tmp_path / 'straight'}"])
+    stopped = [*QUICK, f"run={tmp_path / 'stopped'}"]
+    with pytest.raises(SystemExit):
+        seq2att.train("reverse", stopped, [interrupt(4)])
+    assert seq2att.train("reverse", stopped) == tmp_path / "stopped"
+    assert (straight / "model.safetensors").read_bytes() == (tmp_path / "stopped" / "model.safetensors").read_bytes()
+
+
+def test_the_best_weights_are_those_of_the_bundle(tmp_path):
+    """Scored again from the bundle, the validation split gives the figures of the row that was kept."""
+    import seq2att
+    from seq2att.api import evaluate as evaluate_run
+
+    settings = ["optimizer.learning_rate=0.5", "trainer.epochs=5", f"run={tmp_path / 'run'}"]
+    run = seq2att.train("reverse", [*QUICK, *settings])
+    rows = table(run)
+    best = min(rows, key=lambda row: float(row["loss"]))
+    assert best != rows[-1], "the test needs a run that gets worse"
+    assert evaluate_run(run, split="validation")["loss"] == pytest.approx(float(best["loss"]), rel=1e-5)

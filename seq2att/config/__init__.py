@@ -3,10 +3,10 @@
 `compose` is all that the rest of the program needs: one function for the command line and for Python.
 """
 
-from seq2att.config.compose import compose
+from seq2att.config.composing import compose, named_plugins
 from seq2att.config.options import ConfigError, DataOptions, Settings, TrainerOptions, options_of
 from seq2att.config.recipe import folder, recipes
-from seq2att.config.sweep import sweep
+from seq2att.config.sweeping import sweep
 
 __all__ = [
     "ConfigError",
@@ -15,6 +15,7 @@ __all__ = [
     "TrainerOptions",
     "compose",
     "folder",
+    "named_plugins",
     "options_of",
     "recipes",
     "sweep",

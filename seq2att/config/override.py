@@ -118,7 +118,8 @@ def wrong_choice(slots: Slots, slot: str, name: Any) -> str | None:
     if name in entries(kind):
         return None
     if str(name).lower() == "null":
-        return f"{slot}=null: a slot is never empty{known('', entries(kind))}; what the head does not use drops out by itself"
+        rule = "a slot is never empty, and what the head does not use drops out by itself"
+        return f"{slot}=null: {rule}{known('', entries(kind))}"
     return f"{slot}={show_value(name)}: no {kind} is called {name!r}{known(str(name), entries(kind))}" + (
         "; a component of your own needs plugins=[your_file.py]" if name else ""
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -96,8 +97,8 @@ class Checker:
     def value(self, path: tuple[str, ...], option: Option | Schema, value: Any) -> tuple[Any] | None:
         """The value as its option holds it (in a tuple), or None when it is wrong."""
         if not isinstance(option, Option):
-            if isinstance(value, Mapping):
-                return (self.block(value, path),)
+            if isinstance(value, Mapping | None):
+                return (self.block(value or {}, path),)
             self.refuse(self.no_block("/".join(path), value))
             return None
         key = ".".join(path)
@@ -120,6 +121,9 @@ class Checker:
         """The option or block at a path; None, and a problem noted, where there is none."""
         level: Option | Schema = self.schema
         for depth, name in enumerate(path):
+            if isinstance(level, Option) and (items := mapped(level.annotation)):
+                level = Option(items, MISSING)
+                continue
             if isinstance(level, Option):
                 self.refuse(f"{'.'.join(path)}: {'.'.join(path[:depth])} is one value and has no part {name!r}")
                 return None
@@ -160,6 +164,14 @@ class Checker:
                 f"{key}={value}: a component is chosen by `{slot}={value}`, in a recipe by `- override {slot}: {value}`"
             )
         return f"{key}={show_value(value)}: {key} is a block of options; set them one by one, as in {key}.NAME=VALUE"
+
+
+def mapped(annotation: Any) -> Any:
+    """The type of the values when an option holds a mapping, else None."""
+    for part in (annotation, *typing.get_args(annotation)):
+        if typing.get_origin(part) is dict:
+            return typing.get_args(part)[1]
+    return None
 
 
 def presets() -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from seq2att.data.corpus import Corpus, Ragged, Rows
 from seq2att.field import Field
 from seq2att.types import Batch
 
-FEWEST_POOLS = 8  # with fewer, a small data set would see the same batches in every epoch
+FEWEST_POOLS = 4  # with fewer, a small data set would see the same batches in every epoch
 
 Numbers = npt.NDArray[np.int64]
 
@@ -57,7 +57,8 @@ class Buckets(Sampler[Numbers]):
         """All rows by (target, source) length, equal ones in random order."""
         rows = self.lengths.shape[1]
         mixed = random.permutation(rows) if self.shuffle else np.arange(rows)
-        return mixed[np.lexsort(self.lengths[:, mixed])]
+        order: Numbers = mixed[np.lexsort(self.lengths[:, mixed])]
+        return order
 
     def strata(self, order: Numbers) -> Numbers:
         """The sorted rows as `[strata, pools]`, the end filled with -1."""
@@ -67,7 +68,8 @@ class Buckets(Sampler[Numbers]):
     def strata_bounds(self, order: Numbers) -> Numbers:
         """The longest length on either side in every stratum `[2, strata]`."""
         strata = self.strata(order)
-        return np.where(strata >= 0, self.lengths[:, strata], 0).max(2, initial=0).T
+        bounds: Numbers = np.where(strata >= 0, self.lengths[:, strata], 0).max(2, initial=0).T
+        return bounds
 
     def __iter__(self) -> Iterator[Numbers]:
         random = np.random.default_rng((self.seed, self.epoch))
@@ -96,7 +98,7 @@ def cut(bounds: Numbers, batch_size: int, batch_by: str) -> list[int]:
     strata = len(bounds)
     if batch_by == "sentences":
         return [*range(0, strata, batch_size), strata]
-    cuts, longest = [0], np.zeros(2, np.int64)
+    cuts, longest = [0] if strata else [], np.zeros(2, np.int64)
     for number in range(strata):
         longest = np.maximum(longest, bounds[number])
         if max(longest.max(), 1) * (number + 1 - cuts[-1]) > batch_size and number > cuts[-1]:

@@ -76,7 +76,13 @@ class RaggedWriter:
             self.sample = np.concatenate(arrays)
             self.file.write(np.ascontiguousarray(self.sample).tobytes())
 
-    def close(self) -> None:
+    def __enter__(self) -> RaggedWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+    def finish(self) -> None:
         """Write the offsets."""
         self.file.close()
         offsets = np.concatenate([np.zeros(1, np.int64), *self.lengths]).cumsum()

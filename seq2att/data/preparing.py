@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import itertools
-import json
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from seq2att.data.cache import cache_folder, cached, code_of, make_key
-from seq2att.data.corpus import Corpus, RaggedWriter
-from seq2att.data.reading import SIDES, Account, Shares, Table, write_tables
+from seq2att.data.corpus import Corpus
+from seq2att.data.encoding import Limits, write_ids
+from seq2att.data.reading import CHUNK, SIDES, Account, Shares, Table, write_tables
 from seq2att.errors import UserError
 from seq2att.field import Field, TextField
 from seq2att.reader import SPLITS, Reader
@@ -36,74 +36,203 @@ def prepare(
     done before with the same content and settings is taken from the cache. Raises UserError with file, line and remedy.
     """
     work = Preparation(config, source, target, reader, say)
-    table, _ = work.table("train")
-    if not len(table):
-        raise UserError(f"{work.account('train').report()}\nno row is left to learn from; look at the reader's settings")
-    work.fit(table)
+    train = work.rows("train")
+    if not len(train.table):
+        raise UserError(f"{train.account.report()}\nno row is left to train on; mend the file or the reader's settings")
+    work.fit(train)
     corpora = {"train": work.corpus("train")}
+    if not len(corpora["train"]):
+        raise UserError(f"{corpora['train'].account.report()}\nno row is left to train on; raise data.max_length")
     for split in ("validation", "test"):
-        corpus = work.corpus(split) if split in reader.splits() or work.share(split) else None
+        corpus = work.corpus(split) if work.has(split) else None
         if corpus is not None and len(corpus):
             corpora[split] = corpus
         elif split == "validation" or split in reader.splits():
             raise UserError(work.no_rows(split))
-    for corpus in corpora.values():
+    for split, corpus in corpora.items():
         say(corpus.account.report())
-    for split in corpora.keys() - {"train"}:
-        work.warn(split, table, corpora[split])
+        if split != "train":
+            work.compare(split, corpora["train"], corpus)
     return corpora
 
 
 def load_split(config: Mapping[str, Any], source: Field, target: Field | None, reader: Reader, split: str) -> Corpus:
     """One split, encoded with fields that are fitted already; raises UserError when there is no such split."""
     work = Preparation(config, source, target, reader, lambda _: None)
-    if split not in reader.splits() and not work.share(split):
+    corpus = work.corpus(split) if work.has(split) else None
+    if corpus is None or not len(corpus):
         raise UserError(work.no_rows(split))
-    return work.corpus(split)
+    return corpus
+
+
+class Rows(NamedTuple):
+    """The rows of one split on disk."""
+
+    table: Table
+    account: Account
+    key: str  # the hash of their content
 
 
 class Preparation:
-    """The stages of one preparation: tables of rows, fields, ids; each is a folder of the cache."""
+    """The stages of one preparation: rows, fields, ids; what each makes is a folder of the cache."""
 
     def __init__(
         self, config: Mapping[str, Any], source: Field, target: Field | None, reader: Reader, say: Callable[[str], None]
     ) -> None:
         self.data, self.reader, self.say = config["data"], reader, say
         self.fields = {side: field for side, field in zip(SIDES, (source, target), strict=True) if field is not None}
-        self.options = [plain_options(config.get(side)) for side in self.fields]
-        self.together = config.get("share", "nothing") != "nothing"
+        self.options = {side: config.get(side, {}) for side in self.fields}
+        self.share = config.get("share", "nothing")
         self.seed = int(config["seed"])
         self.root = Path(self.data["root"]).expanduser() if self.data["root"] else None
         self.cache = cache_folder(self.data["cache"])
-        if not 0 <= self.share("validation") + self.share("test") < 1:
-            raise UserError("data.validation_fraction and data.test_fraction: together they leave nothing to train on")
-        if self.together:
-            self.share_tokenizer()
+        self.read: dict[str, Rows] = {}
+        self.fingerprints: dict[str, str] = {}
+        if not self.fraction("validation") + self.fraction("test") < 1:
+            raise UserError(
+                f"data.validation_fraction={self.data['validation_fraction']} and data.test_fraction="
+                f"{self.data['test_fraction']} leave nothing to train on; their sum is to be below 1"
+            )
 
-    def share(self, split: str) -> float:
-        """The share of the training rows that a split gets: 0 when the reader names the split."""
-        return 0.0 if split == "train" or split in self.reader.splits() else float(self.data[f"{split}_fraction"])
+    def fraction(self, split: str) -> float:
+        """The part of the training rows that a split gets: 0 when the reader names the split."""
+        return 0.0 if split in self.reader.splits() else float(self.data[f"{split}_fraction"])
+
+    def has(self, split: str) -> bool:
+        """Whether there is such a split, named or taken from the training rows."""
+        return split in self.reader.splits() or (split in SPLITS and self.fraction(split) > 0)
+
+    def rows(self, split: str) -> Rows:
+        """Read a split, unless that was done before."""
+        if split in self.read:
+            return self.read[split]
+        named = split if split in self.reader.splits() else "train"
+        shares = Shares(self.seed, self.fraction("test"), self.fraction("validation"))
+        if named != "train" or not (shares.test or shares.validation):
+            shares = Shares(0, 0.0, 0.0)
+        drop_empty = self.data["empty"] == "drop"
+        if named not in self.fingerprints:
+            self.fingerprints[named] = self.reader.fingerprint(named, self.root)
+        key = make_key(self.fingerprints[named], code_of(self.reader), named, drop_empty, *shares)
+
+        def make(folder: Path) -> None:
+            self.say(f"reading {named}")
+            write_tables(self.reader, named, self.root, drop_empty, shares, folder)
+
+        folder = cached(self.cache, "rows", key, make) / split
+        self.read[split] = Rows(Table(folder), Account.load(folder), f"{key}/{split}")
+        return self.read[split]
+
+    def check_sides(self, rows: Rows) -> None:
+        """Refuse rows that lack what a field asks for."""
+        for side in self.fields:
+            if side not in rows.table.sides:
+                raise UserError(f"reader: its rows have no {side}, which the model learns; set reader.{side}")
+
+    def fit(self, train: Rows) -> None:
+        """Fit the fields on the training rows, or restore what was fitted on the same rows before."""
+        self.check_sides(train)
+        began, made = time.monotonic(), False
+        if self.share != "nothing":
+            self.share_tokenizer()
+        key = make_key(train.key, self.share != "nothing", self.settings(), library_versions())
+
+        def make(folder: Path) -> None:
+            nonlocal made
+            made = True
+            self.say(f"making the vocabulary from {len(train.table):,} rows")
+            self.fit_fields(train.table)
+            for side, field in self.fields.items():
+                for name, content in field.files().items():
+                    file = folder / side / name
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_bytes(content)
+
+        folder = cached(self.cache, "fields", key, make)
+        for side, field in self.fields.items():
+            parent = folder / side
+            files = (file for file in sorted(parent.rglob("*")) if file.is_file())
+            field.restore({file.relative_to(parent).as_posix(): file.read_bytes() for file in files})
+            tokenizer = self.options[side].get("tokenizer", {}).get("name", self.options[side].get("name", "field"))
+            source = f"made in {time.monotonic() - began:.0f} s" if made else "from the cache"
+            self.say(f"{side}: {tokenizer}, {field.size:,} ids ({source})")
 
     def share_tokenizer(self) -> None:
         """Give both sides one tokenizer."""
         source, target = self.fields["source"], self.fields.get("target")
         if not (isinstance(source, TextField) and isinstance(target, TextField)):
-            raise UserError("share: a tokenizer is shared by two fields of text; set share=nothing, or text on both sides")
+            raise UserError(f"share={self.share}: a tokenizer is shared by two sides of text; set share=nothing")
         target.share_tokenizer(source)
 
-    def table(self, split: str) -> tuple[Table, str]:
-        """The rows of a split, and the hash of their content."""
-        named = split if split in self.reader.splits() else "train"
-        shares = Shares(0, 0.0, 0.0)
-        if named == "train":
-            shares = Shares(self.seed, self.share("test"), self.share("validation"))
-            shares = shares if shares.test or shares.validation else Shares(0, 0.0, 0.0)
-        drop_empty = self.data["empty"] == "drop"
-        key = make_key(self.reader.fingerprint(named, self.root), code_of(self.reader), named, drop_empty, *shares)
+    def fit_fields(self, table: Table) -> None:
+        """Fit both fields, each on its side; with a shared tokenizer, it on both."""
+        columns = {side: itertools.chain.from_iterable(table.chunks(side)) for side in self.fields}
+        if self.share == "nothing":
+            for side, field in self.fields.items():
+                field.fit(columns[side])
+            return
+        source, target = self.fields["source"], self.fields["target"]
+        assert isinstance(source, TextField) and isinstance(target, TextField)  # share_tokenizer has looked
+        source.tokenizer.fit(
+            itertools.chain(map(source.clean, columns["source"]), map(target.clean, columns["target"]))
+        )
+
+    def settings(self) -> list[Any]:
+        """What a field's ids depend on, beside the rows: its options and its code."""
+        options = [
+            {key: value for key, value in plain.items() if key not in EMBEDDING_OPTIONS}
+            for plain in self.options.values()
+        ]
+        code = [code_of(part) for field in self.fields.values() for part in (field, *vars(field).values())]
+        return [options, code]
+
+    def corpus(self, split: str) -> Corpus:
+        """Encode a split, unless that was done before."""
+        rows = self.rows(split)
+        if len(rows.table):
+            self.check_sides(rows)
+        contents = [
+            (side, name, digest(content))
+            for side, field in self.fields.items()
+            for name, content in sorted(field.files().items())
+        ]
+        limits = [self.data[name] for name in ("max_length", "too_long", "empty")]
+        key = make_key(rows.key, contents, self.settings(), limits)
 
         def make(folder: Path) -> None:
-            write_tables(self.reader, named, self.root, drop_empty, shares, folder)
+            if rows.account.read > CHUNK:
+                self.say(f"encoding {len(rows.table):,} rows of {split}")
+            write_ids(rows.table, rows.account, self.fields, Limits(*limits), folder)
 
-        folder = cached(self.cache, "rows", key, make)
-        self.tables[split] = folder / split
-        return Table(folder / split), f"{key}/{split}"
+        return Corpus(rows.table, cached(self.cache, "ids", key, make))
+
+    def no_rows(self, split: str) -> str:
+        """What to say when a split is missing or empty."""
+        if split in self.reader.splits():
+            return f"reader.{split}: there is no row in it; name a file with rows"
+        fraction = self.data.get(f"{split}_fraction")
+        return (
+            f"there is no row for {split}: the reader names none, and data.{split}_fraction={fraction} of the training "
+            f"rows gives none; set reader.{split}, or a larger data.{split}_fraction"
+        )
+
+    def compare(self, split: str, train: Corpus, corpus: Corpus) -> None:
+        """Say how much of a split the vocabulary does not know, and how much of it was seen in training."""
+        rates = [f"{corpus.unknown_rate(side):.2%} of the {side} tokens" for side in self.fields]
+        self.say(f"{split}: unknown are {' and '.join(rates)}")
+        if split not in self.reader.splits():  # taken from the training rows, all rows of a source together
+            return
+        sources = np.unique(corpus.table.hashes)
+        seen = int(np.isin(sources, train.table.hashes).sum())
+        if seen:
+            self.say(f"{split}: {seen:,} of its {len(sources):,} distinct sources are in train too")
+
+
+def digest(content: bytes) -> str:
+    """A hash of the content of a file."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def library_versions() -> list[str]:
+    """The versions of the libraries that a fitted tokenizer depends on."""
+    return [importlib.metadata.version(name) for name in ("sentencepiece",)]

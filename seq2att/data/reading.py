@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,9 +86,16 @@ class TableWriter:
         self.account = Account(split)
         self.files: dict[str, int] = {}
         self.rows: list[Row] = []
-        self.hashes = (folder / "hashes.bin").open("wb")
         self.schema: Any = None
+        self.open = ExitStack()
+        self.hashes = self.open.enter_context((folder / "hashes.bin").open("wb"))
         self.writer: Any = None
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.open.close()
 
     def add(self, row: Row) -> None:
         """Take one row."""
@@ -108,7 +116,7 @@ class TableWriter:
         batch = pa.RecordBatch.from_arrays([*values, *places], [*sides, "file", "line"])
         if self.writer is None:
             self.schema = batch.schema
-            self.writer = pa.ipc.new_file(str(self.folder / TABLE), self.schema)
+            self.writer = self.open.enter_context(pa.ipc.new_file(str(self.folder / TABLE), self.schema))
         self.writer.write_batch(batch)
         self.hashes.write(b"".join(hash_value(row.values[0]) for row in self.rows))
         self.rows.clear()
@@ -128,17 +136,16 @@ class TableWriter:
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
                 value = ascii(row.values[side])
                 raise UserError(
-                    f"{row.file}:{row.line}: the {SIDES[side]} {value[:60]} cannot stand in one column with the rows before "
+                    f"{row.file}:{row.line}: the {SIDES[side]} {value[:60]} does not fit with the rows before "
                     f"it ({problem}); give all of them one type, and texts no lone surrogates"
                 ) from None
         raise UserError(f"{self.rows[0].file}: its {SIDES[side]} column cannot be stored: {problem}")
 
-    def close(self) -> Account:
+    def finish(self) -> None:
         """Write what is left, the groups and the account."""
         if self.rows or self.writer is None:
             self.flush()
-        self.writer.close()
-        self.hashes.close()
+        self.open.close()
         (self.folder / "files.json").write_text(json.dumps(list(self.files), ensure_ascii=False), "utf-8")
         hashes = np.fromfile(self.folder / "hashes.bin", np.uint64)
         _, group = np.unique(hashes, return_inverse=True)
@@ -147,7 +154,6 @@ class TableWriter:
         for name, array in (("group", group), ("members", members), ("starts", starts)):
             np.save(self.folder / f"{name}.npy", array.astype(np.int64), allow_pickle=False)
         self.account.save(self.folder)
-        return self.account
 
 
 class Table:
@@ -160,9 +166,12 @@ class Table:
         self.batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         self.sides = tuple(side for side in SIDES if side in reader.schema.names)
         self.files: list[str] = json.loads((folder / "files.json").read_text("utf-8"))
-        self.hashes = folder / "hashes.bin"
+        hashes = folder / "hashes.bin"  # of the sources
+        empty = not hashes.stat().st_size  # nothing cannot be mapped
+        self.hashes = np.zeros(0, np.uint64) if empty else np.memmap(hashes, np.uint64, mode="r")
         self.group, self.members, self.starts = (
-            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("group", "members", "starts")
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in ("group", "members", "starts")
         )
 
     def __len__(self) -> int:
@@ -197,29 +206,32 @@ def write_tables(reader: Reader, split: str, root: Path | None, drop_empty: bool
     A training row with an empty side is dropped and counted, or refused; rows of other splits are all kept.
     """
     taken = [name for name, share in (("validation", shares.validation), ("test", shares.test)) if share]
-    writers = {name: TableWriter(folder / name, name) for name in (split, *taken)}
-    account = writers[split].account
-    for row in reader.read(split, root):
-        account.read += 1
-        place = f"{row.file}:{row.line}"
-        if row.skipped:
-            account.dropped.setdefault(row.skipped, []).append(place)
-            continue
-        values = tuple("" if value is None else value for value in row.values)
-        reason = empty_side(values)
-        if reason and split == "train":
-            if not drop_empty:
-                raise UserError(f"{place}: {reason}; fill it, delete the line, or set data.empty=drop")
-            account.dropped.setdefault(reason, []).append(place)
-            continue
-        if reason:
-            account.noted.setdefault(reason, []).append(place)
-        name = shares.split_of(values[0])
-        writers[split if name == "train" else name].add(Row(values, row.file, row.line))
-    for name in taken:
-        account.given[name] = writers[name].account.read = writers[name].account.kept
-    for writer in writers.values():
-        writer.close()
+    with ExitStack() as stack:
+        writers = {name: stack.enter_context(TableWriter(folder / name, name)) for name in (split, *taken)}
+        account = writers[split].account
+        for row in reader.read(split, root):
+            values = tuple("" if value is None else value for value in row.values)
+            if admit(row, values, account, drop_empty):
+                name = shares.split_of(values[0])
+                writers[split if name == "train" else name].add(Row(values, row.file, row.line))
+        for name in taken:
+            account.given[name] = writers[name].account.read = writers[name].account.kept
+        for writer in writers.values():
+            writer.finish()
+
+
+def admit(row: Row, values: Sequence[Any], account: Account, drop_empty: bool) -> bool:
+    """Count a row, and say whether it stays."""
+    account.read += 1
+    place, reason = f"{row.file}:{row.line}", row.skipped or empty_side(values)
+    if reason and account.split != "train" and not row.skipped:
+        account.noted.setdefault(reason, []).append(place)
+        return True
+    if reason and not row.skipped and not drop_empty:
+        raise UserError(f"{place}: {reason}; fill it, delete the line, or set data.empty=drop")
+    if reason:
+        account.dropped.setdefault(reason, []).append(place)
+    return not reason
 
 
 def empty_side(values: Sequence[Any]) -> str:

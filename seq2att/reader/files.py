@@ -23,7 +23,7 @@ class Line(NamedTuple):
 
 
 def resolve(name: str, root: Path | None) -> Path:
-    """Where a name of the settings points: relative to `data.root`, or to the working directory where that is not set."""
+    """Where a name of the settings points: relative to `data.root`, or to the working directory."""
     return (root or Path()) / Path(name).expanduser()
 
 
@@ -59,8 +59,7 @@ def digest(reader: object, name: str, files: Iterable[Path]) -> str:
 
 def read_lines(path: Path) -> Iterator[Line]:
     r"""The lines of a UTF-8 file, `*.gz` unpacked; only `\n` and `\r\n` end a line, a byte-order mark is left out."""
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-    with cast(BinaryIO, opened) as stream:
+    with cast(BinaryIO, gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as stream:
         number = 0
         try:
             for number, raw in enumerate(stream, start=1):
@@ -68,7 +67,9 @@ def read_lines(path: Path) -> Iterator[Line]:
                 text = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
                 yield Line(number, text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(f"{path}: the compressed file is broken after line {number} ({error}); pack it again") from error
+            raise UserError(
+                f"{path}: the compressed file is broken after line {number} ({error}); pack it again"
+            ) from error
 
 
 def decode(raw: bytes, path: Path, number: int) -> str:

@@ -65,11 +65,13 @@ class PackageFile(Reader):
                 yield Row((), name, number, "line that reader.skip matches")
             elif match is None:
                 raise UserError(
-                    f"{file}:{number}: {shorten(text)} does not match reader.pattern; widen it, or let reader.skip match"
+                    f"{file}:{number}: {shorten(text)} does not match reader.pattern; widen it, or set reader.skip"
                 )
             else:
                 source, *target = (match[group] or "" for group in groups)
-                yield Row((source, *(self.remove.sub("", text) if self.remove else text for text in target)), name, number)
+                if self.remove is not None:
+                    target = [self.remove.sub("", text) for text in target]
+                yield Row((source, *target), name, number)
 
     def fingerprint(self, split: str, root: Path | None) -> str:
         return digest(self, self.path, [self.file()])
@@ -100,8 +102,8 @@ class Reverse(Reader):
         total, possible = sum(self.sizes.values()), sum(letters**size for size in range(shortest, longest + 1))
         if rows < 1 or possible < 2 * total:  # beyond half, drawing new ones takes too long
             raise UserError(
-                f"reader.rows: {rows} is not from 1 to about {possible * 5 // 12:,}, which {letters} letters in words of "
-                f"{shortest} to {longest} allow; lower it, or raise reader.letters or reader.longest"
+                f"reader.rows: {rows} is not from 1 to about {possible * 5 // 12:,}, which {letters} letters in words "
+                f"of {shortest} to {longest} allow; lower it, or raise reader.letters or reader.longest"
             )
 
     def splits(self) -> tuple[str, ...]:

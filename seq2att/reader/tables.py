@@ -59,7 +59,7 @@ def outer_columns(place: str, columns: Sequence[str], names: Sequence[str]) -> l
     outer = [column if column in names else column.partition(".")[0] for column in columns]
     for column, name in zip(columns, outer, strict=True):
         if name not in names:
-            raise UserError(f"{place}: no column is called {column!r}{known(name, names)}; set reader.source, reader.target")
+            raise UserError(f"{place}: no column {column!r}{known(name, names)}; set reader.source and reader.target")
     return list(dict.fromkeys(outer))
 
 
@@ -151,9 +151,9 @@ class HuggingFace(Reader):
             raise
         except Exception as error:  # whatever the hub, the network and their libraries raise
             raise UserError(
-                f"reader.path: cannot load split {self.names[split]!r} of {self.path!r} from the hub ({first_line(error)}); "
-                f"check the names{'' if self.revision else ', a revision such as refs/convert/parquet'} and the network. "
-                f"Without a network, {self.without_network()}"
+                f"reader.path: cannot load split {self.names[split]!r} of {self.path!r} ({first_line(error)}); check "
+                f"network and names (reader.{split}=null where there is no such split); a set that is a script "
+                f"needs reader.revision=refs/convert/parquet; without a network, {self.without_network()}"
             ) from error
 
     def without_network(self) -> str:
@@ -161,7 +161,7 @@ class HuggingFace(Reader):
         if self.parallel is not None:
             names = ", ".join(f"{self.parallel.names['train']}.{suffix}" for suffix in self.parallel.suffixes)
             return f"set data.root=DIR to a folder that holds {names} and so on"
-        return "set reader.path to a local folder, or read files with data.root=DIR reader=parallel (or tsv, csv, jsonl)"
+        return "set reader.path to a local folder, or data.root=DIR and reader=parallel (or tsv, csv, jsonl)"
 
 
 def load_folder(folder: Path, config: str | None, split: str) -> Any:
@@ -174,8 +174,7 @@ def load_folder(folder: Path, config: str | None, split: str) -> Any:
             raise UserError(f"reader.path: {csv} is read as it stands by reader={csv.suffix[1:]}; use that")
         return datasets.load_dataset(str(folder), config, split=split)
     saved = datasets.load_from_disk(str(folder))
-    if isinstance(saved, datasets.DatasetDict):
-        if split not in saved:
-            raise UserError(f"reader: {folder} has no split {split!r}{known(split, saved)}")
-        return saved[split]
-    return saved
+    splits = saved if isinstance(saved, datasets.DatasetDict) else {str(saved.split or "train"): saved}
+    if split not in splits:
+        raise UserError(f"reader: {folder} has no split {split!r}{known(split, splits)}; a split set to null is none")
+    return splits[split]

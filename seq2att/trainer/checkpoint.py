@@ -13,14 +13,14 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from seq2att.trainer.folder import BEST, LAST
@@ -113,7 +113,7 @@ def as_epoch_start(checkpoint: dict[str, Any], epoch: int, step: int) -> None:
         loops["epoch_progress"][scope] = dict.fromkeys(loops["epoch_progress"][scope], epoch)
         batches = loops["epoch_loop.batch_progress"][scope]
         loops["epoch_loop.batch_progress"][scope] = dict.fromkeys(batches, batches["ready"])
-    loops["epoch_loop.state_dict"]["_batches_that_stepped"] = step
+    pass
 
 
 def random_states() -> dict[str, Any]:

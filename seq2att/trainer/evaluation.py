@@ -65,9 +65,7 @@ def likelihood(model: Model, corpus: Corpus, batch_size: int = 64) -> Loss:
     return Loss(torch.tensor(total, dtype=torch.float64), torch.tensor(count))
 
 
-def answer(
-    model: Model, corpus: Corpus, rows: Rows, search: Search | None, batch_size: int = 64
-) -> list[Prediction]:
+def answer(model: Model, corpus: Corpus, rows: Rows, search: Search | None, batch_size: int = 64) -> list[Prediction]:
     """What the model says to the sources of the rows, in their order; without attention maps, which are large."""
     found: dict[int, Prediction] = {}
     with predicting(model) as device:
@@ -97,7 +95,7 @@ def perplexity(loss: float) -> float:
 
 
 def by_length(corpus: Corpus, rows: Rows, batch_size: int) -> Iterator[Rows]:
-    """The rows in batches of similar source length, so that little is padded; longest first, so that memory is known."""
+    """The rows in batches of similar source length; longest first, so that too little memory shows at once."""
     order = np.argsort(-corpus.source.lengths[rows], kind="stable")
     for start in range(0, len(rows), batch_size):
         yield rows[order[start : start + batch_size]]

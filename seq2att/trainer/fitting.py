@@ -29,14 +29,13 @@ if TYPE_CHECKING:
 PRECISION = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
-def train(
-    config: Mapping[str, Any], callbacks: Sequence[Callback] = (), say: Callable[[str], None] = print
-) -> Path:
+def train(config: Mapping[str, Any], callbacks: Sequence[Callback] = (), say: Callable[[str], None] = print) -> Path:
     """Prepare the data, train, and write the bundle into the run folder, which is returned.
 
     An unfinished run of the same configuration goes on where it stopped, with the same numbers as if it had not.
     SIGINT and SIGTERM save and end: with KeyboardInterrupt and SystemExit. Raises UserError for what a user can mend.
     """
+    check_trainer(config["trainer"])
     higher = known_figures(config)
     check_figures(config, higher)
     run = folder.claim(config)
@@ -53,7 +52,8 @@ def train(
 
 def known_figures(config: Mapping[str, Any]) -> dict[str, bool]:
     """Every figure of a validation, and whether more of it is better."""
-    names = config["metrics"] or registry.find("head", config["head"]["name"]).target.metrics
+    head: Any = registry.find("head", config["head"]["name"]).target
+    names = config["metrics"] or head.metrics
     metrics = {name: registry.build("metric", {"metric": {"name": name}}) for name in names}
     return {"loss": False, "perplexity": False, **{name: metric.higher_is_better for name, metric in metrics.items()}}
 
@@ -68,7 +68,9 @@ def check_figures(config: Mapping[str, Any], known: Mapping[str, bool]) -> None:
     }
     for key, name in watched.items():
         if name not in known:
-            raise UserError(f"{key}={name}: validation gives no such figure{registry.known(name, known)}; or add to metrics")
+            raise UserError(
+                f"{key}={name}: no figure of a validation, unless added to metrics{registry.known(name, known)}"
+            )
 
 
 def check_trainer(options: Mapping[str, Any]) -> None:
@@ -76,6 +78,8 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     every = options["validate_every"]
     if every <= 0 or (every > 1 and every != int(every)):
         raise UserError(f"trainer.validate_every={every}: allowed is a part of an epoch (0.25) or whole epochs (2)")
+    if options["precision"] == "16" and options["accelerator"] == "cpu":
+        raise UserError("trainer.precision=16 needs a GPU; on a CPU set trainer.precision=32 (or bf16)")
     for name in ("epochs", "accumulate", "log_every"):
         if options[name] < 1:
             raise UserError(f"trainer.{name}={options[name]}: allowed is 1 or more")
@@ -130,8 +134,8 @@ def chosen(config: Mapping[str, Any], higher: Mapping[str, bool]) -> Iterator[Ca
 
 def make_trainer(config: Mapping[str, Any], callbacks: Sequence[Callback]) -> Trainer:
     """Lightning's trainer; what it does by itself and we do otherwise is switched off."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     options, path = config["trainer"], Path(config["run"])
     minutes = options["max_minutes"]

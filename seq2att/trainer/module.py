@@ -113,13 +113,15 @@ class Training(LightningModule):
     @property
     def steps(self) -> int:
         """How many optimizer steps the run makes, unless it stops early."""
-        steps = self.options["epochs"] * self.steps_per_epoch
-        return min(steps, self.options["max_steps"] or steps)
+        steps: int = self.options["epochs"] * self.steps_per_epoch
+        most: int | None = self.options["max_steps"]
+        return steps if most is None else min(steps, most)
 
     @property
     def steps_per_epoch(self) -> int:
         """How many optimizer steps an epoch makes: its last one may hold fewer batches."""
-        return math.ceil(self.size / self.options["accumulate"])
+        parts: int = self.options["accumulate"]
+        return math.ceil(self.size / parts)
 
     def train_dataloader(self) -> Remaining:
         """The rest of the epoch; Lightning asks before every epoch."""
@@ -137,11 +139,12 @@ class Training(LightningModule):
         """Whether to validate after this batch: after so many epochs or parts of one, and at the end of the run."""
         if self.trainer.should_stop:
             return True
-        every = self.options["validate_every"]
+        every: float = self.options["validate_every"]
         if self.taken == 0:
             return every < 1 or self.epoch % every == 0
-        window = self.options["accumulate"]
-        interval = math.ceil(self.size * every / window) * window  # never between the parts of a step
+        parts: int = self.options["accumulate"]
+        often = max(1, round(1 / every))  # times an epoch
+        interval = math.ceil(self.size / often / parts) * parts  # never between the parts of a step
         return every < 1 and self.taken % interval == 0
 
     # -- steps --
@@ -176,7 +179,7 @@ class Training(LightningModule):
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size  # what Lightning divided by
         grouped = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
         gradients = [gradient for gradient in grouped if gradient is not None]
-        rescale(gradients, SCALE * parts / tokens.clamp(min=1).double(), self.options["clip"])
+        rescale(gradients, SCALE * parts, tokens, self.options["clip"])
         self.window, self.parts = zero(), 0
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -237,7 +240,9 @@ class Training(LightningModule):
         """Let the model speak by itself, and say how good it is."""
         loss, step = mean(self.heard), self.trainer.global_step
         if not math.isfinite(loss):
-            raise UserError(f"the validation loss is {loss} at step {step}; lower optimizer.learning_rate or trainer.clip")
+            raise UserError(
+                f"the validation loss is {loss} at step {step}; lower optimizer.learning_rate or trainer.clip"
+            )
         corpus, rows = self.corpora["validation"], self.asked()
         with self.trainer.precision_plugin.val_step_context():
             said = answer(self.model, corpus, rows, self.search, rows_of_a_batch(self.config["data"]))
@@ -318,14 +323,14 @@ def plus(one: Loss, other: Loss) -> Loss:
     return Loss(one.total.to(device) + other.total, one.count.to(device) + other.count)
 
 
-def rescale(gradients: list[Tensor], factor: Tensor, clip: float) -> None:
-    """Multiply the gradients by a factor, and by less where their norm would then exceed `clip` (0: no limit).
+def rescale(gradients: list[Tensor], scale: float, tokens: Tensor, clip: float) -> None:
+    """Multiply the gradients by `scale / tokens`, or by less where their norm would then exceed `clip` (0: no limit).
 
     One pass to measure and one to multiply, without waiting for the device.
     """
     if not gradients:
         return
-    factor = factor.to(gradients[0].dtype)
+    factor = scale / tokens.clamp(min=1).to(gradients[0].dtype)
     if clip > 0:
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))) * factor
         factor = factor * (clip / (norm + 1e-6)).clamp(max=1.0)

@@ -78,7 +78,7 @@ class Report(Callback):
 
 
 class Progress(Callback):
-    """One line with epoch, step, loss, tokens a second and time left: rewritten on a terminal, now and then in a log."""
+    """One line with epoch, step, loss, speed and time left: rewritten on a terminal, now and then in a log."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
@@ -104,9 +104,10 @@ class Progress(Callback):
         limit = module.options["max_minutes"]
         left = left if limit is None else min(left, max(0.0, limit * 60 - (now - self.started)))
         speed = (module.since[1] - self.tokens) / (now - self.resumed)
+        loss = f"loss {module.train_loss:.3f}  " if module.train_loss == module.train_loss else ""  # not looked at yet
         self.write(
             f"epoch {int(module.progress) + 1}/{module.options['epochs']}  step {step:,}/{steps:,}  "
-            f"loss {module.train_loss:.3f}  {speed:,.0f} tokens/s  {clock(left)} left"
+            f"{loss}{speed:,.0f} tokens/s  {clock(left)} left"
         )
 
     def on_validation_start(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
@@ -139,9 +140,7 @@ def examples(module: Training) -> list[str]:
     """What the model says to the first sources of the validation split, and a right answer."""
     corpus, rows = module.corpora["validation"], module.asked()[: len(module.examples)]
     lines = []
-    for source, said, right in zip(
-        corpus.source_values(rows), module.examples, corpus.references(rows), strict=True
-    ):
+    for source, said, right in zip(corpus.source_values(rows), module.examples, corpus.references(rows), strict=True):
         lines.append(f"  {one_line(source)} -> {one_line(said.text)}   (right: {one_line(right[0])})")
     return lines
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from seq2att.config import override
-from seq2att.config.compose import PRIMARY, compose, make_plan, stored
+from seq2att.config.composing import PRIMARY, compose, make_plan, stored
 from seq2att.config.options import ConfigError
 from seq2att.config.slots import TRAINER, Checker
 from seq2att.registry import Option

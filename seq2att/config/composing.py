@@ -70,10 +70,7 @@ def load_plugins(recipe: Recipe, overrides: Sequence[override.Override]) -> list
         for name in [names] if isinstance(names, str) else names:
             beside = layer.file.parent / str(name)
             wanted.append(str(beside) if beside.exists() and not Path(str(name)).exists() else str(name))
-    for given in overrides:
-        if given.key == "plugins":
-            names = override.read_value(given.value, list[str])
-            wanted += [names] if isinstance(names, str) else [str(name) for name in names]
+    wanted += named_plugins([given.text for given in overrides if given.key == "plugins"])
     registry.load()
     problems = []
     for plugin in (plugins := list(dict.fromkeys(wanted))):
@@ -84,6 +81,12 @@ def load_plugins(recipe: Recipe, overrides: Sequence[override.Override]) -> list
     if problems:
         raise ConfigError(problems)
     return plugins
+
+
+def named_plugins(overrides: Sequence[str]) -> list[str]:
+    """The plugins that overrides such as `plugins=[a.py,b]` name."""
+    names = [override.read_value(text.partition("=")[2], list[str]) for text in overrides]
+    return [str(one) for name in names for one in (name if isinstance(name, list) else [name])]
 
 
 def check_layer(
@@ -225,14 +228,18 @@ def primary_node(plan: Plan) -> Any:
 def compose_hydra(lines: list[str]) -> Any:
     """What Hydra makes of the stored recipe and these overrides."""
     import hydra
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # a job of a sweep composes within Hydra
     try:
         with hydra.initialize(version_base="1.3", config_path=None, job_name="seq2att"):
             return hydra.compose(PRIMARY, lines)
     except HydraException as error:
         cause = f": {error.__cause__}" if error.__cause__ else ""
         raise ConfigError([" ".join(f"{error}{cause}".split())]) from error
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def finish(config: Any, plan: Plan, choices: Mapping[str, str]) -> dict[str, Any]:

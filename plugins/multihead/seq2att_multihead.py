@@ -1,0 +1,46 @@
+"""Multi-head attention (Vaswani et al. 2017) over a recurrent encoder.
+
+Several heads each look at the memory in their own way; the context is a layer over what they found side by side.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from seq2att import Attention, UserError, register
+from seq2att.attention import masked_softmax
+from seq2att.types import Attended, Memory, State
+
+
+@register("attention", "multihead")
+class MultiHead(Attention):
+    """Heads of scaled dot products: context = O [W_1 V_1 ; ... ; W_h V_h], W_i = softmax(Q_i q . K_i m / sqrt(d))."""
+
+    def __init__(self, query_size: int, memory_size: int, *, heads: int = 4) -> None:
+        super().__init__(query_size, memory_size)
+        if query_size % heads:
+            raise UserError(
+                f"attention.heads={heads} does not divide decoder.size={query_size}; take a number of heads that does"
+            )
+        self.heads = heads
+        self.query = nn.Linear(query_size, query_size, bias=False)
+        self.key = nn.Linear(memory_size, query_size, bias=False)
+        self.value = nn.Linear(memory_size, query_size, bias=False)
+        self.context = nn.Linear(query_size, memory_size, bias=False)
+
+    def keys(self, outputs: Tensor) -> State:
+        """Keys and values of every head, both `[B, heads, S, d]`."""
+        return self.split(self.key(outputs)), self.split(self.value(outputs))
+
+    def forward(self, query: Tensor, memory: Memory, state: State = ()) -> Attended:
+        """The weights that it shows are the mean of its heads'."""
+        keys, values = memory.keys
+        queries = self.split(self.query(query)) * keys.size(3) ** -0.5  # [B, heads, T, d]
+        scores = queries @ keys.mT  # [B, heads, T, S]
+        weights = masked_softmax(scores.flatten(1, 2), memory.mask).unflatten(1, scores.shape[1:3])
+        found = (weights @ values).transpose(1, 2).flatten(2)  # [B, T, heads * d]
+        return Attended(self.context(found), weights.mean(1), state)
+
+    def split(self, tensor: Tensor) -> Tensor:
+        """The heads of `[B, S, heads * d]`: `[B, heads, S, d]`."""
+        return tensor.unflatten(2, (self.heads, -1)).transpose(1, 2)

