@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from seq2att.errors import UserError
     from seq2att.registry import Factory, kind, register
 
-    __version__: str
+__version__ = "0.1.0"
 
 HOMES = {
     "Attention": "attention",
@@ -54,10 +54,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("seq2att")
     if name not in HOMES:
         raise AttributeError(f"module 'seq2att' has no attribute {name!r}")
     return getattr(importlib.import_module(f"seq2att.{HOMES[name]}"), name)

@@ -49,7 +49,7 @@ class Predictor:
         self.say = say
 
     @overload
-    def translate(
+    def translate(  # type: ignore[overload-overlap]  # one text is no list of its letters
         self,
         texts: str,
         *,

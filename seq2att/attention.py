@@ -79,7 +79,7 @@ class Dot(Attention):
             )
         self.scale = query_size**-0.5 if scaled else 1.0
 
-    def score(self, query: Tensor, keys: State) -> Tensor:
+    def score(self, query: Tensor, keys: Tensor) -> Tensor:
         return (query * self.scale) @ keys.mT
 
 
@@ -94,7 +94,7 @@ class General(Attention):
     def keys(self, outputs: Tensor) -> State:
         return self.key(outputs)  # [B, S, Q]
 
-    def score(self, query: Tensor, keys: State) -> Tensor:
+    def score(self, query: Tensor, keys: Tensor) -> Tensor:
         return query @ keys.mT
 
 
@@ -113,7 +113,7 @@ class Additive(Attention):
     def keys(self, outputs: Tensor) -> State:
         return self.key(outputs)  # [B, S, A]
 
-    def score(self, query: Tensor, keys: State) -> Tensor:
+    def score(self, query: Tensor, keys: Tensor) -> Tensor:
         steps = max(1, self.AT_ONCE // max(1, keys.numel()))
         if query.size(1) <= steps:
             return self.energies(query, keys)
@@ -129,4 +129,5 @@ class Additive(Attention):
     def energies(self, query: Tensor, keys: Tensor) -> Tensor:
         """Scores `[B, T, S]` of a few steps: holds `[B, T, S, A]`."""
         units = torch.tanh(self.query(query).unsqueeze(2) + keys.unsqueeze(1))  # [B, T, S, A]
-        return self.energy(units).squeeze(3)
+        energies: Tensor = self.energy(units)
+        return energies.squeeze(3)

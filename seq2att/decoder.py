@@ -6,14 +6,14 @@ any number of steps serves training and search.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from seq2att.attention import Attention
 from seq2att.errors import UserError
-from seq2att.recurrence import CellName, Stack
+from seq2att.recurrence import CellName, Layer, Stack
 from seq2att.registry import Factory, kind, register
 from seq2att.types import Attended, Decoded, Encoding, Memory, State
 
@@ -241,4 +241,4 @@ class RNNDecoder(RecurrentDecoder):
             residual=residual,
         )
         for layer in self.stack.layers:
-            layer.cell = nonlinearity
+            cast(Layer, layer).cell = nonlinearity

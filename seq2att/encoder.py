@@ -5,7 +5,7 @@ A plugin subclasses `Encoder`, sets `output_size`, and returns an `Encoding`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -85,9 +85,9 @@ class RecurrentEncoder(Encoder):
         """One layer in its directions, side by side: outputs `[B, S, M]` and final states `[B, M]`."""
         runs = []
         for layers, backwards in ((self.forwards, False), (self.backwards, True)):
-            for layer in list(layers)[level : level + 1]:
-                start = layer.start(inputs, inputs.size(0))
-                runs.append(layer(inputs, start, lengths, backwards=backwards))
+            if len(layers):
+                layer = cast(Layer, layers[level])
+                runs.append(layer(inputs, layer.start(inputs, inputs.size(0)), lengths, backwards=backwards))
         finals = zip(*(run.final for run in runs), strict=True)
         return torch.cat([run.outputs for run in runs], 2), tuple(torch.cat(parts, 1) for parts in finals)
 
@@ -127,4 +127,4 @@ class RNNEncoder(RecurrentEncoder):
             input_size, size=size, layers=layers, bidirectional=bidirectional, dropout=dropout, residual=residual
         )
         for layer in (*self.forwards, *self.backwards):
-            layer.cell = nonlinearity
+            cast(Layer, layer).cell = nonlinearity

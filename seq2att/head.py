@@ -103,7 +103,8 @@ class Generator(Head):
         outputs = self.decoder(self.embedding(given), memory, start).outputs  # [B, T + 1, D]
         log_probs = outputs.new_zeros(real.shape)
         log_probs[real] = self.output.log_probs(outputs[real]).gather(1, wanted[real].unsqueeze(1)).squeeze(1)
-        return log_probs.sum(1)
+        total: Tensor = log_probs.sum(1)
+        return total
 
     def predict(self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None) -> list[Prediction]:
         """What the search finds for every row; the next best of it in `others`."""

@@ -57,7 +57,7 @@ class CrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         outputs, weight, logits, normalizer, targets = context.saved_tensors
         smoothing = context.smoothing
@@ -89,7 +89,8 @@ class Linear(Output):
         self.bias = nn.Parameter(torch.zeros(size))
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-        return CrossEntropy.apply(outputs, self.weight, self.bias, targets, smoothing)
+        total: Tensor = CrossEntropy.apply(outputs, self.weight, self.bias, targets, smoothing)  # type: ignore[no-untyped-call]
+        return total
 
     def log_probs(self, outputs: Tensor) -> Tensor:
         return functional.linear(outputs, self.weight, self.bias).log_softmax(-1)

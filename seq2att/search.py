@@ -169,10 +169,12 @@ def ranked(found: Hypotheses, batch: int, size: int) -> Hypotheses:
     order = (order + size * torch.arange(batch, device=order.device).unsqueeze(1)).flatten()
 
     def regroup(tensor: Tensor) -> Tensor:
-        return tensor[order].unflatten(0, (batch, size)).squeeze(2)
+        grouped: Tensor = tensor[order].unflatten(0, (batch, size))
+        return grouped.squeeze(2)
 
     weights = None if found.weights is None else regroup(found.weights)
-    return Hypotheses(*(regroup(tensor) for tensor in found[:4]), weights)
+    tokens, lengths, scores, log_probs = (regroup(tensor) for tensor in found[:4] if tensor is not None)
+    return Hypotheses(tokens, lengths, scores, log_probs, weights)
 
 
 def roll_out(search: Search, generator: Generates, encoding: Encoding, pick: Pick) -> Hypotheses:
@@ -326,7 +328,9 @@ def trace(moves: list[Move], ends: list[Ends], encoding: Encoding, n_best: int) 
     weights = None
     if ends[0].weights is not None:
         weights = scores.new_zeros(order.numel(), longest, encoding.mask.size(1))  # [F, T, S]
-        weights[torch.arange(order.numel(), device=device), steps] = torch.cat([e.weights for e in ends])[order]
+        weights[torch.arange(order.numel(), device=device), steps] = torch.cat(
+            [e.weights for e in ends if e.weights is not None]
+        )[order]
     index = torch.arange(order.numel(), device=device)
     tokens[index, steps], log_probs[index, steps] = END, final
     current = parents.clone()

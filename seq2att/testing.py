@@ -22,6 +22,7 @@ from torch import Tensor
 
 from seq2att import registry
 from seq2att.decoder import Decoder
+from seq2att.head import Generator
 from seq2att.model import Model, load, make, make_fields, save
 from seq2att.types import END, SPECIALS, Batch, Column, Encoding, State, detach, select, tree_map
 
@@ -124,15 +125,26 @@ def equal(found: State, expected: State, what: str) -> None:
 def leaves(tree: State) -> list[Tensor]:
     """All tensors of a tree."""
     found: list[Tensor] = []
-    tree_map(lambda tensor: found.append(tensor) or tensor, tree)
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    tree_map(note, tree)
     return found
 
 
 def decoding(case: Case) -> tuple[Decoder, Encoding, Tensor]:
     """The decoder of a case, an encoding for it, and embedded inputs `[B, T, E]`."""
-    head = case.model.head
+    head = generator(case)
     assert case.batch.target is not None
     return head.decoder, case.model.encode(case.batch.source), head.embedding(case.batch.target.values)
+
+
+def generator(case: Case) -> Generator:
+    """The head of a case that generates sequences."""
+    assert isinstance(case.model.head, Generator), f"{case.label}: the head is no Generator"
+    return case.model.head
 
 
 # ---- the laws of models
@@ -214,7 +226,7 @@ def loss(case: Case) -> None:
 
 def distribution(case: Case) -> None:
     """A step's probabilities are positive and sum to 1."""
-    head = case.model.head
+    head = generator(case)
     said = head.step(torch.full((4,), 2), *head.start(case.model.encode(case.batch.source)))
     total = said.log_probs.exp().sum(-1)
     equal(total, torch.ones_like(total), f"distribution law: {case.label}: sums of the probabilities")
@@ -224,11 +236,11 @@ def searching(case: Case) -> None:
     """A hypothesis' log-probability is the head's score of it; no row depends on its neighbours or its padding."""
     search = registry.build("search", case.config)
     encoding = case.model.encode(case.batch.source)
-    found = search(case.model.head, encoding, case.batch.rows)
+    found = search(generator(case), encoding, case.batch.rows)
     label = f"search law: {case.label}"
     for number in case.batch.rows.tolist():
         part = row_of(case.batch, number)
-        alone = search(case.model.head, case.model.encode(part.source), part.rows)
+        alone = search(generator(case), case.model.encode(part.source), part.rows)
         for place, length in enumerate(found.lengths[number].tolist()):
             tokens = found.tokens[number, place, :length]
             equal(alone.tokens[0, place, :length], tokens, f"{label}: row {number} beside others: tokens")

@@ -82,7 +82,7 @@ class Loss(NamedTuple):
     """A sum of losses and what it sums over, so that devices and micro-batches add."""
 
     total: Tensor  # scalar, summed over everything that counts
-    count: Tensor  # scalar, how many targets that were
+    count: Tensor  # type: ignore[assignment]  # scalar, how many targets that were; nobody counts in a Loss
     state: State = ()  # detached, for running text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import subprocess
 import sys
@@ -56,13 +55,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "r.yaml").write_text(RECIPE, "utf-8")
     Plugins.instance()
-    before = copy.deepcopy(ConfigStore.instance().repo)
+    before = names(ConfigStore.instance().repo)
     modules = set(sys.modules)
     yield tmp_path
-    assert ConfigStore.instance().repo == before
+    assert names(ConfigStore.instance().repo) == before
     for name in set(sys.modules) - modules:
         if "plugin" in name:
             del sys.modules[name]
+
+
+def names(group: dict[str, Any]) -> dict[str, Any]:
+    """What Hydra's store holds."""
+    return {name: names(item) if isinstance(item, dict) else item for name, item in group.items()}
 
 
 def refused(*overrides: str, recipe: str = "r.yaml") -> list[str]:
@@ -175,7 +179,7 @@ OVERRIDES = {
     ("seed=${encoder.size}", "decoder.size=${encoder.size}"): {"seed": 64, "decoder.size": 64},
     ("reader.train=${data.language}/${seed}",): {"reader.train": "한국/7"},
     ("recipe=other",): {"run": "runs/other"},
-    ("hydra.job.name=x", "hydra.job.env_set={A: b}"): {"seed": 7},
+    ("hydra.job.name=x", "++hydra.job.env_set.A=한국"): {"seed": 7},
     ("trainer=gpu",): {"trainer.accelerator": "gpu", "trainer.epochs": 3},
     ("trainer=debug",): {"trainer.epochs": 1},
     ("trainer=debug", "trainer.epochs=2"): {"trainer.epochs": 2},
@@ -436,7 +440,7 @@ WRONG_RECIPES = {
     ],
     "defaults: [config, r, reverse]": ["mine.yaml: defaults: a recipe starts from one other, not from r and reverse"],
     "defaults: [mine]": ["mine.yaml: the recipe starts from itself; mend its defaults list"],
-    "seed: [1": ["mine.yaml:2: no YAML: expected ',' or ']', but got '<stream end>'; mend the line"],
+    "seed: [1": ["mine.yaml:1: no YAML: expected ',' or ']', but got '<stream end>'; mend the line"],
     "seed: 1\nseed: 2": ["mine.yaml:2: no YAML: found duplicate key seed; mend the line"],
     "plugins: [no.py]": ["plugins: there is no file 'no.py'; name a file.py, a folder or an installed module"],
 }
@@ -450,8 +454,8 @@ def test_wrong_recipes(text: str) -> None:
 
 def test_recipes_that_are_no_mapping(here: Path) -> None:
     assert refused(recipe=write("- a")) == ["mine.yaml: a recipe is a mapping, as in `seed: 1`, not a list"]
-    (here / "mine.yaml").write_bytes(b"# caf\xe9")
-    assert refused(recipe="mine.yaml") == ["mine.yaml: byte 5 is no UTF-8; save the file as UTF-8"]
+    (here / "mine.yaml").write_bytes(b"# a\n# caf\xe9")
+    assert refused(recipe="mine.yaml") == ["mine.yaml:2: no UTF-8; save the file as UTF-8"]
 
 
 def test_missing_recipes() -> None:

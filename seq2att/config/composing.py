@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from seq2att import registry
 from seq2att.config import override
 from seq2att.config.options import ConfigError, DataOptions, Settings, TrainerOptions, options_of, schema_of
-from seq2att.config.recipe import BASE, Layer, Recipe, folder, read_layer, read_recipe, show
+from seq2att.config.recipe import Layer, Recipe, base_layer, read_recipe, show
 from seq2att.config.slots import TRAINER, Checker, Slots, presets
 from seq2att.registry import MISSING, RegistryError, entries
 
@@ -32,6 +32,10 @@ class Plan(NamedTuple):
         """The component that the recipe puts into every slot."""
         return self.stages[-1][0]
 
+    def open(self, slot: str) -> bool:
+        """Whether a slot waits for its choice, which an override must make; for Hydra any will do until then."""
+        return self.choices[slot] == MISSING and bool(entries(self.slots.kinds[slot]))
+
 
 def compose(recipe: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The resolved configuration of a recipe (a name or a path) under overrides, as a plain dictionary.
@@ -44,7 +48,7 @@ def compose(recipe: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     problems = plan.problems + told.problems + missing_options(plan, told)
     if problems:
         raise ConfigError(problems)
-    with stored(plan):
+    with stored(plan, told.choices):
         return finish(compose_hydra(list(told.lines.values())), plan, told.choices)
 
 
@@ -53,7 +57,7 @@ def make_plan(recipe: str, overrides: Sequence[override.Override] = ()) -> Plan:
     read = read_recipe(recipe)
     plugins = load_plugins(read, overrides)
     slots = Slots()
-    choices = {**slots.choices, TRAINER: read_layer(folder("conf") / f"{BASE}.yaml")[0].choices[TRAINER]}
+    choices = {**slots.choices, TRAINER: base_layer().choices[TRAINER]}
     stages, problems = [], []
     for layer in read.layers:
         choices, values, wrong = check_layer(slots, choices, layer)
@@ -69,7 +73,7 @@ def load_plugins(recipe: Recipe, overrides: Sequence[override.Override]) -> list
         names = layer.values.get("plugins") or []
         for name in [names] if isinstance(names, str) else names:
             beside = layer.file.parent / str(name)
-            wanted.append(str(beside) if beside.exists() and not Path(str(name)).exists() else str(name))
+            wanted.append(show(beside) if beside.exists() and not Path(str(name)).exists() else str(name))
     wanted += named_plugins([given.text for given in overrides if given.key == "plugins"])
     registry.load()
     problems = []
@@ -155,15 +159,18 @@ def block_of(slot: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def stored(plan: Plan) -> Iterator[None]:
-    """Hydra's store filled with the components as the recipe tunes them; emptied of them again at the end."""
+def stored(plan: Plan, choices: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Hydra's store filled with the components as the recipe tunes them; emptied of them again at the end.
+
+    With `choices`, only the components that the recipe or they choose are there, which is quicker.
+    """
     from hydra.core.config_store import ConfigStore
 
     ours = {slot.partition("/")[0] for slot in plan.slots.kinds} | {TRAINER, f"{PRIMARY}.yaml"}
     groups = ConfigStore.instance().repo
     saved = {name: groups.pop(name) for name in ours if name in groups}
     try:
-        fill(plan)
+        fill(plan, choices)
         yield
     finally:
         for name in ours:
@@ -171,15 +178,18 @@ def stored(plan: Plan) -> Iterator[None]:
         groups.update(saved)
 
 
-def fill(plan: Plan) -> None:
-    """Put every component of every slot, the trainer's presets and the recipe into Hydra's store."""
+def fill(plan: Plan, choices: Mapping[str, str] | None = None) -> None:
+    """Put the components of every slot, the trainer's presets and the recipe into Hydra's store."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
     for slot, kind in plan.slots.kinds.items():
-        for name in entries(kind):
+        wanted = {plan.choices[slot], choices[slot]} if choices and not plan.open(slot) else entries(kind)
+        for name in entries(kind).keys() & wanted:
             store.store(group=slot, name=name, node=component_node(plan, slot, name), provider="seq2att")
     for name, preset in presets().items():
+        if choices and name not in (plan.choices[TRAINER], choices[TRAINER]):
+            continue
         store.store(group=TRAINER, name=name, node=trainer_node(plan, name, preset), provider="seq2att")
     store.store(name=PRIMARY, node=primary_node(plan), provider="seq2att")
 
@@ -212,8 +222,7 @@ def primary_node(plan: Plan) -> Any:
     """The recipe as Hydra sees it: the defaults list, and what belongs to no component."""
     from omegaconf import OmegaConf
 
-    base = read_layer(folder("conf") / f"{BASE}.yaml")[0]
-    layers = (base, *plan.recipe.layers)
+    layers = (base_layer(), *plan.recipe.layers)
     node = OmegaConf.create({name: option.default for name, option in options_of(Settings).items()})
     node.data = OmegaConf.structured(schema_of(DataOptions))
     for _, values in plan.stages:
@@ -221,6 +230,7 @@ def primary_node(plan: Plan) -> Any:
     node.merge_with({"recipe": plan.recipe.name, "plugins": plan.plugins})
     node.hydra = OmegaConf.merge(*(layer.values.get("hydra", {}) for layer in layers))
     choices = [{slot: name} for slot, name in plan.choices.items() if name != MISSING]
+    choices += [{slot: next(iter(entries(kind)))} for slot, kind in plan.slots.kinds.items() if plan.open(slot)]
     node.defaults = [*choices, *(item for layer in layers for item in layer.hydra), "_self_"]
     return node
 

@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 from seq2att.config.options import ConfigError
 from seq2att.config.recipe import show_value
-from seq2att.config.slots import TRAINER, Checker, Slots, presets
-from seq2att.registry import Option, entries, known
+from seq2att.config.slots import TRAINER, Checker, Slots, mapped, presets
+from seq2att.registry import entries, known
 
 SHAPE = re.compile(r"(\+\+|\+|~|)([^=]*)(=?)(.*)", re.DOTALL)
 PIECES = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[][{}():,]|[^][{}():,'"]+|.""", re.DOTALL)
@@ -98,13 +98,14 @@ def read_line(checker: Checker, override: Override) -> str | None:
     option = checker.lookup(path)
     if option is None:
         return None
-    annotation = option.annotation if isinstance(option, Option) else None
+    annotation = checker.annotation(path)
     problem = None if textual(annotation) else several(override, annotation)
     if problem:
         checker.refuse(problem)
         return None
     result = checker.value(path, option, read_value(override.value, annotation))
-    return None if result is None else f"{override.key}={render(result[0])}"
+    within = mapped(checker.annotation(path[:-1])) is not None  # a part of a mapping, which Hydra must be told to add
+    return None if result is None else f"{'++' if within else ''}{override.key}={render(result[0])}"
 
 
 def wrong_choice(slots: Slots, slot: str, name: Any) -> str | None:
@@ -195,7 +196,7 @@ def render(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(map(render, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{','.join(f'{render(str(key))}:{render(item)}' for key, item in value.items())}}}"
+        return f"{{{','.join(f'{key}:{render(item)}' for key, item in value.items())}}}"
     return (
         {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
     )

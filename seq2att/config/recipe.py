@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +44,12 @@ def folder(name: str) -> Path:
 def recipes() -> dict[str, Path]:
     """The recipes that come with seq2att, by name."""
     return {file.stem: file for file in sorted(folder("recipes").glob("*.yaml"))}
+
+
+@functools.cache
+def base_layer() -> Layer:
+    """What every recipe starts from: conf/config.yaml."""
+    return read_layer(folder("conf") / f"{BASE}.yaml")[0]
 
 
 def read_recipe(recipe: str) -> Recipe:
@@ -115,12 +123,14 @@ def read_yaml(file: Path) -> dict[str, Any]:
     from yaml import MarkedYAMLError, YAMLError
 
     try:
-        config = OmegaConf.load(file)
+        content = file.read_bytes()
+        config = OmegaConf.load(io.StringIO(content.decode("utf-8-sig")))
     except MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError([f"{show(file)}{line}: no YAML: {error.problem}; mend the line"]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([f"{show(file)}: byte {error.start} is no UTF-8; save the file as UTF-8"]) from error
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{show(file)}:{line}: no UTF-8; save the file as UTF-8"]) from error
     except (YAMLError, OSError) as error:
         raise ConfigError([f"{show(file)}: cannot be read: {error}"]) from error
     values = OmegaConf.to_container(config, resolve=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from seq2att.config.options import DataOptions, Settings, TrainerOptions, convert, options_of
-from seq2att.config.recipe import BASE, folder, nearest, read_layer, read_yaml, show_value
+from seq2att.config.recipe import base_layer, folder, nearest, read_yaml, show_value
 from seq2att.registry import MISSING, Entry, Option, entries, known
 
 Schema: TypeAlias = "Mapping[str, Option | Schema]"
@@ -22,8 +23,7 @@ class Slots:
     """The slots there can be, by their path (`encoder`, `source/tokenizer`), each with its kind and first choice."""
 
     def __init__(self) -> None:
-        choices = read_layer(folder("conf") / f"{BASE}.yaml")[0].choices
-        choices.pop(TRAINER)
+        choices = {slot: name for slot, name in base_layer().choices.items() if slot != TRAINER}
         self.kinds = {slot: KINDS.get(slot, slot) for slot in choices if "/" not in slot}
         self.beside = frozenset(self.kinds.values())  # kinds with a slot of their own; others nest in who asks
         for slot in (queue := list(self.kinds)):
@@ -133,6 +133,14 @@ class Checker:
             level = level[name]
         return level
 
+    def annotation(self, path: tuple[str, ...]) -> Any:
+        """The type of the option at a path, or None when there is no option."""
+        level: Any = self.schema
+        for name in path:
+            items = mapped(level.annotation) if isinstance(level, Option) else None
+            level = Option(items, MISSING) if items else level.get(name) if isinstance(level, Mapping) else None
+        return level.annotation if isinstance(level, Option) else None
+
     def unknown(self, path: tuple[str, ...], level: Schema) -> str:
         """The message about a setting that there is not."""
         key, slot, name = ".".join(path), "/".join(path), path[-1]
@@ -174,6 +182,7 @@ def mapped(annotation: Any) -> Any:
     return None
 
 
+@functools.cache
 def presets() -> dict[str, dict[str, Any]]:
     """The settings of every file in conf/trainer, by name."""
     return {file.stem: read_yaml(file) for file in sorted((folder("conf") / TRAINER).glob("*.yaml"))}

@@ -14,12 +14,11 @@ from typing import Any
 from seq2att.config import override
 from seq2att.config.composing import PRIMARY, compose, make_plan, stored
 from seq2att.config.options import ConfigError
-from seq2att.config.slots import TRAINER, Checker
-from seq2att.registry import Option
+from seq2att.config.slots import Checker
 
 UNNAMED = ("run", "overwrite", "plugins", "data.root", "data.cache")  # overrides that tell no two runs apart
 CHECKED = 200  # jobs that are checked before the first one starts
-LONGEST = 120  # characters in the name of a run folder
+LONGEST = 200  # bytes in the name of a run folder
 
 
 def sweep(
@@ -58,11 +57,8 @@ def sweep_line(checker: Checker, given: override.Override) -> str:
     found = override.parsed(given.value)
     if given.hydra or (found is not None and found.is_sweep_override()):
         return given.text
-    level: Any = checker.schema
-    for name in given.key.split("."):
-        level = level.get(name) if hasattr(level, "get") else None
-    choice = given.key in checker.choices or given.key == TRAINER
-    annotation = level.annotation if isinstance(level, Option) else str if choice else None
+    choice = given.key in checker.choices
+    annotation = str if choice else checker.annotation(tuple(given.key.split(".")))
     parts = [override.read_value(part, annotation) for part in override.commas(given.value)]
     return f"{given.key}={','.join(part if choice else override.render(part) for part in parts)}"
 
@@ -95,9 +91,9 @@ def folder_name(overrides: Sequence[str]) -> str:
             found = override.parsed(one.value)
             parts.append(f"{one.key.replace('/', '.')}={one.value if found is None else found.value()}")
     name = re.sub(r'[\x00-\x20/\\:*?"<>|]+', "_", ",".join(parts))
-    if len(name) <= LONGEST:
+    if len(name.encode()) <= LONGEST:
         return name
-    return f"{name[: LONGEST - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{name.encode()[: LONGEST - 9].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 @contextlib.contextmanager

@@ -106,4 +106,5 @@ def reverse(values: Tensor, lengths: Tensor | None) -> Tensor:
     mirrored = lengths.unsqueeze(1) - 1 - position  # [B, T], negative on padding
     source = torch.where(mirrored >= 0, mirrored, position)
     source = source + steps * torch.arange(batch, device=values.device).unsqueeze(1)
-    return values.flatten(0, 1).index_select(0, source.flatten()).unflatten(0, (batch, steps))
+    turned: Tensor = values.flatten(0, 1).index_select(0, source.flatten()).unflatten(0, (batch, steps))
+    return turned

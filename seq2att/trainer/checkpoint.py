@@ -113,7 +113,7 @@ def as_epoch_start(checkpoint: dict[str, Any], epoch: int, step: int) -> None:
         loops["epoch_progress"][scope] = dict.fromkeys(loops["epoch_progress"][scope], epoch)
         batches = loops["epoch_loop.batch_progress"][scope]
         loops["epoch_loop.batch_progress"][scope] = dict.fromkeys(batches, batches["ready"])
-    pass
+    loops["epoch_loop.state_dict"]["_batches_that_stepped"] = step
 
 
 def random_states() -> dict[str, Any]:
