@@ -32,7 +32,7 @@ $(DEMO)/metrics.json: | $(INSTALLED)
 	$(BIN)/seq2att train pronounce
 
 test: $(INSTALLED)  ## Run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 check: $(INSTALLED)  ## Lint, format, types and arrows
 	$(BIN)/ruff check .

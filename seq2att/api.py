@@ -58,6 +58,7 @@ class Predictor:
         search: Mapping[str, Any] | None = ...,
         batch_size: int = ...,
         too_long: str | None = ...,
+        first_line: int = ...,
     ) -> Prediction: ...
 
     @overload
@@ -70,6 +71,7 @@ class Predictor:
         search: Mapping[str, Any] | None = ...,
         batch_size: int = ...,
         too_long: str | None = ...,
+        first_line: int = ...,
     ) -> list[Prediction]: ...
 
     def translate(
@@ -81,18 +83,20 @@ class Predictor:
         search: Mapping[str, Any] | None = None,
         batch_size: int = BATCH_SIZE,
         too_long: str | None = None,
+        first_line: int = 1,
     ) -> Prediction | list[Prediction]:
         """Translate a text, or many in their order; an empty text gives an empty one.
 
         `beam` 1 is greedy search; by default the search is that of the configuration, and `search` sets options of it
         (`{"name": "sample", "temperature": 0.7}`). With `n_best` the others of each answer are in `.others`.
-        `too_long` says what happens to a text of more tokens than `data.max_length`: `refuse` or `cut`.
+        `too_long` says what happens to a text of more tokens than `data.max_length`: `refuse` or `cut`; `first_line` is
+        the number of the first text, for messages about it and for the random numbers of its sample.
         Errors: `UserError` on a text that is too long, or an unknown option.
         """
         searching = self.search(beam, n_best, search)
         if isinstance(texts, str):
-            return self.predict([texts], searching, batch_size, too_long)[0]
-        return self.predict(list(texts), searching, batch_size, too_long)
+            return self.predict([texts], searching, batch_size, too_long, first_line)[0]
+        return self.predict(list(texts), searching, batch_size, too_long, first_line)
 
     def search(self, beam: int | None = None, n_best: int = 1, options: Mapping[str, Any] | None = None) -> Search:
         """The configured search with other options: `beam=1` is greedy, more is a beam of that size."""
@@ -111,30 +115,35 @@ class Predictor:
         return found
 
     def predict(
-        self, texts: Sequence[str], search: Search, batch_size: int = BATCH_SIZE, too_long: str | None = None
+        self,
+        texts: Sequence[str],
+        search: Search,
+        batch_size: int = BATCH_SIZE,
+        too_long: str | None = None,
+        first_line: int = 1,
     ) -> list[Prediction]:
         """Answers to all texts, in their order; texts of similar length are decoded together."""
         from seq2att.data import source_batch
 
-        whole = self.fitted(source_batch(self.model.source, list(texts)).source, too_long)
+        whole = self.fitted(source_batch(self.model.source, list(texts)).source, too_long, first_line)
         order = whole.lengths.argsort(descending=True, stable=True)
         found: list[Prediction | None] = [None] * len(texts)
         with torch.inference_mode():
             for rows in order.split(batch_size):
                 longest = int(whole.lengths[rows].max()) if len(rows) else 0
                 source = Column(whole.values[rows, :longest], whole.lengths[rows])
-                batch = Batch(source, None, rows, torch.zeros(len(rows), dtype=torch.bool))
+                batch = Batch(source, None, rows + first_line, torch.zeros(len(rows), dtype=torch.bool))
                 for row, prediction in zip(rows.tolist(), self.model.predict(batch, search), strict=True):
                     found[row] = prediction
         return [prediction for prediction in found if prediction is not None]
 
-    def fitted(self, source: Column, too_long: str | None) -> Column:
+    def fitted(self, source: Column, too_long: str | None, first_line: int) -> Column:
         """The source no longer than the model's limit: refused or cut by the settings, and then named."""
         limit = self.config["data"].get("max_length")
         over = (source.lengths > limit).nonzero().squeeze(1).tolist() if limit else []
         if not over:
             return source
-        places = ", ".join(f"line {row + 1} ({int(source.lengths[row])} tokens)" for row in over[:10])
+        places = ", ".join(f"line {row + first_line} ({int(source.lengths[row])} tokens)" for row in over[:10])
         places += f" and {len(over) - 10} more" if len(over) > 10 else ""
         if (too_long or self.config["data"].get("too_long")) != "cut":
             raise UserError(
@@ -176,13 +185,20 @@ def check_options(entry: Entry, options: Mapping[str, Any]) -> None:
             raise UserError(f"{entry.kind}={entry.name} has no option {name!r}{registry.known(name, entry.options)}")
 
 
-def load(path: str | Path, device: str = "cpu", say: Callable[[str], None] | None = None) -> Predictor:
+def load(
+    path: str | Path,
+    device: str = "cpu",
+    plugins: Iterable[str] = (),
+    say: Callable[[str], None] | None = None,
+) -> Predictor:
     """A trained model from a run folder or a bundle.
 
-    `say` gets warnings (a text that was cut); by default they go to stderr.
+    `plugins` are files, folders or modules to import first: a bundle imports nothing by itself. `say` gets warnings (a
+    text that was cut); by default they go to stderr.
     Errors: `UserError` when the folder is no bundle, or needs a plugin that is not there.
     """
     torch.set_flush_denormal(True)
+    registry.load(plugins)
     model, config = load_bundle(Path(path), device)
     return Predictor(model, config, say or warn)
 
@@ -209,25 +225,26 @@ def evaluate(
     run: str | Path,
     *,
     split: str = "test",
-    overrides: Mapping[str, Any] | None = None,
+    file: str | None = None,
+    root: str | None = None,
+    plugins: Iterable[str] = (),
     beam: int | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> dict[str, Any]:
-    """All figures of a trained model on a split of its data; `overrides` change reader or data options.
+    """All figures of a trained model on a split of its data, or on another `file` of the same form.
 
-    `evaluate("runs/x", overrides={"reader": {"test": "other"}, "data": {"root": "elsewhere"}})`
+    `root` is where relative paths start, in place of `data.root`; `beam` 1 is greedy search.
     """
     from seq2att.data import load_split
     from seq2att.trainer.evaluation import evaluate as measure
 
-    predictor = load(run)
-    config = {**predictor.config}
-    for slot, options in (overrides or {}).items():
-        config[slot] = {**config[slot], **options}
-        if "name" in config[slot]:
-            check_options(registry.find(slot, config[slot]["name"]), config[slot])
+    predictor = load(run, plugins=plugins)
+    config = dict(predictor.config)
+    if root is not None:
+        config["data"] = {**config["data"], "root": root}
     reader = registry.build("reader", config)
+    if file is not None:
+        reader.use(split, file)
     model = predictor.model
     corpus = load_split(config, model.source, model.target, reader, split)
-    search = predictor.search(beam)
-    return measure(model, corpus, search, config.get("metrics") or (), batch_size)
+    return measure(model, corpus, predictor.search(beam), config.get("metrics") or (), batch_size)

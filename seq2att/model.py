@@ -100,8 +100,9 @@ def save(model: Model, config: Mapping[str, Any], path: Path, metrics: Mapping[s
         (path / slot).mkdir(exist_ok=True)
         for name, content in field.files().items():
             (path / slot / name).write_bytes(content)
-    (path / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
     (path / "README.md").write_text(card(model, config, metrics), "utf-8")
+    # Last, for it tells that a run is finished.
+    (path / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def load(path: Path, device: str = "cpu") -> tuple[Model, dict[str, Any]]:

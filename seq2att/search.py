@@ -306,48 +306,70 @@ def rows_of(tensor: Tensor | None, rows: Tensor) -> Tensor | None:
 
 def trace(moves: list[Move], ends: list[Ends], encoding: Encoding, n_best: int) -> Hypotheses:
     """The `n_best` ended hypotheses of every row, read back from their ends."""
-    batch, device = encoding.mask.size(0), encoding.mask.device
     if not ends:
         return nothing(encoding, n_best)
-    rows, scores, steps, parents, final = (
+    found, place = best_ends(ends, encoding.mask.size(0), n_best)
+    tokens, log_probs, weights = walk_back(moves, found, encoding.mask.size(1))
+    shaped = nothing(encoding, n_best, tokens.size(1))
+    where = (found.rows, place)
+    shaped.tokens[where], shaped.lengths[where] = tokens, found.steps + 1
+    shaped.scores[where], shaped.log_probs[where] = found.scores, log_probs
+    if shaped.weights is None or weights is None:
+        return shaped._replace(weights=None)
+    shaped.weights[where] = weights
+    return shaped
+
+
+class Found(NamedTuple):
+    """Ended hypotheses of all steps, F in number."""
+
+    rows: Tensor  # [F]
+    steps: Tensor  # [F] how many tokens each said before its end symbol
+    parents: Tensor  # [F] index into the hypotheses of that step
+    scores: Tensor  # [F]
+    log_probs: Tensor  # [F] of the end symbol
+    weights: Tensor | None  # [F, S]
+
+
+def best_ends(ends: list[Ends], batch: int, n_best: int) -> tuple[Found, Tensor]:
+    """The best `n_best` ends of every row, and the place `[F]` of each among its row's."""
+    weights = [end.weights for end in ends if end.weights is not None]
+    every = Found(
         torch.cat([end.rows for end in ends]),
-        torch.cat([end.scores for end in ends]),
         torch.cat([torch.full_like(end.rows, end.step) for end in ends]),
         torch.cat([end.parents for end in ends]),
+        torch.cat([end.scores for end in ends]),
         torch.cat([end.log_probs for end in ends]),
-    )  # [F] each
-    order = scores.argsort(descending=True, stable=True)
-    order = order[rows[order].argsort(stable=True)]  # by row, best first
-    counts = torch.bincount(rows, minlength=batch)
-    place = torch.arange(order.numel(), device=device) - (counts.cumsum(0) - counts)[rows[order]]
-    order, place = order[place < n_best], place[place < n_best]
-    rows, scores, steps, parents, final = (part[order] for part in (rows, scores, steps, parents, final))
-    longest = int(steps.max()) + 1
-    tokens = torch.full((order.numel(), longest), PAD, device=device)  # [F, T]
-    log_probs = scores.new_zeros(order.numel(), longest)
+        torch.cat(weights) if weights else None,
+    )
+    order = every.scores.argsort(descending=True, stable=True)
+    order = order[every.rows[order].argsort(stable=True)]  # by row, best first
+    counts = torch.bincount(every.rows, minlength=batch)
+    place = torch.arange(order.numel(), device=order.device) - (counts.cumsum(0) - counts)[every.rows[order]]
+    best: Found = select(every, order[place < n_best])
+    return best, place[place < n_best]
+
+
+def walk_back(moves: list[Move], found: Found, source_size: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Tokens `[F, T]`, log-probabilities `[F, T]` and weights `[F, T, S]` of hypotheses, from their ends."""
+    number, longest = found.rows.numel(), int(found.steps.max()) + 1
+    index = torch.arange(number, device=found.rows.device)
+    tokens = torch.full((number, longest), PAD, device=found.rows.device)
+    log_probs = found.scores.new_zeros(number, longest)
+    tokens[index, found.steps], log_probs[index, found.steps] = END, found.log_probs
     weights = None
-    if ends[0].weights is not None:
-        weights = scores.new_zeros(order.numel(), longest, encoding.mask.size(1))  # [F, T, S]
-        weights[torch.arange(order.numel(), device=device), steps] = torch.cat(
-            [e.weights for e in ends if e.weights is not None]
-        )[order]
-    index = torch.arange(order.numel(), device=device)
-    tokens[index, steps], log_probs[index, steps] = END, final
-    current = parents.clone()
+    if found.weights is not None:
+        weights = found.scores.new_zeros(number, longest, source_size)
+        weights[index, found.steps] = found.weights
+    current = found.parents.clone()
     for said in range(longest - 2, -1, -1):  # moves[said] made the hypotheses that step said + 1 saw
-        speaking = (steps > said).nonzero().squeeze(1)
+        speaking = (found.steps > said).nonzero().squeeze(1)
         move, here = moves[said], current[speaking]
         tokens[speaking, said], log_probs[speaking, said] = move.tokens[here], move.log_probs[here]
         if weights is not None and move.weights is not None:
             weights[speaking, said] = move.weights[here]
         current[speaking] = move.parents[here]
-    shaped = nothing(encoding, n_best, longest)
-    shaped.tokens[rows, place], shaped.lengths[rows, place] = tokens, steps + 1
-    shaped.scores[rows, place], shaped.log_probs[rows, place] = scores, log_probs
-    if weights is None:
-        return shaped._replace(weights=None)
-    shaped.weights[rows, place] = weights  # type: ignore[index]
-    return shaped
+    return tokens, log_probs, weights
 
 
 def nothing(encoding: Encoding, n_best: int, longest: int = 0) -> Hypotheses:

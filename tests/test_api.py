@@ -119,8 +119,13 @@ def test_evaluation_reports_every_figure(reverse_run: Path) -> None:
     assert 0 <= figures["exact"] <= 100
     assert figures["perplexity"] > 1
     assert "exact" in figures["signatures"]
-    other = api.evaluate(reverse_run, split="validation", overrides={"data": {"batch_size": 7}}, batch_size=7)
+    other = api.evaluate(reverse_run, split="validation", batch_size=7)
     assert other["loss"] != figures["loss"]
+
+
+def test_a_reader_that_makes_its_data_takes_no_other_file(reverse_run: Path) -> None:
+    with pytest.raises(UserError, match=r"reader makes its own test split and cannot take 'x.tsv'"):
+        api.evaluate(reverse_run, file="x.tsv")
 
 
 def test_the_strongest_weight_of_a_trained_reverser_lies_on_the_anti_diagonal(tmp_path: Path) -> None:

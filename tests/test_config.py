@@ -97,8 +97,8 @@ def test_everything_has_its_place() -> None:
     assert (
         list(config)
         == (
-            "recipe seed run overwrite plugins share metrics callbacks loggers head source target encoder decoder attention "
-            "output search reader optimizer schedule data trainer"
+            "recipe seed run overwrite plugins share metrics callbacks loggers head source target encoder decoder "
+            "attention output search reader optimizer schedule data trainer"
         ).split()
     )
     assert (config["recipe"], config["seed"], config["run"], config["share"]) == ("r", 7, "runs/r", "nothing")
@@ -195,15 +195,18 @@ def test_overrides(overrides: tuple[str, ...]) -> None:
 
 
 TEXTS = [
-    "한국어", "~x", "a<b", "(", "a)", "=", "a=b", "it's", '"', "a b", " a ", "a,b", "[0-9]{2,}\\d", "x\\", "'a", "\\'", "{", "no",
-    "true", "1.10", "1e5", "0123", "1_000", "", "#", "a: b", "שלום", "null?", "a\tb", "a\nb", "%$&|;!", "choice(a,b)", "-", "é",
+    "한국어", "~x", "a<b", "(", "a)", "=", "a=b", "it's", '"', "a b", " a ", "a,b", "[0-9]{2,}\\d", "x\\", "'a", "\\'",
+    "{", "no", "true", "1.10", "1e5", "0123", "1_000", "", "#", "a: b", "שלום", "null?", "a\tb", "a\nb", "%$&|;!",
+    "choice(a,b)", "-", "é",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_a_text_is_what_stands_after_the_equal_sign(text: str) -> None:
-    assert compose("r.yaml", [f"source.remove={text}"])["source"]["remove"] == text
-    assert compose("r.yaml", [f"run={text}"])["run"] == text
+@pytest.mark.parametrize("start", range(0, len(TEXTS), 5))
+def test_a_text_is_what_stands_after_the_equal_sign(start: int) -> None:
+    keys = ("source.remove", "target.remove", "reader.train", "data.root", "run")
+    texts = dict(zip(keys, TEXTS[start : start + 5], strict=False))
+    config = compose("r.yaml", [f"{key}={text}" for key, text in texts.items()])
+    assert {key: at(config, key) for key in texts} == texts
 
 
 def test_texts_can_be_quoted_and_null_is_nothing() -> None:
@@ -266,7 +269,8 @@ def test_slots_that_nothing_uses_are_refused_by_name() -> None:
     register("field", "nothing")(Nothing)
     unused = (
         "{0}: nothing here uses a {1} (head=answer); leave {0} out, or choose another head",
-        "source/tokenizer: nothing here uses a tokenizer (source=nothing); leave source/tokenizer out, or choose another source",
+        "source/tokenizer: nothing here uses a tokenizer (source=nothing); leave source/tokenizer out, "
+        "or choose another source",
     )
     assert refused("head=answer", "decoder.size=3") == [unused[0].format("decoder", "decoder")]
     assert refused("head=answer", "search=greedy", "attention=dot") == [
@@ -336,9 +340,11 @@ WRONG = {
     "source/tokenizer=chars": "source/tokenizer=chars: no tokenizer is called 'chars'; "
     "known: byte, char, sentencepiece, word; did you mean 'char'?" + PLUGIN_HINT,
     "encodr=gru": "encodr: there is no setting 'encodr'; did you mean 'encoder'?",
-    "size=3": "size: there is no setting 'size'; did you mean encoder.size or decoder.size or attention.size or search.size?",
+    "size=3": "size: there is no setting 'size'; did you mean "
+    "encoder.size or decoder.size or attention.size or search.size?",
     "encoder.sise=3": f"encoder.sise: encoder=gru has no option 'sise'; {GRU}; did you mean 'size'?",
-    "source.tokenizer.sise=3": "source.tokenizer.sise: source/tokenizer=char has no option 'sise'; known: lower, min_count",
+    "source.tokenizer.sise=3": "source.tokenizer.sise: source/tokenizer=char has no option 'sise'; "
+    "known: lower, min_count",
     "data.batchsize=3": "data.batchsize: data has no option 'batchsize'; known: "
     + ", ".join(sorted(options_of(DataOptions)))
     + "; did you mean 'batch_size'?",
@@ -360,7 +366,8 @@ WRONG = {
     "attention=none,dot": f"attention=none,dot: {SEVERAL}",
     "encoder.size=1,2": f"encoder.size=1,2: {SEVERAL}",
     "encoder.size=range(1,3)": f"encoder.size=range(1,3): {SEVERAL}",
-    "trainer=gpuu": "trainer=gpuu: there is no conf/trainer/gpuu.yaml; known: cpu, debug, gpu, gpus; did you mean 'gpu'?",
+    "trainer=gpuu": "trainer=gpuu: there is no conf/trainer/gpuu.yaml; known: cpu, debug, gpu, gpus; "
+    "did you mean 'gpu'?",
     "decoder=null": "decoder=null: a slot is never empty, and what the head does not use drops out by itself; "
     "known: gru, lstm, rnn",
     "~decoder": "~decoder: a setting cannot be removed; what the head does not use drops out by itself",
@@ -395,12 +402,13 @@ def test_everything_wrong_is_said_at_once() -> None:
         "  mine.yaml: source.tokenizer.lowr: source/tokenizer=char has no option 'lowr'; known: lower, min_count; "
         "did you mean 'lower'?\n"
         "  decoder=gruu: no decoder is called 'gruu'; known: gru, lstm, rnn; did you mean 'gru'?" + PLUGIN_HINT + "\n"
-        "  decoder.sise: decoder=lstm has no option 'sise'; known: bridge, dropout, input_feeding, layers, order, readout, "
-        "residual, size; did you mean 'size'?\n"
-        "  nonsense: there is no setting 'nonsense'; known: attention, callbacks, data, decoder, encoder, head, loggers, "
-        "metrics, optimizer, output, overwrite, plugins, reader, recipe, run, schedule, search, seed, share, source, target, "
-        "trainer\n"
-        "  reader.train: missing; reader=csv needs it: add reader.train=VALUE, or choose another reader (seq2att list reader)"
+        "  decoder.sise: decoder=lstm has no option 'sise'; known: bridge, dropout, input_feeding, layers, order, "
+        "readout, residual, size; did you mean 'size'?\n"
+        "  nonsense: there is no setting 'nonsense'; known: attention, callbacks, data, decoder, encoder, head, "
+        "loggers, metrics, optimizer, output, overwrite, plugins, reader, recipe, run, schedule, search, seed, share, "
+        "source, target, trainer\n"
+        "  reader.train: missing; reader=csv needs it: add reader.train=VALUE, or choose another reader "
+        "(seq2att list reader)"
     )
 
 
@@ -433,8 +441,9 @@ WRONG_RECIPES = {
         "mine.yaml: defaults: `override decoder: null` is no choice; write `- override decoder: NAME`"
     ],
     "defaults: [override encodr: gru, override decoder: gruu]": [
-        "mine.yaml: defaults: there is no slot 'encodr'; known: attention, decoder, encoder, head, optimizer, output, reader, "
-        "schedule, search, source, source/tokenizer, target, target/tokenizer, trainer; did you mean 'encoder'?",
+        "mine.yaml: defaults: there is no slot 'encodr'; known: attention, decoder, encoder, head, optimizer, output, "
+        "reader, schedule, search, source, source/tokenizer, target, target/tokenizer, trainer; "
+        "did you mean 'encoder'?",
         "mine.yaml: decoder=gruu: no decoder is called 'gruu'; known: gru, lstm, rnn; did you mean 'gru'?"
         + PLUGIN_HINT,
     ],
@@ -473,7 +482,8 @@ def test_sharing_needs_equal_sides() -> None:
     same = ["target/tokenizer=char", "target.tokenizer.lower=true"]
     assert compose("r.yaml", ["share=tokenizer", *same])["share"] == "tokenizer"
     assert refused("share=tokenizer", same[0]) == [
-        "share=tokenizer: source.tokenizer.lower=True but target.tokenizer.lower=False; make them equal, or share=nothing"
+        "share=tokenizer: source.tokenizer.lower=True but target.tokenizer.lower=False; "
+        "make them equal, or share=nothing"
     ]
     assert refused("share=embedding", *same) == [
         "share=embedding: source.embedding_size=32 but target.embedding_size=256; make them equal, or share=nothing"

@@ -18,7 +18,7 @@ from seq2att.errors import UserError
 from seq2att.head import Translation
 from seq2att.output import Linear
 from seq2att.search import Beam
-from seq2att.types import Attended, Decoded, Encoding, Loss, Memory, State, Step, length_mask
+from seq2att.types import Attended, Decoded, Encoding, Loss, Memory, State, Step, length_mask, select
 
 registry.load()
 FILES = {  # readers need a file to read: its name, its content, the options that name it
@@ -153,7 +153,7 @@ class Unreordered(Translation):
     def step(self, tokens: Tensor, memory: Memory, state: State) -> Step:
         said = super().step(tokens, memory, state)
         shifted = torch.arange(tokens.numel()).roll(1)
-        return said._replace(state=testing.select(said.state, shifted))
+        return said._replace(state=select(said.state, shifted))
 
 
 class Endless(Beam):

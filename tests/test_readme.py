@@ -38,6 +38,12 @@ README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = blocks(README)
 
 
+def test_links_lead_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert len(links) >= 4
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 def test_every_fence_is_a_block_that_is_tested() -> None:
     assert 2 * len(BLOCKS) == len(re.findall(r"^\s*```", README, re.M))
     assert {block.language for block in BLOCKS} == {"bash", "python"}
@@ -101,5 +107,7 @@ def test_the_blocks_run_as_pasted(desk: Path) -> None:
             assert done.returncode == 0, f"README.md:{block.line}\n{block.text}\n{done.stdout}\n{done.stderr}"
             said[block.text] = done.stdout
     assert len(said) >= 8
-    assert {path.name for path in (desk / "runs").iterdir()} >= {"reverse", "dot", "small", "cosine", "upper"}
-    assert said['echo "stressed" | seq2att translate runs/reverse\n'] == "desserts\n"
+    assert {path.name for path in (desk / "runs").iterdir()} >= {"reverse", "dot", "rnn", "cosine", "dates"}
+    assert said['echo "b a g g a g e" | seq2att translate runs/reverse\n'] == "e g a g g a b\n"
+    assert any(answer.endswith("\n04 July 2007\n") for answer in said.values())
+    assert (desk / "attention.png").stat().st_size > 1000

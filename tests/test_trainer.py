@@ -22,13 +22,13 @@ from torch import nn
 import seq2att.callback
 import seq2att.head
 import seq2att.logger
-import seq2att.metric
 import seq2att.optimizer
 import seq2att.schedule  # noqa: F401
 from seq2att import launch, registry
 from seq2att.config.options import DataOptions, TrainerOptions
 from seq2att.data import Ragged, collate
 from seq2att.errors import UserError
+from seq2att.metric import Score
 from seq2att.trainer import answer, evaluate, fitting, folder, likelihood, measure
 from seq2att.types import Loss, Prediction
 
@@ -428,8 +428,18 @@ def test_max_minutes_end_a_run_with_a_validation(tmp_path):
     assert int(table(tmp_path / "run")[-1]["step"]) == training.trainer.global_step < training.steps
 
 
-def test_early_stopping_and_the_best_may_watch_different_figures(tmp_path):
-    """Nothing is learned at a rate of 0, so `loss` never improves after the first validation."""
+def scripted(monkeypatch, *values):
+    """Let `exact` take these values, validation after validation."""
+    script = iter(values)
+
+    def pretend(predictions, references, metrics):
+        return {name: Score(next(script), f"{name}|scripted") for name in metrics}
+
+    monkeypatch.setattr("seq2att.trainer.module.measure", pretend)
+
+
+def test_early_stopping_and_the_best_may_watch_different_figures(tmp_path, monkeypatch):
+    """Nothing is learned at a rate of 0, so `loss` never improves after the first validation; `exact` is made up."""
     config = make_config(
         tmp_path / "run",
         optimizer={"name": "sgd", "learning_rate": 0.0},
@@ -438,13 +448,29 @@ def test_early_stopping_and_the_best_may_watch_different_figures(tmp_path):
         monitor="loss",
         best="exact",
     )
+    scripted(monkeypatch, 10.0, 20.0, 15.0)
     training = toy(config)
     assert [row["epoch"] for row in table(tmp_path / "run")] == ["1", "2", "3"]
-    assert training.best.step == 8
+    assert (training.best.step, training.best.values["exact"]) == (16, 20.0)
 
 
-@pytest.mark.parametrize(("name", "pick"), [("loss", min), ("exact", max)])
-def test_the_best_is_kept_beside_the_last(tmp_path, name, pick):
+def test_early_stopping_knows_that_more_is_better(tmp_path, monkeypatch):
+    scripted(monkeypatch, 10.0, 20.0, 30.0, 30.4, 20.0, 40.0)
+    toy(make_config(tmp_path / "run", epochs=50, patience=2, min_delta=0.5, monitor="exact"))
+    assert [row["exact"] for row in table(tmp_path / "run")] == ["10", "20", "30", "30.4", "20"]
+
+
+def test_plateau_knows_that_more_is_better(tmp_path, monkeypatch):
+    scripted(monkeypatch, 10.0, 20.0, 30.0, 20.0, 30.0)
+    schedule = {"name": "plateau", "patience": 0, "monitor": "exact", "factor": 0.5}
+    toy(make_config(tmp_path / "run", epochs=5, schedule=schedule))
+    assert [row["learning_rate"] for row in table(tmp_path / "run")] == ["0.02", "0.02", "0.02", "0.01", "0.005"]
+
+
+@pytest.mark.parametrize("name", ["loss", "exact"])
+def test_the_best_is_kept_beside_the_last(tmp_path, monkeypatch, name):
+    """The first of equals is kept, also over a resumption."""
+    scripted(monkeypatch, 10.0, 30.0, 20.0, 30.0, 5.0, 7.0)
     config = make_config(
         tmp_path / "run",
         optimizer={"name": "adam", "learning_rate": 2.0},  # too fast to settle
@@ -457,14 +483,25 @@ def test_the_best_is_kept_beside_the_last(tmp_path, name, pick):
     def remember(trainer):
         seen[trainer.global_step] = weights(trainer.lightning_module).clone()
 
+    with pytest.raises(SystemExit):
+        toy(config, [hook("on_validation_start", remember), interrupt(36)])
     training = toy(config, [hook("on_validation_start", remember)])
     rows = table(tmp_path / "run")
-    best = pick(rows, key=lambda row: float(row[name]))
-    assert training.best.step == int(best["step"])
-    assert int(best["step"]) != int(rows[-1]["step"])
-    for file, step in (("best", int(best["step"])), ("last", int(rows[-1]["step"]))):
+    best = min(rows, key=lambda row: float(row["loss"])) if name == "loss" else rows[1]
+    assert training.best.step == int(best["step"]) < 36
+    for file, step in (("best", training.best.step), ("last", 48)):
         state = torch.load(tmp_path / "run" / "checkpoints" / f"{file}.ckpt", weights_only=True)["state_dict"]
         assert torch.equal(torch.cat([value.flatten() for value in state.values()]), seen[step])
+
+
+def test_a_run_that_stopped_early_does_not_go_on(tmp_path, monkeypatch):
+    """What was stopped by patience and then lost its process before the bundle was written is done."""
+    scripted(monkeypatch, 10.0, 5.0)
+    config = make_config(tmp_path / "run", epochs=50, patience=1, monitor="exact")
+    toy(config)
+    again = toy(config)
+    assert again.model.batches == []
+    assert again.best.values["exact"] == 10.0
 
 
 def test_the_table_has_a_row_a_validation(tmp_path):
@@ -708,6 +745,7 @@ def test_the_line_of_a_log_and_of_a_terminal(tmp_path):
             line.startswith("epoch 2/2  step 12/16  loss ") and " tokens/s  0:0" in line and line.endswith(" left")
             for line in lines
         ), lines
+        assert lines[0].startswith("epoch 1/2  step 1/16  ")
     assert stream.getvalue().endswith("\r\x1b[K")
 
 
@@ -725,11 +763,15 @@ def test_lightning_is_quiet_inside_and_as_before_outside(tmp_path, capfd):
 
 def test_tensorboard_and_csv_loggers(tmp_path):
     config = {**make_config(tmp_path / "run", log_every=1), "loggers": ["csv", "tensorboard"]}
+    with pytest.raises(SystemExit):
+        toy(config, [interrupt(11)])
     toy(config)
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
-    with (tmp_path / "run" / "steps" / "version_0" / "metrics.csv").open() as file:
-        steps = [row for row in csv.DictReader(file) if row["train_loss"]]
-    assert len(steps) == 16
+    steps = []
+    for start in range(2):
+        with (tmp_path / "run" / "steps" / f"version_{start}" / "metrics.csv").open() as file:
+            steps += [row for row in csv.DictReader(file) if row["train_loss"]]
+    assert [int(row["step"]) for row in steps] == list(range(10)) + list(range(11, 16))
     assert float(steps[-1]["learning_rate"]) < float(steps[3]["learning_rate"])
 
 
@@ -807,3 +849,6 @@ def test_the_best_weights_are_those_of_the_bundle(tmp_path):
     best = min(rows, key=lambda row: float(row["loss"]))
     assert best != rows[-1], "the test needs a run that gets worse"
     assert evaluate_run(run, split="validation")["loss"] == pytest.approx(float(best["loss"]), rel=1e-5)
+    facts = json.loads((run / "metrics.json").read_text("utf-8"))
+    assert facts["step"] == int(best["step"])
+    assert facts["validation"]["loss"] == pytest.approx(float(best["loss"]), rel=1e-5)

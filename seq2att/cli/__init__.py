@@ -14,6 +14,11 @@ from seq2att.cli import evaluate, listing, score, show, train, translate
 from seq2att.errors import UserError
 
 COMMANDS = (train, translate, evaluate, score, show, listing)
+EXAMPLES = """start here:
+  seq2att train reverse
+  seq2att translate runs/reverse
+
+Components of your own join any command by plugins=[file.py,package]."""
 WRONG, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # exit codes, as of argparse and of a shell
 
 
@@ -36,9 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments of a command; overrides of `train` may stand before and after its flags."""
+    """The arguments of a command; overrides of `train` may stand before and after flags, `plugins=` anywhere."""
     parser = make_parser()
-    arguments, rest = parser.parse_known_args(argv)
+    plugins = [word for word in argv if word.startswith("plugins=")]
+    arguments, rest = parser.parse_known_args([word for word in argv if word not in plugins])
+    arguments.plugins = plugins
     flags = [word for word in rest if word.startswith("-")]
     if flags or (rest and "overrides" not in arguments):
         parser.error(f"unrecognized arguments: {' '.join(rest)}; see seq2att {arguments.command} --help")
@@ -52,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="seq2att",
         description="Train, inspect and ship recurrent sequence-to-sequence models with attention.",
-        epilog="start here:\n  seq2att train reverse\n  seq2att translate runs/reverse",
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -73,4 +80,5 @@ class Version(argparse.Action):
         """Print and exit."""
         import seq2att
 
-        parser.exit(message=f"seq2att {seq2att.__version__}\n")
+        print(f"seq2att {seq2att.__version__}")
+        parser.exit()

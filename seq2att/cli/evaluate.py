@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING
 
-from seq2att.cli.translate import positive
+from seq2att.cli.model import add_model, plugins, positive
+from seq2att.cli.text import put
 
 if TYPE_CHECKING:
     from seq2att.cli.train import Commands
@@ -29,7 +31,7 @@ def add(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("model", metavar="RUN", help="a run folder or a bundle")
+    add_model(parser)
     parser.add_argument("--test", metavar="FILE", nargs="+", default=[], help="other test data than the recipe's")
     parser.add_argument(
         "--split", choices=("train", "validation", "test"), default="test", help="which part of the data"
@@ -44,9 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the figures."""
     from seq2att import api
 
-    options = {"beam": arguments.beam, "split": arguments.split}
+    options = {"split": arguments.split, "root": arguments.root, "beam": arguments.beam, "plugins": plugins(arguments)}
     options |= {"batch_size": arguments.batch_size} if arguments.batch_size else {}
-    root = {"data": {"root": arguments.root}} if arguments.root else {}
-    tests = {name: {**root, "reader": {arguments.split: name}} for name in arguments.test} or {"": root}
-    found = {name: api.evaluate(arguments.model, overrides=overrides, **options) for name, overrides in tests.items()}
-    print(json.dumps(found if len(found) > 1 else next(iter(found.values())), ensure_ascii=False, indent=2))
+    found = {file: api.evaluate(arguments.model, file=file, **options) for file in arguments.test or [None]}
+    text = json.dumps(found if len(found) > 1 else next(iter(found.values())), ensure_ascii=False, indent=2)
+    put(sys.stdout.buffer, text.splitlines())

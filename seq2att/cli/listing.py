@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from seq2att.cli.model import plugins
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,9 +54,8 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print what matches, all of it without a pattern."""
-    plugins = [word for word in arguments.patterns if word.startswith("plugins=")]
-    patterns = [word for word in arguments.patterns if word not in plugins]
-    groups = gather(plugins)
+    patterns = arguments.patterns
+    groups = gather(plugins(arguments))
     chosen = {title: [row for row in rows if matches(title, row, patterns)] for title, rows in groups.items()}
     if not any(chosen.values()):
         from seq2att.registry import known
@@ -67,13 +67,13 @@ def run(arguments: argparse.Namespace) -> None:
     sys.stdout.buffer.write(("\n\n".join(blocks) + "\n").encode())
 
 
-def gather(plugins: list[str]) -> dict[str, list[Row]]:
+def gather(names: list[str]) -> dict[str, list[Row]]:
     """Everything there is, by kind; a kind's title names its slots where they are not called as the kind."""
     from seq2att import registry
-    from seq2att.config import DataOptions, Settings, TrainerOptions, named_plugins, options_of, recipes
+    from seq2att.config import DataOptions, Settings, TrainerOptions, options_of, recipes
     from seq2att.config.slots import Slots
 
-    registry.load(named_plugins(plugins))
+    registry.load(names)
     slots = Slots().kinds
     groups = {}
     for kind in registry.kinds():

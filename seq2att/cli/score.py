@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from seq2att.cli.model import add_model, load, positive
 from seq2att.cli.text import Input, lines, opened, written
-from seq2att.cli.translate import positive
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("model", metavar="RUN", help="a run folder or a bundle")
+    add_model(parser)
     parser.add_argument("source", metavar="SOURCE_FILE", nargs="?", help="the sources, a line each")
     parser.add_argument("target", metavar="TARGET_FILE", nargs="?", help="the targets, a line each")
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write; else standard output")
@@ -45,9 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Print a score for every pair."""
     if arguments.source and not arguments.target:
         raise UserError(f"{arguments.source}: give the file of its translations as well, or pairs with a tab on stdin")
-    from seq2att import api
-
-    predictor = api.load(arguments.model)
+    predictor = load(arguments)
     options = {"batch_size": arguments.batch_size} if arguments.batch_size else {}
     with opened(arguments.source) as source, opened(arguments.target) as target, written(arguments.output) as write:
         pairs = side_by_side(source, target) if arguments.source else split_at_tabs(source)

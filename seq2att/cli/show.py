@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seq2att.cli.model import add_model, load, positive
 from seq2att.cli.text import put
-from seq2att.cli.translate import positive
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("model", metavar="RUN", help="a run folder or a bundle")
+    add_model(parser)
     parser.add_argument("text", metavar="TEXT", help="what to translate")
     parser.add_argument("-o", "--output", metavar="FILE.png", help="draw the map into this file, too")
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
@@ -42,9 +42,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the translation and its attention, and draw it if asked."""
     if not arguments.text.strip():
         raise UserError("the text is empty; give a sentence in quotes")
-    from seq2att import api, drawing
+    from seq2att import drawing
 
-    prediction = api.load(arguments.model).translate(arguments.text, beam=arguments.beam)
+    prediction = load(arguments).translate(arguments.text, beam=arguments.beam)
     put(sys.stdout.buffer, [prediction.text])
     if prediction.attention is None:
         raise UserError(f"{arguments.model}: this model has no attention to show (it was trained with attention=none)")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,7 +12,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   seq2att train reverse
-  seq2att train reverse encoder=gru encoder.size=64 seed=2
+  seq2att train reverse encoder=lstm encoder.size=64 run=runs/lstm
   seq2att train reverse --multirun attention=none,dot,additive
   seq2att train reverse --cfg job
 
@@ -43,22 +45,28 @@ def run(arguments: argparse.Namespace) -> None:
     """Train, sweep, or print the configuration."""
     from seq2att.config import compose, sweep
 
-    recipe, overrides = arguments.recipe, arguments.overrides
+    recipe, overrides = arguments.recipe, [*arguments.plugins, *arguments.overrides]
     if arguments.cfg == "job":
         print_config(compose(recipe, [one for one in overrides if not one.startswith("hydra.mode=")]))
     elif arguments.cfg:
-        sweep(recipe, overrides, start, flags=("--cfg", arguments.cfg))
+        sweep(recipe, overrides, measure, flags=("--cfg", arguments.cfg))
     elif arguments.multirun or "hydra.mode=MULTIRUN" in overrides:
-        sweep(recipe, overrides, start)
+        sweep(recipe, overrides, measure)
     else:
         start(compose(recipe, overrides))
 
 
-def start(config: dict[str, Any]) -> Any:
-    """Train what a configuration describes; only now Lightning is loaded."""
+def start(config: dict[str, Any]) -> Path:
+    """Train what a configuration describes, and give the run folder; only now Lightning is loaded."""
     from seq2att import launch
 
     return launch.run(config)
+
+
+def measure(config: dict[str, Any]) -> float:
+    """Train, and give the figure that the best model was kept by: what a sweeper such as Optuna looks at."""
+    figures = json.loads((start(config) / "metrics.json").read_text("utf-8"))
+    return float(figures["validation"][figures["best_by"]])
 
 
 def print_config(config: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seq2att.cli.model import add_model, load, positive
 from seq2att.cli.text import chunks, opened, put, written
 from seq2att.errors import UserError
 
@@ -47,7 +48,7 @@ def add(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("model", metavar="RUN", help="a run folder or a bundle")
+    add_model(parser)
     parser.add_argument("file", metavar="FILE", nargs="?", help="a text file; else standard input")
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write; else standard output")
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
@@ -62,21 +63,12 @@ def add(commands: Commands) -> None:
     parser.set_defaults(run=run)
 
 
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
-    return int(text)
-
-
 def run(arguments: argparse.Namespace) -> None:
     """Translate a file, standard input, or what is typed."""
     options = options_of(arguments)
     if arguments.file and arguments.output and Path(arguments.file).resolve() == Path(arguments.output).resolve():
         raise UserError(f"-o {arguments.output}: that is the file to translate; write to another one")
-    from seq2att import api
-
-    predictor = api.load(arguments.model)
+    predictor = load(arguments)
     if arguments.file is None and arguments.output is None and sys.stdin.isatty():
         converse(predictor, options)
     else:
@@ -138,6 +130,7 @@ def converse(predictor: Any, options: dict[str, Any]) -> None:
             print(file=sys.stderr)
             return
         try:
-            put(sys.stdout.buffer, answers(predictor.translate([text], **options)[0], number, options))
+            (prediction,) = predictor.translate([text], first_line=number, **options)
+            put(sys.stdout.buffer, answers(prediction, number, options))
         except UserError as error:
             print(f"seq2att: error: {error}", file=sys.stderr)

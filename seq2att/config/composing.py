@@ -12,7 +12,7 @@ from seq2att import registry
 from seq2att.config import override
 from seq2att.config.options import ConfigError, DataOptions, Settings, TrainerOptions, options_of, schema_of
 from seq2att.config.recipe import Layer, Recipe, base_layer, read_recipe, show
-from seq2att.config.slots import TRAINER, Checker, Slots, presets
+from seq2att.config.slots import TRAINER, Checker, Slots, mapped, presets
 from seq2att.registry import MISSING, RegistryError, entries
 
 PRIMARY = "seq2att-recipe"  # the recipe's name in Hydra's store
@@ -89,6 +89,9 @@ def load_plugins(recipe: Recipe, overrides: Sequence[override.Override]) -> list
 
 def named_plugins(overrides: Sequence[str]) -> list[str]:
     """The plugins that overrides such as `plugins=[a.py,b]` name."""
+    problems = [problem for one in override.split(overrides) if (problem := override.several(one, list[str]))]
+    if problems:
+        raise ConfigError(problems)
     names = [override.read_value(text.partition("=")[2], list[str]) for text in overrides]
     return [str(one) for name in names for one in (name if isinstance(name, list) else [name])]
 
@@ -206,6 +209,9 @@ def component_node(plan: Plan, slot: str, name: str) -> Any:
     for choices, values in plan.stages:
         if choices[slot] == name:
             node.merge_with({key: value for key, value in block_of(slot, values).items() if key not in nested})
+    for key, option in entries(plan.slots.kinds[slot])[name].options.items():
+        if option.default is None and mapped(option.annotation) and node[key] is None:
+            node[key] = {}  # OmegaConf cannot set a part of a mapping that is null; `resolve` makes it null again
     return node
 
 
@@ -278,7 +284,9 @@ def resolve(node: Any, checker: Checker, unused: Sequence[str], path: tuple[str,
         try:
             value = node[name]
             if isinstance(value, DictConfig):
-                plain[str(name)] = resolve(value, checker, unused, here)
+                option = checker.option(here)
+                nothing: dict[str, Any] | None = None if option and option.default is None else {}
+                plain[str(name)] = resolve(value, checker, unused, here) or nothing
                 continue
             value = OmegaConf.to_container(value, resolve=True) if isinstance(value, ListConfig) else value
             plain[str(name)] = unwrap(value)

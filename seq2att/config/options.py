@@ -37,7 +37,7 @@ class Settings:
     share: Literal["nothing", "tokenizer", "embedding"] = "nothing"  # what both sides have in common
     metrics: list[str] | None = None
     callbacks: list[str] = field(default_factory=list)
-    loggers: list[str] = field(default_factory=lambda: ["csv"])
+    loggers: list[str] = field(default_factory=list)  # beside metrics.csv, which is always written
 
 
 @dataclass
@@ -45,7 +45,8 @@ class DataOptions:
     """How rows become batches: `batch_size` of `batch_by`, from pools of `bucket` batches sorted by length.
 
     `max_length` counts tokens of either side, and `too_long` says what happens beyond it; rows with an empty side are
-    `empty: drop` in training. A split that the reader does not name is cut off the training split by its fraction.
+    `empty: drop` in training. A split that the reader does not name is cut off the training split by its fraction and
+    `split_seed`, so that runs with different seeds train and test on the same rows.
     `root` is the folder of relative paths, `cache` where encoded data are kept, `language` free for recipes to use.
     """
 
@@ -58,6 +59,7 @@ class DataOptions:
     empty: Literal["refuse", "drop"] = "drop"
     validation_fraction: float = 0.05
     test_fraction: float = 0.05
+    split_seed: int = 1
     language: str | None = None
     cache: str | None = None
 

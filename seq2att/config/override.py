@@ -104,8 +104,8 @@ def read_line(checker: Checker, override: Override) -> str | None:
         checker.refuse(problem)
         return None
     result = checker.value(path, option, read_value(override.value, annotation))
-    within = mapped(checker.annotation(path[:-1])) is not None  # a part of a mapping, which Hydra must be told to add
-    return None if result is None else f"{'++' if within else ''}{override.key}={render(result[0])}"
+    adds = mapped(annotation) or mapped(checker.annotation(path[:-1]))  # parts of a mapping, as Hydra must be told
+    return None if result is None else f"{'++' if adds else ''}{override.key}={render(result[0])}"
 
 
 def wrong_choice(slots: Slots, slot: str, name: Any) -> str | None:
@@ -154,7 +154,7 @@ def read_value(text: str, annotation: Any) -> Any:
         return found.value() if found is not None and (quoted or nothing) else text
     if found is None:
         found = parsed(
-            "".join(piece if piece in "[]{}:,()" or parsed(piece) else render(piece) for piece in pieces(text))
+            "".join(piece if piece in "[]{}:,()" or parsed(piece) else render(piece.strip()) for piece in pieces(text))
         )
     return text if found is None else found.value()
 

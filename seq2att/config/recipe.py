@@ -13,6 +13,7 @@ from seq2att.config.options import ConfigError
 from seq2att.errors import UserError
 from seq2att.registry import known
 
+NEWLINE = b"\n"
 BASE = "config"  # the start of every defaults list: conf/config.yaml
 
 
@@ -129,8 +130,8 @@ def read_yaml(file: Path) -> dict[str, Any]:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError([f"{show(file)}{line}: no YAML: {error.problem}; mend the line"]) from error
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError([f"{show(file)}:{line}: no UTF-8; save the file as UTF-8"]) from error
+        place = f"{show(file)}:{content.count(NEWLINE, 0, error.start) + 1}"
+        raise ConfigError([f"{place}: no UTF-8; save the file as UTF-8"]) from error
     except (YAMLError, OSError) as error:
         raise ConfigError([f"{show(file)}: cannot be read: {error}"]) from error
     values = OmegaConf.to_container(config, resolve=False)

@@ -133,13 +133,18 @@ class Checker:
             level = level[name]
         return level
 
-    def annotation(self, path: tuple[str, ...]) -> Any:
-        """The type of the option at a path, or None when there is no option."""
+    def option(self, path: tuple[str, ...]) -> Option | None:
+        """The option at a path, if there is one."""
         level: Any = self.schema
         for name in path:
             items = mapped(level.annotation) if isinstance(level, Option) else None
             level = Option(items, MISSING) if items else level.get(name) if isinstance(level, Mapping) else None
-        return level.annotation if isinstance(level, Option) else None
+        return level if isinstance(level, Option) else None
+
+    def annotation(self, path: tuple[str, ...]) -> Any:
+        """The type of the option at a path, or None when there is no option."""
+        option = self.option(path)
+        return option.annotation if option else None
 
     def unknown(self, path: tuple[str, ...], level: Schema) -> str:
         """The message about a setting that there is not."""

@@ -83,7 +83,7 @@ class Preparation:
         self.fields = {side: field for side, field in zip(SIDES, (source, target), strict=True) if field is not None}
         self.options = {side: config.get(side, {}) for side in self.fields}
         self.share = config.get("share", "nothing")
-        self.seed = int(config["seed"])
+        self.seed = int(self.data["split_seed"])
         self.root = Path(self.data["root"]).expanduser() if self.data["root"] else None
         self.cache = cache_folder(self.data["cache"])
         self.read: dict[str, Rows] = {}

@@ -45,6 +45,10 @@ class Reader:
     def check(self, root: Path | None) -> None:
         """Raise UserError when something that the settings name is not there; reads no data."""
 
+    def use(self, split: str, name: str) -> None:
+        """Read a split from elsewhere, as if the settings had named it; raises UserError where a split has no name."""
+        raise UserError(f"this model's reader makes its own {split} split and cannot take {name!r}; leave it out")
+
 
 class FileReader(Reader):
     """A reader of files, a name for each split; a subclass writes `read`."""
@@ -54,6 +58,9 @@ class FileReader(Reader):
 
     def splits(self) -> tuple[str, ...]:
         return tuple(self.names)
+
+    def use(self, split: str, name: str) -> None:
+        self.names[split] = name
 
     def files(self, split: str, root: Path | None) -> list[Path]:
         """The files that a split is read from; raises UserError when one is missing."""

@@ -112,6 +112,11 @@ class HuggingFace(Reader):
     def splits(self) -> tuple[str, ...]:
         return tuple(self.names)
 
+    def use(self, split: str, name: str) -> None:
+        self.names[split] = name
+        if self.parallel is not None:
+            self.parallel.use(split, name)
+
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
         if self.parallel is not None and root is not None:
             yield from self.parallel.read(split, root)

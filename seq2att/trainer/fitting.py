@@ -124,7 +124,7 @@ def chosen(config: Mapping[str, Any], higher: Mapping[str, bool]) -> Iterator[Ca
     if options["progress"]:
         yield Progress()
     if options["patience"] is not None:
-        mode = "min"
+        mode = "max" if higher[options["monitor"]] else "min"
         yield EarlyStopping(
             options["monitor"], options["min_delta"], options["patience"], mode=mode, check_on_train_epoch_end=False
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -95,6 +96,7 @@ class Training(LightningModule):
         self.lately = zero()  # the sum since training looked at its loss
         self.since = (0.0, 0)  # loss and tokens from the last validation until then
         self.train_loss = math.nan  # the mean when training last looked
+        self.speed, self.looked = 0.0, time.monotonic()  # tokens a second until then, and when that was
         self.heard = zero()  # the sum of this validation
         self.figures: Figures | None = None  # of the last validation
         self.best: Figures | None = None
@@ -205,6 +207,8 @@ class Training(LightningModule):
                 f"lower optimizer.learning_rate ({self.config['optimizer'].get('learning_rate')}) or trainer.clip"
             )
         if count:
+            now = time.monotonic()
+            self.speed, self.looked = count / max(now - self.looked, 1e-9), now
             self.train_loss = total / count
             self.log("train_loss", self.train_loss)
             self.log("learning_rate", self.learning_rate)
@@ -274,11 +278,16 @@ class Training(LightningModule):
 
     # -- going on --
 
+    def on_validation_end(self) -> None:
+        """Measure the speed of training from here."""
+        self.looked = time.monotonic()
+
     def on_train_start(self) -> None:
         """Let random numbers go on where they stopped, and take over the signals from Lightning."""
         if self.restored:
             restore_random_states(self.restored["random"])
         self.interruption.listen()
+        self.looked = time.monotonic()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add all that the rest of the run depends on."""

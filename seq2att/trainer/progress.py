@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import shutil
 import sys
 import time
@@ -86,12 +87,11 @@ class Progress(Callback):
         self.every = 0.2 if self.rewrites else 30.0  # seconds between lines
         self.shown = self.started = time.monotonic()
         self.first = 0  # the step of this start
-        self.resumed, self.tokens = self.started, 0  # when training went on after a validation, at how many tokens
 
     def on_train_start(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
         """Measure from here."""
-        self.shown = self.started = self.resumed = time.monotonic()
-        self.first, self.tokens = trainer.global_step, module.since[1]
+        self.shown = self.started = time.monotonic()
+        self.first = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, module: Training, *_: Any) -> None:  # type: ignore[override]
         """Show the line if the last one is old."""
@@ -103,11 +103,11 @@ class Progress(Callback):
         left = (now - self.started) / max(step - self.first, 1) * (steps - step)
         limit = module.options["max_minutes"]
         left = left if limit is None else min(left, max(0.0, limit * 60 - (now - self.started)))
-        speed = (module.since[1] - self.tokens) / (now - self.resumed)
-        loss = f"loss {module.train_loss:.3f}  " if module.train_loss == module.train_loss else ""  # not looked at yet
+        known = module.train_loss == module.train_loss  # not so until training has looked at it
+        loss = f"loss {module.train_loss:.3f}  {module.speed:,.0f} tokens/s  " if known else ""
         self.write(
-            f"epoch {int(module.progress) + 1}/{module.options['epochs']}  step {step:,}/{steps:,}  "
-            f"{loss}{speed:,.0f} tokens/s  {clock(left)} left"
+            f"epoch {math.ceil(module.progress)}/{module.options['epochs']}  step {step:,}/{steps:,}  "
+            f"{loss}{clock(left)} left"
         )
 
     def on_validation_start(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
@@ -118,7 +118,6 @@ class Progress(Callback):
     def on_validation_end(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
         """Leave the line to what is said about the validation."""
         self.clear()
-        self.resumed, self.tokens = time.monotonic(), 0
 
     def on_exception(self, trainer: Trainer, module: Training, exception: BaseException) -> None:  # type: ignore[override]
         """Leave the line to the message."""

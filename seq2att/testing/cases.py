@@ -1,0 +1,168 @@
+"""Small models around a component, in the surroundings that could make a difference to it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from seq2att import registry
+from seq2att.model import Model, make, make_fields
+from seq2att.types import SPECIALS, Batch, Column, select
+
+LETTERS = "abcdefg"
+SOURCE_LENGTHS = (5, 2, 3, 1)
+TARGET_LENGTHS = (4, 6, 0, 3)
+
+Config = dict[str, Any]
+
+
+class Case(NamedTuple):
+    """A small model in float64 around the component under test, and a ragged batch for it."""
+
+    config: Config
+    model: Model
+    batch: Batch
+
+    @property
+    def label(self) -> str:
+        """Which components the model is made of, for messages."""
+        return " ".join(f"{slot}={named(value)}" for slot, value in self.config.items() if isinstance(value, dict))
+
+
+def named(options: Mapping[str, Any]) -> str:
+    """A component's name with the options that are set."""
+    rest = [f"{key}={value}" for key, value in options.items() if key != "name" and not isinstance(value, dict)]
+    return f"{options['name']}({', '.join(rest)})" if rest else str(options["name"])
+
+
+DEFAULTS: Config = {
+    "source": {"name": "text", "embedding_size": 3, "tokenizer": {"name": "char"}},
+    "target": {"name": "text", "embedding_size": 4, "tokenizer": {"name": "char"}},
+    "encoder": {"name": "lstm", "size": 4},
+    "decoder": {"name": "lstm", "size": 8},
+    "attention": {"name": "general"},
+    "output": {"name": "linear"},
+    "head": {"name": "translation"},
+    "search": {"name": "beam", "size": 3, "n_best": 2, "max_length": 7},
+}
+SMALL: dict[str, Config] = {  # sizes that fit together, for the components that have such options
+    "encoder": {"size": 4},
+    "decoder": {"size": 8},
+    "attention": {"size": 5},
+    "search": {"size": 3, "n_best": 2, "max_length": 7},
+}
+
+
+def make_case(changes: Mapping[str, Config] | None = None) -> Case:
+    """A case with some slots changed."""
+    config: Config = {slot: dict(options) for slot, options in DEFAULTS.items()}
+    for slot, options in (changes or {}).items():
+        config[slot] = dict(options)
+    torch.manual_seed(1)
+    source, target = make_fields(config)
+    source.fit([LETTERS])
+    target.fit([LETTERS])
+    model = make(config, source, target).double().eval()
+    for parameter in model.parameters():  # nothing starts at 0, so that every part counts
+        torch.nn.init.uniform_(parameter, -0.7, 0.7)
+    return Case(config, model, make_batch(source.size, target.size))
+
+
+def make_batch(source_size: int, target_size: int) -> Batch:
+    """Rows of several lengths; what stands on padding is noise, which must not matter."""
+    generator = torch.Generator().manual_seed(2)
+
+    def column(lengths: tuple[int, ...], size: int) -> Column:
+        shape = (len(lengths), max(lengths) + 1)
+        values = torch.randint(len(SPECIALS), size, shape, generator=generator)
+        return Column(values, torch.tensor(lengths))
+
+    rows = torch.arange(len(SOURCE_LENGTHS))
+    source, target = column(SOURCE_LENGTHS, source_size), column(TARGET_LENGTHS, target_size)
+    return Batch(source, target, rows, torch.zeros(len(rows), dtype=torch.bool))
+
+
+def row_of(batch: Batch, row: int) -> Batch:
+    """One row of a batch by itself, without padding."""
+    part: Batch = select(batch, torch.tensor([row]))
+    assert part.target is not None
+    source = Column(part.source.values[:, : int(part.source.lengths)], part.source.lengths)
+    return part._replace(
+        source=source, target=Column(part.target.values[:, : int(part.target.lengths)], part.target.lengths)
+    )
+
+
+def cases(kind: str, name: str, options: Mapping[str, Any]) -> Iterator[Case]:
+    """Small models around a component, in the surroundings that could make a difference to it."""
+    entry = registry.find(kind, name)
+    small = {key: value for key, value in SMALL.get(kind, {}).items() if key in entry.options}
+    component = {kind: {"name": name, **small, **options}}
+    for surroundings in SURROUNDINGS[kind](entry):
+        changes = {**surroundings, **component}
+        if kind in surroundings:
+            changes[kind] = {**component[kind], **surroundings[kind]}
+        yield make_case(changes)
+
+
+def choices(entry: registry.Entry, **values: tuple[Any, ...]) -> Iterator[Config]:
+    """All combinations of options, of those that the component has."""
+    held = {key: options for key, options in values.items() if key in entry.options}
+    for combination in itertools.product(*held.values()):
+        yield dict(zip(held, combination, strict=True))
+
+
+def around_encoder(entry: registry.Entry) -> Iterator[Config]:
+    """Layers and directions, each with decoders that start from all states."""
+    decoders = [{"name": "lstm", "size": 8}, {"name": "gru", "size": 8, "layers": 2}]
+    for options in choices(entry, layers=(1, 2), bidirectional=(True, False), residual=(False, True)):
+        for decoder in decoders:
+            yield {"encoder": options, "decoder": decoder}
+
+
+def around_decoder(entry: registry.Entry) -> Iterator[Config]:
+    """Layers, orders, feedback and bridges, each with several attentions."""
+    for attention in ("none", "general", "additive"):
+        for options in choices(entry, order=("luong", "bahdanau"), input_feeding=(False, True), layers=(1, 2)):
+            yield {"decoder": options, "attention": {"name": attention}}
+    for options in choices(entry, bridge=("dense", "copy", "zeros"), readout=(None, 5), residual=(False, True)):
+        yield {"decoder": {**options, "layers": 2} if "layers" in entry.options else options}
+        yield {"decoder": options, "encoder": {"name": "none"}, "source": {**DEFAULTS["source"], "embedding_size": 8}}
+
+
+def around_attention(entry: registry.Entry) -> Iterator[Config]:
+    """Both orders, with and without feedback, over each cell; a single-valued memory too."""
+    for cell, order, feeding in itertools.product(("rnn", "lstm", "gru"), ("luong", "bahdanau"), (False, True)):
+        yield {"decoder": {"name": cell, "size": 8, "order": order, "input_feeding": feeding}}
+
+
+def around_output(entry: registry.Entry) -> Iterator[Config]:
+    """Tied and not."""
+    for options in choices(entry, tie=(False, True)):
+        yield {"output": options, "decoder": {"name": "lstm", "size": 8, "readout": 4}}
+
+
+def around_search(entry: registry.Entry) -> Iterator[Config]:
+    """Several sizes, limits and decoders."""
+    for options in choices(entry, size=(1, 3, 40), n_best=(1,), min_length=(0, 2), max_length=(0, 5, None)):
+        options["min_length"] = min(options.get("min_length", 0), options.get("max_length") or 99)
+        yield {"search": options, "decoder": {"name": "gru", "size": 8, "input_feeding": True}}
+    for attention in ("none", "additive"):
+        yield {"attention": {"name": attention}}
+
+
+def around_head(entry: registry.Entry) -> Iterator[Config]:
+    """As it is."""
+    yield {}
+
+
+SURROUNDINGS: dict[str, Callable[[registry.Entry], Iterator[Config]]] = {
+    "encoder": around_encoder,
+    "decoder": around_decoder,
+    "attention": around_attention,
+    "output": around_output,
+    "search": around_search,
+    "head": around_head,
+}

@@ -1,0 +1,546 @@
+"""The command line: what it prints, what it refuses, what it loads, and what a pipe gets."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import yaml
+
+from seq2att import api, cli, launch, registry
+from seq2att.config import compose, recipes
+from seq2att.errors import UserError
+from seq2att.types import Prediction
+
+
+class FakePredictor:
+    """Says the text backwards, and remembers how it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+
+    def load(self, path: str, plugins: Sequence[str] = ()) -> FakePredictor:
+        self.loaded = (path, *plugins)
+        return self
+
+    def translate(self, texts: str | Sequence[str], **options: Any) -> Any:
+        self.calls.append({"texts": texts, **options})
+        if isinstance(texts, str):
+            return answer(texts, options)
+        if "refuse me" in texts:
+            raise UserError("line 1 is refused")
+        return [answer(text, options) for text in texts]
+
+    def score(self, pairs: Sequence[tuple[str, str]], **options: Any) -> list[Any]:
+        self.calls.append({"pairs": list(pairs), **options})
+        return [api.Scored(-float(len(target)), len(target) + 1) for _, target in pairs]
+
+
+def answer(text: str, options: dict[str, Any]) -> Prediction:
+    """The text backwards, with the same text in capitals as the next best."""
+    weights = torch.eye(2) if text != "blind" else None
+    others = tuple(Prediction(text.upper(), -2.0) for _ in range(options.get("n_best", 1) - 1))
+    return Prediction(text[::-1], -1.0, ("x", "</s>"), ("a", "b"), weights, (), others)
+
+
+class Result(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def predictor(monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
+    """A model in the place of every run folder."""
+    fake = FakePredictor()
+    monkeypatch.setattr(api, "load", fake.load)
+    return fake
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that we are in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(capfdbinary: pytest.CaptureFixture[bytes], *argv: str) -> Result:
+    """The exit code and the output of one command, in this process."""
+    try:
+        code = cli.main(argv)
+    except SystemExit as exit:  # argparse
+        code = exit.code if isinstance(exit.code, int) else 1
+    captured = capfdbinary.readouterr()
+    return Result(code, captured.out.decode(), captured.err.decode())
+
+
+def stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """What standard input holds."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data))))
+
+
+Capture = pytest.CaptureFixture[bytes]
+
+# translate
+
+
+def test_lines_out_are_lines_in(
+    predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdin(monkeypatch, "\ufeffab\r\n\n한국\n null\tnan \"'\0\nשלום\x85\u2028x\r\r\nlast".encode())
+    result = run(capfdbinary, "translate", "runs/x")
+    assert (result.code, result.err) == (0, "")
+    lines = ["ab", "", "한국", " null\tnan \"'\0", "שלום\x85\u2028x\r", "last"]
+    assert [text for call in predictor.calls for text in call["texts"]] == lines
+    assert result.out.split("\n") == [line[::-1].replace("\r", " ") for line in lines] + [""]
+
+
+def test_a_line_end_in_an_answer_is_no_line_end(predictor: FakePredictor, capfdbinary: Capture, here: Path) -> None:
+    (here / "in").write_bytes(b"a\rb\r\rc\n")
+    assert run(capfdbinary, "translate", "runs/x", "in").out == "c  b a\n"
+
+
+def test_a_pipe_is_answered_line_by_line(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_cli import FakePredictor\nfrom seq2att import api, cli\n"
+        "api.load = FakePredictor().load\nsys.exit(cli.main(['translate', 'x']))"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in (b"abc\n", b"\n", "가나\n".encode()):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert process.stdout.readline().decode() == f"{line.decode().strip()[::-1]}\n"
+        process.stdin.close()
+        assert process.stdout.read() == b""
+    assert process.returncode == 0
+
+
+def test_files_go_by_in_pieces(
+    predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    monkeypatch.setattr("seq2att.cli.text.AT_ONCE", 64)
+    lines = [f"줄 {number}" for number in range(100)]
+    (here / "in").write_text("\n".join(lines) + "\n", "utf-8")
+    result = run(capfdbinary, "translate", "runs/x", "in", "-o", "out", "--batch-size", "3", "--too-long", "cut")
+    assert (result.code, result.out) == (0, "")
+    assert re.fullmatch(r"100 lines in \d+\.\d s, [\d,]+ lines/s\n", result.err)
+    assert (here / "out").read_text("utf-8").splitlines() == [line[::-1] for line in lines]
+    assert len(predictor.calls) > 10
+    assert [line for call in predictor.calls for line in call["texts"]] == lines
+    firsts = [call["first_line"] for call in predictor.calls]
+    assert firsts == [1 + sum(len(call["texts"]) for call in predictor.calls[:index]) for index in range(len(firsts))]
+    assert {(call["batch_size"], call["too_long"]) for call in predictor.calls} == {(3, "cut")}
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "": {"beam": None, "n_best": 1, "search": None, "too_long": None},
+    "--beam 4 --min-length 1": {"beam": 4, "search": {"min_length": 1}},
+    "--n-best 2 --length-penalty 0.5": {"n_best": 2, "search": {"length_penalty": 0.5}},
+    "--sample --temperature 0.5 --top-k 3 --top-p 0.9 --seed 2": {
+        "search": {"name": "sample", "temperature": 0.5, "top_k": 3, "top_p": 0.9, "seed": 2}
+    },
+}
+
+
+@pytest.mark.parametrize("flags", OPTIONS)
+def test_search_options(
+    flags: str, predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdin(monkeypatch, b"a\n")
+    assert run(capfdbinary, "translate", "runs/x", *flags.split()).code == 0
+    assert {name: predictor.calls[0][name] for name in OPTIONS[flags]} == OPTIONS[flags]
+
+
+def test_search_options_are_those_of_the_components() -> None:
+    registry.load()
+    assert set(cli.translate.SAMPLING) <= set(registry.find("search", "sample").options)
+    assert set(cli.translate.LENGTHS) <= set(registry.find("search", "beam").options)
+
+
+def test_n_best_is_a_table(predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    stdin(monkeypatch, b"ab\ncd\n")
+    result = run(capfdbinary, "translate", "runs/x", "--n-best", "2")
+    assert result.out == "1\t-1.0000\tba\n1\t-2.0000\tAB\n2\t-1.0000\tdc\n2\t-2.0000\tCD\n"
+
+
+def test_conversation(predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = iter(["ab", "refuse me", "한국"])
+
+    def ask(prompt: str) -> str:
+        assert prompt == "> "
+        try:
+            return next(typed)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", ask)
+    monkeypatch.setattr(sys, "stdin", type("Terminal", (), {"isatty": lambda self: True})())
+    result = run(capfdbinary, "translate", "runs/x")
+    assert result == (0, "ba\n국한\n", "Type a line; Ctrl-D ends.\nseq2att: error: line 1 is refused\n\n")
+
+
+def test_plugins_of_a_model(predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    stdin(monkeypatch, b"a\n")
+    assert run(capfdbinary, "translate", "plugins=[코.py, b]", "runs/x").out == "a\n"
+    assert predictor.loaded == ("runs/x", "코.py", "b")
+
+
+# score, evaluate, show
+
+
+def test_score_of_pairs(
+    predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    stdin(monkeypatch, "a\tbb\n한국\t\n".encode())
+    assert run(capfdbinary, "score", "runs/x") == (0, "-2.000000\n-0.000000\n", "")
+    assert predictor.calls[0]["pairs"] == [("a", "bb"), ("한국", "")]
+    (here / "s").write_text("a\nb\n")
+    (here / "t").write_text("x\nyyy")
+    assert run(capfdbinary, "score", "runs/x", "s", "t", "--batch-size", "2").out == "-1.000000\n-3.000000\n"
+    assert predictor.calls[1] == {"pairs": [("a", "x"), ("b", "yyy")], "batch_size": 2}
+
+
+def test_evaluate_prints_json(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def evaluate(run: str, **options: Any) -> dict[str, Any]:
+        calls.append({"run": run, **options})
+        return {"bleu": 40.0, "words": "한국"}
+
+    monkeypatch.setattr(api, "evaluate", evaluate)
+    result = run(capfdbinary, "evaluate", "runs/x", "--beam", "2")
+    assert json.loads(result.out) == {"bleu": 40.0, "words": "한국"}
+    assert "한국" in result.out
+    assert calls == [{"run": "runs/x", "split": "test", "file": None, "root": None, "beam": 2, "plugins": []}]
+    result = run(capfdbinary, "evaluate", "runs/x", "--test", "a", "b", "--root", "there", "--batch-size", "3")
+    assert json.loads(result.out) == {"a": {"bleu": 40.0, "words": "한국"}, "b": {"bleu": 40.0, "words": "한국"}}
+    assert [(call["file"], call["root"], call["batch_size"]) for call in calls[1:]] == [
+        ("a", "there", 3),
+        ("b", "there", 3),
+    ]
+
+
+def test_show_prints_and_draws(predictor: FakePredictor, capfdbinary: Capture, here: Path) -> None:
+    result = run(capfdbinary, "show", "runs/x", "가나", "-o", "map.png")
+    assert result.code == 0, result.err
+    assert result.out.startswith("나가\n\n")
+    assert "</s>" in result.out
+    assert result.err == "drawn into map.png\n"
+    assert (here / "map.png").read_bytes().startswith(b"\x89PNG")
+    blind = run(capfdbinary, "show", "runs/x", "blind")
+    assert (blind.code, blind.out) == (2, "dnilb\n")
+    assert blind.err == (
+        "seq2att: error: runs/x: this model has no attention to show (it was trained with attention=none)\n"
+    )
+
+
+# train
+
+
+def test_train_runs_what_is_composed(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[Any] = []
+    monkeypatch.setattr(launch, "run", trained.append)
+    assert run(capfdbinary, "train", "reverse", "encoder=gru", "seed=3") == (0, "", "")
+    assert trained == [compose("reverse", ["encoder=gru", "seed=3"])]
+
+
+def test_cfg_prints_and_trains_nothing(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    monkeypatch.setattr(launch, "run", lambda config: pytest.fail("trained"))
+    result = run(capfdbinary, "train", "reverse", "seed=3", "--cfg", "job", "data.language=한국")
+    assert result.code == 0
+    assert yaml.safe_load(result.out) == compose("reverse", ["seed=3", "data.language=한국"])
+    assert "language: 한국" in result.out
+    (here / "again.yaml").write_text(result.out, "utf-8")
+    assert compose("again.yaml") == yaml.safe_load(result.out)
+    hydra = run(capfdbinary, "train", "reverse", "--cfg", "hydra")
+    assert hydra.out.startswith("hydra:\n")
+
+
+def test_multirun_by_the_command_line(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    trained: list[Any] = []
+
+    def train(config: dict[str, Any]) -> Path:
+        trained.append(config)
+        path = Path(config["run"])
+        path.mkdir(parents=True)
+        (path / "metrics.json").write_text('{"validation": {"loss": 0.5}, "best_by": "loss"}')
+        return path
+
+    monkeypatch.setattr(launch, "run", train)
+    result = run(capfdbinary, "train", "reverse", "-m", "attention=none,dot,additive")
+    assert result.code == 0, result.err
+    assert [config["attention"]["name"] for config in trained] == ["none", "dot", "additive"]
+    assert [config["run"] for config in trained] == [f"runs/reverse/attention={a}" for a in ("none", "dot", "additive")]
+    assert cli.train.measure({**trained[0], "run": "runs/z"}) == 0.5
+    run(capfdbinary, "train", "reverse", "hydra.mode=MULTIRUN", "seed=1,2")
+    assert [config["seed"] for config in trained[4:]] == [1, 2]
+
+
+# What is wrong
+
+WRONG = {
+    "train reverse encoder=grru": "encoder=grru: no encoder is called 'grru'; known: gru, lstm, none, rnn; "
+    "did you mean 'gru'?; a component of your own needs plugins=[your_file.py]",
+    "train revers": f"there is no recipe 'revers'; known: {', '.join(sorted(recipes()))}; did you mean 'reverse'?; "
+    "a recipe of your own is named by its path, as in my.yaml",
+    "translate runs/x no.txt": "no.txt: cannot be read (No such file or directory); check the path",
+    "translate runs/x in -o no/out": "no/out: cannot be written (No such file or directory); check the path",
+    "translate runs/x in -o ./in": "-o ./in: that is the file to translate; write to another one",
+    "translate runs/x latin": "latin:2: byte 4 (0xe9) is no UTF-8; "
+    "convert the text, as with `iconv -f latin1 -t utf-8`",
+    "translate runs/x in --top-k 3": "--top-k needs --sample",
+    "translate runs/x in --sample --beam 3": "--sample and --beam exclude each other; leave one out",
+    "score runs/x in": "in: give the file of its translations as well, or pairs with a tab on stdin",
+    "score runs/x in longer": "in ends at line 1, but longer goes on; make them of equal length",
+    "score runs/x longer in": "in ends at line 1, but longer goes on; make them of equal length",
+    "score runs/x": "standard input:2: 2 tabs; write source, one tab, target",
+    "show runs/x ' '": "the text is empty; give a sentence in quotes",
+    "list encodr": "list: nothing is called encodr; known: attention, callback, decoder, encoder, field, head, logger, "
+    "metric, optimizer, output, reader, recipe, schedule, search, settings, tokenizer; did you mean 'encoder'?",
+}
+
+
+@pytest.mark.parametrize("command", WRONG)
+def test_mistakes_are_one_message_and_exit_code_2(
+    command: str, predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    (here / "in").write_text("a\n")
+    (here / "longer").write_text("a\nb\n")
+    (here / "latin").write_bytes(b"a\ncaf\xe9\n")
+    stdin(monkeypatch, b"a\tb\na\tb\tc\n")
+    result = run(capfdbinary, *shlex.split(command))
+    assert (result.code, result.err) == (2, f"seq2att: error: {WRONG[command]}\n")
+    assert (here / "in").read_text() == "a\n"
+
+
+USAGE = {
+    "": "the following arguments are required: COMMAND",
+    "trian reverse": "argument COMMAND: invalid choice: 'trian'",
+    "train": "the following arguments are required: RECIPE",
+    "train reverse --frobnicate": "unrecognized arguments: --frobnicate; see seq2att train --help",
+    "translate runs/x a b": "unrecognized arguments: b; see seq2att translate --help",
+    "translate runs/x --beam 0": "argument --beam: '0' is no whole number of at least 1",
+    "translate runs/x --beam two": "argument --beam: 'two' is no whole number of at least 1",
+}
+
+
+@pytest.mark.parametrize("command", USAGE)
+def test_wrong_usage(command: str, capfdbinary: Capture) -> None:
+    result = run(capfdbinary, *command.split())
+    assert result.code == 2
+    assert USAGE[command] in result.err
+    assert "Traceback" not in result.err
+
+
+def test_interruption(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "run", interrupt)
+    assert run(capfdbinary, "train", "reverse") == (130, "", "seq2att: interrupted\n")
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
+    command = f"set -o pipefail; {shlex.quote(sys.executable)} -m seq2att list | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stdout == "encoder\n"
+    assert done.stderr == ""
+    code = (
+        "import os, sys; from seq2att import cli, api\n"
+        "read, write = os.pipe(); os.close(read); os.dup2(write, 1)\n"
+        "sys.exit(cli.main(['list', 'encoder']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+# list
+
+
+def test_list_shows_every_component(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    result = run(capfdbinary, "list")
+    assert result.code == 0
+    registry.load()
+    for kind in registry.kinds():
+        for name, entry in registry.entries(kind).items():
+            assert re.search(rf"^  {name} ", result.out, re.MULTILINE), name
+            assert entry.place in result.out
+            assert entry.doc
+            assert entry.doc.split()[0] in result.out
+    assert max(map(len, result.out.splitlines())) <= max(100, *(len(entry.place) + 20 for entry in entries()))
+
+
+def entries() -> Iterator[registry.Entry]:
+    for kind in registry.kinds():
+        yield from registry.entries(kind).values()
+
+
+def test_list_of_a_kind(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    monkeypatch.chdir(root)
+    result = run(capfdbinary, "list", "attention")
+    text = (root / "seq2att/attention.py").read_text("utf-8")
+    line = text[: text.index("class Additive")].count("\n") + 1
+    assert result.out.startswith("attention\n  none      Looks at nothing: a context of width 0.\n")
+    assert result.out.endswith(f"            size: int = 256\n            seq2att/attention.py:{line}\n")
+    assert "lstm" not in result.out
+
+
+def test_list_by_pattern_and_of_settings(capfdbinary: Capture) -> None:
+    lstm = run(capfdbinary, "list", "*lstm*").out
+    assert re.findall(r"^\S+|^  \S+", lstm, re.MULTILINE) == ["encoder", "  lstm", "decoder", "  lstm"]
+    assert run(capfdbinary, "list", "encoder=lstm").out.startswith("encoder\n  lstm")
+    settings = run(capfdbinary, "list", "trainer", "data").out
+    assert "batch_by: sentences|tokens = sentences" in settings
+    assert "max_length: int|null = null" in settings
+    assert "precision: 32|bf16|16|64 = 32" in settings
+    assert "train: str (required)" in run(capfdbinary, "list", "tsv").out
+    assert run(capfdbinary, "list", "tokenizer").out.startswith(
+        "tokenizer (in the slots source/tokenizer, target/tokenizer)\n"
+    )
+    assert set(re.findall(r"^  (\S+)", run(capfdbinary, "list", "recipe").out, re.MULTILINE)) == set(recipes())
+
+
+def test_list_with_a_plugin(capfdbinary: Capture, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_entries", {kind: dict(known) for kind, known in registry._entries.items()})
+    (here / "plugin_l.py").write_text(
+        "from seq2att.registry import register\n\n@register('metric', 'mine')\n"
+        "def mine(*, 크기: int = 3):\n    'Mine.'\n",
+        "utf-8",
+    )
+    result = run(capfdbinary, "list", "mine", "plugins=[plugin_l.py]")
+    assert result.out == "metric\n  mine  Mine.\n        크기: int = 3\n        plugin_l.py:3\n"
+
+
+# What is loaded
+
+HEAVY = {"torch", "hydra", "omegaconf", "numpy", "lightning", "datasets"}
+LATER = {"lightning", "datasets", "matplotlib", "sentencepiece", "pyarrow", "sacrebleu", "pandas"}
+LOADS = {
+    "--help": HEAVY,
+    "--version": HEAVY,
+    "train --help": HEAVY,
+    "translate --help": HEAVY,
+    "list": LATER | {"hydra"},
+    "train reverse --cfg job": LATER,
+    "train reverse encoder=grru": LATER,
+    "train revers": LATER | {"torch", "hydra"},
+}
+
+
+@pytest.mark.parametrize("command", LOADS)
+def test_commands_load_no_more_than_they_need(command: str) -> None:
+    code = (
+        "import sys\nfrom seq2att.cli import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "print('LOADED', *sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command.split()], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.rpartition("LOADED ")[2].split())
+    assert "argparse" in loaded
+    assert not LOADS[command] & loaded
+
+
+def test_importing_the_package_loads_nothing_and_everything_is_there() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import seq2att\n"
+        "new = {name for name in set(sys.modules) - before if not name.startswith('seq2att')}\n"
+        "assert not new & {'torch', 'numpy', 'hydra', 'argparse'}, new\n"
+        "assert [name for name in dir(seq2att) if name in seq2att.__all__] == sorted(seq2att.__all__)\n"
+        "print(*[callable(getattr(seq2att, name)) or name for name in seq2att.__all__], seq2att.__version__)\n"
+        "try: seq2att.nothing\n"
+        "except AttributeError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert set(first.split()[:-1]) == {"True", "__version__"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", first.split()[-1])
+    assert second == "module 'seq2att' has no attribute 'nothing'"
+
+
+def test_python_m_seq2att_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "seq2att", "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"seq2att \S+\n", done.stdout)
+
+
+# Help
+
+COMMANDS = ("train", "translate", "evaluate", "score", "show", "list")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_an_example(command: str, capfdbinary: Capture) -> None:
+    assert command in run(capfdbinary, "--help").out
+    result = run(capfdbinary, command, "--help")
+    assert result.code == 0
+    assert examples(result.out)
+    assert all(f"seq2att {command}" in example for example in examples(result.out))
+
+
+def examples(text: str) -> list[str]:
+    """The commands of a help text."""
+    part = text.partition("examples:\n")[2].partition("\n\n")[0]
+    return [line.strip().partition("   ")[0] for line in part.splitlines()]
+
+
+def test_examples_of_train_follow_each_other(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    runs: list[str] = []
+
+    def train(config: dict[str, Any]) -> Path:
+        assert config["run"] not in runs, "holds a finished run"
+        runs.append(config["run"])
+        (here / config["run"]).mkdir(parents=True)
+        (here / config["run"] / "metrics.json").write_text('{"validation": {"loss": 0.5}, "best_by": "loss"}')
+        return Path(config["run"])
+
+    monkeypatch.setattr(launch, "run", train)
+    for example in examples(run(capfdbinary, "train", "--help").out):
+        result = run(capfdbinary, *shlex.split(example)[1:])
+        assert result.code == 0, (example, result.err)
+    assert len(runs) == 5
+
+
+@pytest.mark.parametrize("command", COMMANDS[1:])
+def test_examples_work_as_pasted(command: str, reverse_run: Path, here: Path) -> None:
+    (here / "runs").mkdir()
+    (here / "runs/reverse").symlink_to(reverse_run)
+    (here / "input.txt").write_text("a b c\n\nd e\n")
+    (here / "source.txt").write_text("a b c\nd e\n")
+    (here / "target.txt").write_text("c b a\ne d\n")
+    (here / "bin").mkdir()
+    (here / "bin/seq2att").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m seq2att "$@"\n')
+    (here / "bin/seq2att").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{here / 'bin'}:{os.environ['PATH']}"}
+    help_text = subprocess.run(
+        [sys.executable, "-m", "seq2att", command, "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for example in examples(help_text):
+        done = subprocess.run(
+            ["bash", "-c", example],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 0, (example, done.stderr)
+        assert "Traceback" not in done.stderr
+    if command == "translate":
+        lines = (here / "output.txt").read_text().split("\n")
+        assert (len(lines), lines[1]) == (4, "")
