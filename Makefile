@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := runs/pronounce
+WORDS := sequence attention knowledge robot michelle
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check clean
@@ -20,8 +21,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(DEMO)/metrics.json  ## Train a model that pronounces English words (4 minutes), and try it
 	@printf '\nHow the model pronounces words:\n\n'
-	@for word in sequence attention knowledge robot michelle; do \
-	    printf '  %-12s' "$$word"; echo "$$word" | $(BIN)/seq2att translate $(DEMO); done
+	@printf '%s\n' $(WORDS) | $(BIN)/seq2att translate $(DEMO) | \
+	    for word in $(WORDS); do read -r sounds; printf '  %-12s %s\n' "$$word" "$$sounds"; done
 	@printf '\nWhere it looked while it spoke:\n\n'
 	@$(BIN)/seq2att show $(DEMO) knowledge
 	@printf '\nNow type\n\n'

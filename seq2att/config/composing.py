@@ -32,7 +32,7 @@ class Plan(NamedTuple):
         """The component that the recipe puts into every slot."""
         return self.stages[-1][0]
 
-    def open(self, slot: str) -> bool:
+    def waits(self, slot: str) -> bool:
         """Whether a slot waits for its choice, which an override must make; for Hydra any will do until then."""
         return self.choices[slot] == MISSING and bool(entries(self.slots.kinds[slot]))
 
@@ -71,7 +71,7 @@ def load_plugins(recipe: Recipe, overrides: Sequence[override.Override]) -> list
     wanted: list[str] = []
     for layer in recipe.layers:
         names = layer.values.get("plugins") or []
-        for name in [names] if isinstance(names, str) else names:
+        for name in [names] if isinstance(names, str) else names if isinstance(names, list) else ():
             beside = layer.file.parent / str(name)
             wanted.append(show(beside) if beside.exists() and not Path(str(name)).exists() else str(name))
     wanted += named_plugins([given.text for given in overrides if given.key == "plugins"])
@@ -101,8 +101,13 @@ def check_layer(
 ) -> tuple[dict[str, str], dict[str, Any], list[str]]:
     """The choices up to a layer of a recipe, its values, and what is wrong with them."""
     values = {name: value for name, value in layer.values.items() if name != "hydra"}
-    picked = {**named_in_blocks(slots, values), **layer.choices}
-    choices, problems = dict(before), []
+    named = named_in_blocks(slots, values)
+    picked, choices = {**named, **layer.choices}, dict(before)
+    problems = [
+        f"{show(layer.file)}: {slot}: the defaults list says {picked[slot]}, the block {name}; leave one out"
+        for slot, name in named.items()
+        if name != picked[slot]
+    ]
     for slot, name in picked.items():
         if slot not in choices:
             problems.append(f"{show(layer.file)}: defaults: there is no slot {slot!r}{registry.known(slot, choices)}")
@@ -138,7 +143,7 @@ def missing_options(plan: Plan, told: override.Overrides) -> list[str]:
         }
         for name, option in entry.options.items():
             key = f"{slot.replace('/', '.')}.{name}"
-            if option.default is MISSING and name not in given and key not in told.lines:
+            if option.default == MISSING and name not in given and key not in told.lines:
                 problems.append(missing(key, slot, entry.name))
     problems += [
         f"{slot}: must be chosen: {slot}=NAME{registry.known('', entries(plan.slots.kinds[slot]))}"
@@ -187,7 +192,7 @@ def fill(plan: Plan, choices: Mapping[str, str] | None = None) -> None:
 
     store = ConfigStore.instance()
     for slot, kind in plan.slots.kinds.items():
-        wanted = {plan.choices[slot], choices[slot]} if choices and not plan.open(slot) else entries(kind)
+        wanted = {plan.choices[slot], choices[slot]} if choices and not plan.waits(slot) else entries(kind)
         for name in entries(kind).keys() & wanted:
             store.store(group=slot, name=name, node=component_node(plan, slot, name), provider="seq2att")
     for name, preset in presets().items():
@@ -236,7 +241,7 @@ def primary_node(plan: Plan) -> Any:
     node.merge_with({"recipe": plan.recipe.name, "plugins": plan.plugins})
     node.hydra = OmegaConf.merge(*(layer.values.get("hydra", {}) for layer in layers))
     choices = [{slot: name} for slot, name in plan.choices.items() if name != MISSING]
-    choices += [{slot: next(iter(entries(kind)))} for slot, kind in plan.slots.kinds.items() if plan.open(slot)]
+    choices += [{slot: next(iter(entries(kind)))} for slot, kind in plan.slots.kinds.items() if plan.waits(slot)]
     node.defaults = [*choices, *(item for layer in layers for item in layer.hydra), "_self_"]
     return node
 

@@ -53,7 +53,7 @@ def split(texts: typing.Iterable[str]) -> list[Override]:
         sign, key, equal, value = shape.groups()
         if sign == "~" and not key.startswith("hydra"):
             problems.append(f"{text}: a setting cannot be removed; what the head does not use drops out by itself")
-        elif not equal and sign != "~":
+        elif not key or (not equal and sign != "~"):
             problems.append(f"{text}: an override is written key=value, as in encoder=gru")
         found[key] = Override(text, sign, key, value)
     if problems:
@@ -71,11 +71,11 @@ def read(slots: Slots, chosen: Mapping[str, str], overrides: list[Override]) -> 
             problems += [problem] if problem else []
             choices[override.key] = choices[override.key] if problem else name
     checker = Checker(slots, choices)
-    used = slots.asked(choices)
+    used = slots.used(choices)
     for override in overrides:
         key = override.key
         if key in choices:
-            if key in slots.kinds and key not in used and chosen[key] != choices[key]:
+            if key in slots.kinds and key not in used:
                 checker.refuse(checker.unasked(key))
             lines[key] = f"{key}={render(choices[key])}"
         elif override.hydra:
@@ -112,18 +112,16 @@ def wrong_choice(slots: Slots, slot: str, name: Any) -> str | None:
     """What is wrong with a component in a slot, if anything."""
     if slot == TRAINER:
         files = presets()
-        return (
-            None if name in files else f"trainer={name}: there is no conf/trainer/{name}.yaml{known(str(name), files)}"
-        )
+        wrong = f"trainer={name}: there is no conf/trainer/{name}.yaml{known(str(name), files)}"
+        return None if name in files else wrong
     kind = slots.kinds[slot]
     if name in entries(kind):
         return None
     if str(name).lower() == "null":
         rule = "a slot is never empty, and what the head does not use drops out by itself"
         return f"{slot}=null: {rule}{known('', entries(kind))}"
-    return f"{slot}={show_value(name)}: no {kind} is called {name!r}{known(str(name), entries(kind))}" + (
-        "; a component of your own needs plugins=[your_file.py]" if name else ""
-    )
+    hint = "; a component of your own needs plugins=[your_file.py]" if name else ""
+    return f"{slot}={show_value(name)}: no {kind} is called {name!r}{known(str(name), entries(kind))}{hint}"
 
 
 def several(override: Override, annotation: Any = None) -> str | None:
@@ -153,9 +151,8 @@ def read_value(text: str, annotation: Any) -> Any:
         nothing = text.lower() == "null" and type(None) in typing.get_args(annotation)
         return found.value() if found is not None and (quoted or nothing) else text
     if found is None:
-        found = parsed(
-            "".join(piece if piece in "[]{}:,()" or parsed(piece) else render(piece.strip()) for piece in pieces(text))
-        )
+        solid = [piece if piece in "[]{}:,()" or parsed(piece) else render(piece.strip()) for piece in pieces(text)]
+        found = parsed("".join(solid))
     return text if found is None else found.value()
 
 
@@ -197,6 +194,6 @@ def render(value: Any) -> str:
         return f"[{','.join(map(render, value))}]"
     if isinstance(value, Mapping):
         return f"{{{','.join(f'{key}:{render(item)}' for key, item in value.items())}}}"
-    return (
-        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
-    )
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)

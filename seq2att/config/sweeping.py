@@ -54,12 +54,12 @@ def sweep(
 
 def sweep_line(checker: Checker, given: override.Override) -> str:
     """An override as Hydra's sweepers can read it: what its grammar does not take is quoted, value by value."""
-    found = override.parsed(given.value)
-    if given.hydra or (found is not None and found.is_sweep_override()):
+    if given.hydra or override.SWEEPS.fullmatch(given.value):
         return given.text
     choice = given.key in checker.choices
     annotation = str if choice else checker.annotation(tuple(given.key.split(".")))
-    parts = [override.read_value(part, annotation) for part in override.commas(given.value)]
+    parts = override.commas(given.value)
+    parts = [override.read_value(part.strip() if len(parts) > 1 else part, annotation) for part in parts]
     return f"{given.key}={','.join(part if choice else override.render(part) for part in parts)}"
 
 
@@ -72,7 +72,7 @@ def check_jobs(recipe: str, plugins: list[str], lines: list[str]) -> None:
         if not one.is_sweep_override():
             choices.append([str(one.input_line)])
         elif one.is_range_sweep() or (one.is_choice_sweep() and hasattr(one.value(), "list")):
-            choices.append([f"{one.key_or_group}={value}" for value in one.sweep_string_iterator()])
+            choices.append([f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()])
     problems: list[str] = []
     for job in itertools.islice(itertools.product(*choices), CHECKED):
         try:

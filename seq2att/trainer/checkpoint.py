@@ -16,17 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Checkpoint
 
-from seq2att.trainer.folder import BEST, LAST
-
-if TYPE_CHECKING:
-    from seq2att.trainer.module import Training
+from seq2att.trainer.folder import LAST
 
 
 class Interrupted(BaseException):
@@ -67,22 +63,6 @@ def interruptible() -> Iterator[Interruption]:
         for number, handler in before.items():
             if main:
                 signal.signal(number, handler)
-
-
-class Checkpoints(Checkpoint):
-    """After each validation saves `last.ckpt`, and keeps it as `best.ckpt` if it is the best so far."""
-
-    def __init__(self, folder: Path, interruption: Interruption) -> None:
-        super().__init__()
-        self.folder, self.interruption = folder, interruption
-
-    def on_validation_end(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
-        """Save, and stop here if a signal asked for it and the run would go on."""
-        save_last(trainer, self.folder)
-        if module.best is module.figures:
-            link(self.folder / LAST, self.folder / BEST)
-        if self.interruption.number is not None and not trainer.should_stop:
-            raise Interrupted(self.interruption.number, saved=True)
 
 
 def save_last(trainer: Trainer, folder: Path) -> None:

@@ -95,7 +95,8 @@ def fit(
     say: Callable[[str], None],
 ) -> Training:
     """Train with Lightning until the run's end, or until a signal."""
-    from seq2att.trainer.checkpoint import Checkpoints, Interrupted, interruptible
+    from seq2att.trainer.checkpoint import Interrupted, interruptible
+    from seq2att.trainer.keeping import Checkpoints
     from seq2att.trainer.module import Training
     from seq2att.trainer.progress import Report
 
