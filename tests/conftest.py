@@ -42,6 +42,15 @@ def seeded() -> None:
 
 
 @pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test registers is gone after it."""
+    from seq2att.registry import component
+
+    monkeypatch.setattr(component, "_kinds", dict(component._kinds))
+    monkeypatch.setattr(component, "_entries", {kind: dict(named) for kind, named in component._entries.items()})
+
+
+@pytest.fixture
 def float64() -> Iterator[None]:
     """New tensors and modules are float64 inside the test."""
     import torch

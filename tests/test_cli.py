@@ -417,8 +417,8 @@ def test_list_by_pattern_and_of_settings(capfdbinary: Capture) -> None:
     assert set(re.findall(r"^  (\S+)", run(capfdbinary, "list", "recipe").out, re.MULTILINE)) == set(recipes())
 
 
-def test_list_with_a_plugin(capfdbinary: Capture, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_entries", {kind: dict(known) for kind, known in registry._entries.items()})
+@pytest.mark.usefixtures("own_registry")
+def test_list_with_a_plugin(capfdbinary: Capture, here: Path) -> None:
     (here / "plugin_l.py").write_text(
         "from seq2att.registry import register\n\n@register('metric', 'mine')\n"
         "def mine(*, 크기: int = 3):\n    'Mine.'\n",

@@ -44,14 +44,13 @@ CODE_WORDS = {"known_encoders": "known: gru, lstm, none, rnn"}
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A folder with a recipe `r.yaml`, a registry of our own, and a store of Hydra's that must stay as it is."""
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
 
     registry.load()
-    monkeypatch.setattr(registry, "_kinds", dict(registry._kinds))
-    monkeypatch.setattr(registry, "_entries", {kind: dict(known) for kind, known in registry._entries.items()})
+    request.getfixturevalue("own_registry")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "r.yaml").write_text(RECIPE, "utf-8")
     Plugins.instance()

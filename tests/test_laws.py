@@ -232,10 +232,8 @@ MUTANTS: list[tuple[str, Callable[..., Any], str]] = [
 
 
 @pytest.mark.parametrize(("kind", "mutant", "law"), MUTANTS, ids=lambda value: getattr(value, "__name__", value))
-def test_a_mutant_breaks_its_law(
-    kind: str, mutant: Callable[..., Any], law: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registry, "_entries", {k: dict(v) for k, v in registry._entries.items()})
+@pytest.mark.usefixtures("own_registry")
+def test_a_mutant_breaks_its_law(kind: str, mutant: Callable[..., Any], law: str) -> None:
     registry.register(kind, "mutant")(mutant)
     with pytest.raises(AssertionError, match=law):
         testing.check(kind, "mutant")

@@ -80,13 +80,13 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
-def test_a_bundle_imports_no_plugin_but_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(registry, "_entries", {kind: dict(named) for kind, named in registry._entries.items()})
-        registry.register("attention", "mine")(type("Mine", (General,), {}))
-        case = testing.make_case({"attention": {"name": "mine"}})
-        save(case.model, {**case.config, "plugins": ["mine.py"]}, tmp_path, {})
-        assert load(tmp_path)[0] is not None
+@pytest.mark.usefixtures("own_registry")
+def test_a_bundle_imports_no_plugin_but_names_it(tmp_path: Path) -> None:
+    registry.register("attention", "mine")(type("Mine", (General,), {}))
+    case = testing.make_case({"attention": {"name": "mine"}})
+    save(case.model, {**case.config, "plugins": ["mine.py"]}, tmp_path, {})
+    assert load(tmp_path)[0] is not None
+    del registry.component._entries["attention"]["mine"]
     with pytest.raises(
         UserError, match=r"no attention is called 'mine'; it was trained with plugins=\[mine.py\]: import"
     ):

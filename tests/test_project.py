@@ -153,6 +153,13 @@ def test_contributing_shows_the_layers_that_are_held() -> None:
     assert f"```\n{shown}\n```" in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 
 
+def test_contributing_names_every_law() -> None:
+    from seq2att.testing import MODEL_LAWS
+
+    table = re.findall(r"^\| `(\w+)` \|", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.M)
+    assert table == [law.__name__ for law in MODEL_LAWS]
+
+
 def test_each_make_target_explains_itself() -> None:
     targets = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)[0].split()
     explained = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import re
 import subprocess
@@ -33,8 +34,8 @@ class Engine:
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two fake kinds, and nothing that stays."""
-    monkeypatch.setattr(registry, "_kinds", {})
-    monkeypatch.setattr(registry, "_entries", {})
+    monkeypatch.setattr(registry.component, "_kinds", {})
+    monkeypatch.setattr(registry.component, "_entries", {})
     kind("wheel")(Wheel)
     kind("engine")(Engine)
 
@@ -288,9 +289,9 @@ def test_missing_plugins_are_named(here: Path) -> None:
 
 
 def test_a_broken_installed_plugin_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = registry.importlib.metadata.EntryPoint("w", "seq2att_broken:x", registry.ENTRY_POINTS)
-    monkeypatch.setattr(registry, "COMPONENTS", [])
-    monkeypatch.setattr(registry.importlib.metadata, "entry_points", lambda group: [point])
+    point = importlib.metadata.EntryPoint("w", "seq2att_broken:x", registry.ENTRY_POINTS)
+    monkeypatch.setattr(registry.plugin, "COMPONENTS", [])
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point])
     assert refused(registry.load) == (
         "the installed plugin 'w' (seq2att_broken:x) cannot be imported: No module named 'seq2att_broken'; "
         "install what it needs, or `pip uninstall w`"

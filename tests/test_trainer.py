@@ -784,7 +784,7 @@ def test_callbacks_of_a_configuration(tmp_path, monkeypatch):
         def on_validation_end(self, trainer, module):
             seen.append(float(trainer.callback_metrics["exact"]))
 
-    monkeypatch.setattr(registry, "_entries", {**registry._entries, "callback": {}})
+    monkeypatch.setattr(registry.component, "_entries", {**registry.component._entries, "callback": {}})
     registry.register("callback", "ping")(Ping)
     toy({**make_config(tmp_path / "run"), "callbacks": ["ping"]})
     assert seen == [pytest.approx(float(row["exact"]), rel=1e-5) for row in table(tmp_path / "run")]
@@ -852,3 +852,13 @@ def test_the_best_weights_are_those_of_the_bundle(tmp_path):
     facts = json.loads((run / "metrics.json").read_text("utf-8"))
     assert facts["step"] == int(best["step"])
     assert facts["validation"]["loss"] == pytest.approx(float(best["loss"]), rel=1e-5)
+
+
+def test_a_run_may_start_beside_the_jobs_of_a_sweep(tmp_path):
+    job = tmp_path / "run" / "attention=dot"
+    folder.start(job, make_config(job))
+    (tmp_path / "run" / "multirun.yaml").write_text("jobs")
+    assert folder.claim(make_config(tmp_path / "run")) == folder.Claim(tmp_path / "run", resume=False)
+    (tmp_path / "run" / "thesis.tex").write_text("dear")
+    with pytest.raises(UserError, match="holds other files and no run"):
+        folder.claim(make_config(tmp_path / "run"))

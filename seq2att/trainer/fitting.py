@@ -38,9 +38,11 @@ def train(config: Mapping[str, Any], callbacks: Sequence[Callback] = (), say: Ca
     check_trainer(config["trainer"])
     higher = known_figures(config)
     check_figures(config, higher)
+    reader = registry.build("reader", config)
+    reader.check(Path(config["data"]["root"]).expanduser() if config["data"]["root"] else None)
     run = folder.claim(config)
     source, target = models.make_fields(config)
-    corpora = prepare(config, source, target, registry.build("reader", config), say)
+    corpora = prepare(config, source, target, reader, say)
     torch.manual_seed(config["seed"])
     model = models.make(config, source, target)
     if not run.resume:

@@ -38,7 +38,7 @@ def claim(config: Mapping[str, Any]) -> Claim:
     path = Path(config["run"])
     if path.exists() and not path.is_dir():
         raise UserError(f"run={path} is a file; choose a folder with run=NAME")
-    if not path.exists() or not any(path.iterdir()):
+    if not path.exists() or all(of_a_sweep(item) for item in path.iterdir()):
         return Claim(path, resume=False)
     if not (path / CONFIG).is_file():
         raise UserError(f"run={path}: the folder holds other files and no run; choose another with run=NAME")
@@ -54,6 +54,11 @@ def claim(config: Mapping[str, Any]) -> Claim:
     if not config["trainer"]["resume"]:
         raise UserError(f"run={path} holds an unfinished run and trainer.resume=false; {remedy}")
     return Claim(path, resume=(path / LAST).is_file())
+
+
+def of_a_sweep(item: Path) -> bool:
+    """Whether `--multirun` wrote this into the folder: a run's folder for each job, and Hydra's note of them."""
+    return (item / CONFIG).is_file() or item.name == "multirun.yaml"
 
 
 def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
