@@ -148,4 +148,4 @@ def shifted(target: Column) -> tuple[Tensor, Tensor, Tensor]:
 class Translation(Generator):
     """Many-to-many: a text for a text, by a decoder with attention (Bahdanau et al. 2015, Luong et al. 2015)."""
 
-    metrics: ClassVar[tuple[str, ...]] = ("bleu", "chrf", "exact")
+    metrics: ClassVar[tuple[str, ...]] = ("bleu", "chrf", "ter", "exact", "per", "wer")

@@ -113,7 +113,7 @@ class Mixing(LSTMDecoder):
     """Lets the rows of a batch see each other."""
 
     def forward(self, inputs: Tensor, memory: Memory, state: State) -> Decoded:
-        return super().forward(inputs + inputs.sum((0, 1)), memory, state)
+        return super().forward(inputs + inputs.sum(0, keepdim=True), memory, state)
 
 
 class Padded(LSTMEncoder):
@@ -140,11 +140,14 @@ class Overcounting(Translation):
         return found._replace(count=found.count + 1)
 
 
-class Logits(Linear):
-    """Scores that are no log-probabilities."""
+class Generous(Linear):
+    """Log-probabilities that promise too much, in the loss as well."""
+
+    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        return -self.log_probs(outputs).gather(1, targets.unsqueeze(1)).sum()
 
     def log_probs(self, outputs: Tensor) -> Tensor:
-        return torch.nn.functional.linear(outputs, self.weight, self.bias)
+        return super().log_probs(outputs) + 0.1
 
 
 class Unreordered(Translation):
@@ -216,13 +219,13 @@ MUTANTS: list[tuple[str, Callable[..., Any], str]] = [
     ("attention", Infinite, "empty law"),
     ("attention", Unused, "gradient law"),
     ("decoder", Forgetful, "chunk law"),
-    ("decoder", Mixing, "law"),
+    ("decoder", Mixing, "row law"),
     ("encoder", Padded, "padding law"),
     ("encoder", Lossy, "bundle law"),
     ("head", Mean, "padding law"),
     ("head", Overcounting, "loss law"),
     ("head", Unreordered, "search law"),
-    ("output", Logits, "law"),
+    ("output", Generous, "distribution law"),
     ("search", Endless, "search law"),
     ("tokenizer", CaseFolding, "comes back changed"),
     ("metric", Backwards, "right answers score"),
@@ -242,3 +245,13 @@ def test_a_mutant_breaks_its_law(kind: str, mutant: Callable[..., Any], law: str
 def test_an_unknown_component_is_named() -> None:
     with pytest.raises(UserError, match=r"no attention is called 'addtive'.*did you mean 'additive'"):
         testing.check("attention", "addtive")
+
+
+@pytest.mark.parametrize("name", sorted(registry.entries("attention")))
+def test_in_float32_neighbours_change_a_score_by_rounding_only(name: str) -> None:
+    for options in ({"order": "luong"}, {"order": "bahdanau", "input_feeding": True}):
+        case = testing.make_case({"attention": {"name": name}, "decoder": {"name": "lstm", "size": 8, **options}})
+        model = case.model.float()
+        together = model.score(case.batch)
+        alone = torch.cat([model.score(testing.row_of(case.batch, row)) for row in case.batch.rows.tolist()])
+        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)

@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from seq2att import registry
-from seq2att.testing.cases import DEFAULTS, SURROUNDINGS, Case, cases, make_case
+from seq2att.testing.cases import DEFAULTS, SURROUNDINGS, Case, cases, make_case, row_of
 from seq2att.testing.components import COMPONENT_LAWS
 from seq2att.testing.models import MODEL_LAWS
 
-__all__ = ["COMPONENT_LAWS", "DEFAULTS", "MODEL_LAWS", "SURROUNDINGS", "Case", "cases", "check", "make_case"]
+__all__ = ["COMPONENT_LAWS", "DEFAULTS", "MODEL_LAWS", "SURROUNDINGS", "Case", "cases", "check", "make_case", "row_of"]
 
 
 def check(kind: str, name: str, options: Mapping[str, Any] | None = None) -> None:
