@@ -117,7 +117,7 @@ def make_config(run, optimizer=None, schedule=None, data=None, **trainer):
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
     """Curves take longer than the training of a toy."""
-    monkeypatch.setattr("seq2att.drawing.curves", lambda table, picture: None)
+    monkeypatch.setattr("seq2att.drawing.curves", lambda table, picture, best: None)
 
 
 HIGHER = {"loss": False, "perplexity": False, "exact": True}

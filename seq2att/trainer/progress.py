@@ -74,7 +74,7 @@ class Report(Callback):
             self.say(line)
         from seq2att.drawing import curves
 
-        curves(self.folder / TABLE, self.folder / CURVES)
+        curves(self.folder / TABLE, self.folder / CURVES, best=None if module.best is None else module.best.epoch)
         self.resumed, self.trained = time.monotonic(), 0.0
 
 
@@ -178,7 +178,12 @@ def keep_until(path: Path, step: int) -> None:
         return
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    path.unlink()
+    kept = path.with_suffix(".partial")
+    kept.unlink(missing_ok=True)
     for row in rows:
         if int(row["step"]) <= step:
-            append(path, row)
+            append(kept, row)
+    if kept.exists():
+        kept.replace(path)
+    else:
+        path.unlink()
