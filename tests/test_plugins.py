@@ -1,4 +1,4 @@
-"""The example plugin as a user meets it: installed, it is one more name; uninstalled, it is named on the command line."""
+"""The example plugin as a user meets it: installed, it is one more name; if not, its folder is named."""
 
 from __future__ import annotations
 
