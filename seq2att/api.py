@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from seq2att import registry
 from seq2att.errors import UserError
@@ -20,7 +21,7 @@ from seq2att.model import Model
 from seq2att.model import load as load_bundle
 from seq2att.registry import Entry
 from seq2att.search import Search
-from seq2att.types import Batch, Column, Prediction, length_mask
+from seq2att.types import UNKNOWN, Batch, Column, Prediction, length_mask
 
 BATCH_SIZE = 64
 
@@ -125,7 +126,9 @@ class Predictor:
         """Answers to all texts, in their order; texts of similar length are decoded together."""
         from seq2att.data import source_batch
 
-        whole = self.fitted(source_batch(self.model.source, list(texts)).source, too_long, first_line)
+        whole = source_batch(self.model.source, list(texts)).source
+        self.note_unknown(whole, first_line)
+        whole = self.fitted(whole, too_long, first_line)
         order = whole.lengths.argsort(descending=True, stable=True)
         found: list[Prediction | None] = [None] * len(texts)
         with torch.inference_mode():
@@ -137,19 +140,24 @@ class Predictor:
                     found[row] = prediction
         return [prediction for prediction in found if prediction is not None]
 
+    def note_unknown(self, source: Column, first_line: int) -> None:
+        """Say in which texts the model meets pieces that its vocabulary does not hold."""
+        counts = (source.values == UNKNOWN).sum(1)
+        if found := counts.nonzero().squeeze(1).tolist():
+            self.say(f"unknown to the model, read as <unk>: {places(found, counts, 'pieces', first_line)}")
+
     def fitted(self, source: Column, too_long: str | None, first_line: int) -> Column:
         """The source no longer than the model's limit: refused or cut by the settings, and then named."""
         limit = self.config["data"].get("max_length")
         over = (source.lengths > limit).nonzero().squeeze(1).tolist() if limit else []
         if not over:
             return source
-        places = ", ".join(f"line {row + first_line} ({int(source.lengths[row])} tokens)" for row in over[:10])
-        places += f" and {len(over) - 10} more" if len(over) > 10 else ""
+        named = places(over, source.lengths, "tokens", first_line)
         if (too_long or self.config["data"].get("too_long")) != "cut":
             raise UserError(
-                f"longer than data.max_length={limit} tokens: {places}; shorten them, or take too_long=cut to cut them"
+                f"longer than data.max_length={limit} tokens: {named}; shorten them, or take too_long=cut to cut them"
             )
-        self.say(f"cut to data.max_length={limit} tokens: {places}")
+        self.say(f"cut to data.max_length={limit} tokens: {named}")
         lengths = source.lengths.clamp(max=limit)
         values = source.values[:, :limit]
         return Column(values * length_mask(lengths, values.size(1)), lengths)
@@ -176,6 +184,12 @@ class Predictor:
                 scores[rows] = self.model.score(batch).float()
         lengths = (targets.lengths + 1).tolist()
         return [Scored(score, length) for score, length in zip(scores.tolist(), lengths, strict=True)]
+
+
+def places(rows: Sequence[int], counts: Tensor, what: str, first_line: int) -> str:
+    """Some rows of a text by their line numbers, each with its count."""
+    named = ", ".join(f"line {row + first_line} ({int(counts[row])} {what})" for row in rows[:10])
+    return f"{named} and {len(rows) - 10:,} more" if len(rows) > 10 else named
 
 
 def check_options(entry: Entry, options: Mapping[str, Any]) -> None:

@@ -32,7 +32,7 @@ class Encoder(nn.Module):
 
 @register("encoder", "none")
 class NoEncoder(Encoder):
-    """Hands the embedded source on as it is: for labels, vectors and image regions."""
+    """Hands the embedded source on as it is, without recurrence: the attention alone looks at it."""
 
     def __init__(self, input_size: int) -> None:
         super().__init__(input_size)

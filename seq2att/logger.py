@@ -35,5 +35,5 @@ def tensorboard(folder: Path) -> Any:
         return TensorBoardLogger(folder, name="tensorboard", version="")
     except ModuleNotFoundError as error:
         raise UserError(
-            "loggers: tensorboard is not installed; pip install seq2att[tensorboard], or leave it out"
+            "loggers: tensorboard is not installed; pip install 'seq2att[tensorboard]', or leave it out"
         ) from error

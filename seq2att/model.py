@@ -96,6 +96,7 @@ def save(model: Model, config: Mapping[str, Any], path: Path, metrics: Mapping[s
     path.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create({"format": FORMAT, **config}), path / "config.yaml")
     save_model(model, str(path / "model.safetensors"))
+    (path / "model.safetensors").chmod((path / "config.yaml").stat().st_mode)  # the library writes for the owner alone
     for slot, field in (("source", model.source), ("target", model.target)):
         (path / slot).mkdir(exist_ok=True)
         for name, content in field.files().items():
@@ -130,6 +131,11 @@ def read_config(path: Path) -> dict[str, Any]:
     """The configuration of a bundle."""
     from omegaconf import OmegaConf
 
+    if not path.is_dir():
+        near = sorted(str(item.parent) for item in path.parent.glob("*/model.safetensors"))
+        raise UserError(
+            f"there is no folder {path}{registry.known(str(path), near)}; train one with seq2att train RECIPE"
+        )
     needed = [path / name for name in ("config.yaml", "model.safetensors")]
     missing = [file.name for file in needed if not file.is_file()]
     if missing:
@@ -148,7 +154,8 @@ def missing_plugin(path: Path, config: Mapping[str, Any], error: registry.Regist
     """The error of a bundle that needs a component which is not there."""
     plugins = config.get("plugins") or []
     remedy = (
-        f"it was trained with plugins=[{','.join(plugins)}]: import or install them first, or name plugins=[...]"
+        f"it was trained with plugins=[{','.join(plugins)}]: give 'plugins=[{','.join(plugins)}]' on the command line, "
+        f"load(..., plugins=[...]) in Python, or install them"
         if plugins
         else "install the plugin that brings it"
     )

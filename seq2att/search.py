@@ -223,7 +223,8 @@ class Beam(Search):
         super().__init__()
         if n_best > size:
             raise UserError(
-                f"search.n_best={n_best} asks for more than the beam holds; set search.size={n_best} or more"
+                f"search.n_best={n_best} asks for more than the beam of search.size={size} holds; "
+                f"set search.size={n_best} or more (--beam {n_best})"
             )
         self.min_length, self.max_length = min_length, max_length
         self.size, self.length_penalty, self.n_best = size, length_penalty, n_best

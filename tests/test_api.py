@@ -106,6 +106,13 @@ def test_a_text_that_is_too_long_is_refused_or_cut_and_named(reverse_run: Path) 
     assert cut[1].text == cut[0].text
 
 
+def test_unknown_pieces_are_named(reverse_run: Path) -> None:
+    said: list[str] = []
+    model = seq2att.load(reverse_run, say=said.append)
+    model.translate(["a b", "a Q z", "c"], first_line=8)
+    assert said == ["unknown to the model, read as <unk>: line 9 (2 pieces)"]
+
+
 def test_an_unknown_search_option_is_named(model: api.Predictor) -> None:
     with pytest.raises(UserError, match=r"search=beam has no option 'sise'.*did you mean 'size'"):
         model.translate("a", search={"name": "beam", "sise": 3})
@@ -121,6 +128,12 @@ def test_evaluation_reports_every_figure(reverse_run: Path) -> None:
     assert "exact" in figures["signatures"]
     other = api.evaluate(reverse_run, split="validation", batch_size=7)
     assert other["loss"] != figures["loss"]
+
+
+def test_a_run_folder_is_a_recipe(reverse_run: Path) -> None:
+    again = seq2att.compose(str(reverse_run), ["run=elsewhere", "encoder.size=7"])
+    assert again["trainer"]["epochs"] == 2
+    assert (again["run"], again["encoder"]["size"]) == ("elsewhere", 7)
 
 
 def test_a_reader_that_makes_its_data_takes_no_other_file(reverse_run: Path) -> None:

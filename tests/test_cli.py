@@ -348,6 +348,22 @@ def test_wrong_usage(command: str, capfdbinary: Capture) -> None:
     assert "Traceback" not in result.err
 
 
+def test_alone_it_says_what_there_is(capfdbinary: Capture) -> None:
+    result = run(capfdbinary)
+    assert result.code == 2
+    assert "start here:\n  seq2att train reverse" in result.err
+
+
+def test_a_map_is_a_png(predictor: FakePredictor, capfdbinary: Capture) -> None:
+    result = run(capfdbinary, "show", "runs/x", "a b", "-o", "map.foo")
+    assert (result.code, result.out) == (2, "")
+    assert "-o map.foo: the map is drawn as a PNG; name a file that ends in .png" in result.err
+
+
+def test_a_kind_without_components_is_listed(capfdbinary: Capture) -> None:
+    assert run(capfdbinary, "list", "callback").out == "callback\n  none yet; a plugin may bring one\n"
+
+
 def test_interruption(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -67,6 +67,8 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
         UserError, match=r"is no bundle: config.yaml and model.safetensors missing; name a finished run"
     ):
         load(tmp_path)
+    with pytest.raises(UserError, match=r"there is no folder .*nowhere; known: none; train one with seq2att train"):
+        load(tmp_path / "nowhere")
     (tmp_path / "config.yaml").write_text("seed: 1\n")
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match=r"model.safetensors missing \(its training has not finished: resume it\)"):
@@ -88,7 +90,8 @@ def test_a_bundle_imports_no_plugin_but_names_it(tmp_path: Path) -> None:
     assert load(tmp_path)[0] is not None
     del registry.component._entries["attention"]["mine"]
     with pytest.raises(
-        UserError, match=r"no attention is called 'mine'; it was trained with plugins=\[mine.py\]: import"
+        UserError,
+        match=r"no attention is called 'mine'; it was trained with plugins=\[mine.py\]: give 'plugins=\[mine.py\]'",
     ):
         load(tmp_path)
 

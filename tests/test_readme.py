@@ -46,7 +46,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_every_fence_is_a_block_that_is_tested() -> None:
     assert 2 * len(BLOCKS) == len(re.findall(r"^\s*```", README, re.M))
-    assert {block.language for block in BLOCKS} == {"bash", "python"}
+    assert {block.language for block in BLOCKS} == {"bash", "python", "yaml"}
     assert sum(block.installs for block in BLOCKS) == 2
 
 

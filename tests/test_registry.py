@@ -313,3 +313,11 @@ def test_registering_a_function_of_our_kinds_needs_no_import_of_the_kind() -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_plugin_that_is_no_python_is_named_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text("x = 1\ndef (:\n")
+    message = refused(lambda: registry.load_plugin("broken.py"))
+    assert message.startswith("plugins: ")
+    assert message.endswith("broken.py:2: invalid syntax; mend the line")

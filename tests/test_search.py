@@ -167,7 +167,7 @@ def test_a_sample_depends_on_its_row_and_seed_only() -> None:
 
 def test_a_beam_too_small_for_its_answers_is_refused() -> None:
     with pytest.raises(
-        UserError, match=r"search.n_best=4 asks for more than the beam holds; set search.size=4 or more"
+        UserError, match=r"n_best=4 asks for more than the beam of search.size=3 holds; set .*=4 or more \(--beam 4\)"
     ):
         Beam(size=3, n_best=4)
 

@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments of a command; overrides of `train` may stand before and after flags, `plugins=` anywhere."""
     parser = make_parser()
+    if not argv:
+        parser.print_help(sys.stderr)
+        parser.exit(WRONG)
     plugins = [word for word in argv if word.startswith("plugins=")]
     arguments, rest = parser.parse_known_args([word for word in argv if word not in plugins])
     arguments.plugins = plugins

@@ -57,13 +57,15 @@ def run(arguments: argparse.Namespace) -> None:
     patterns = arguments.patterns
     groups = gather(plugins(arguments))
     chosen = {title: [row for row in rows if matches(title, row, patterns)] for title, rows in groups.items()}
-    if not any(chosen.values()):
+    empty = [title for title in groups if title in patterns and not groups[title]]
+    if not any(chosen.values()) and not empty:
         from seq2att.registry import known
 
         names = {title.partition(" ")[0] for title in groups}
         raise UserError(f"list: nothing is called {' or '.join(patterns)}{known(patterns[0], names)}")
     width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
     blocks = ["\n".join([title, *lines_of(rows, width)]) for title, rows in chosen.items() if rows]
+    blocks += [f"{title}\n  none yet; a plugin may bring one" for title in empty]
     sys.stdout.buffer.write(("\n\n".join(blocks) + "\n").encode())
 
 

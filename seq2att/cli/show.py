@@ -42,6 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the translation and its attention, and draw it if asked."""
     if not arguments.text.strip():
         raise UserError("the text is empty; give a sentence in quotes")
+    if arguments.output and not arguments.output.lower().endswith(".png"):
+        raise UserError(f"-o {arguments.output}: the map is drawn as a PNG; name a file that ends in .png")
     from seq2att import drawing
 
     prediction = load(arguments).translate(arguments.text, beam=arguments.beam)

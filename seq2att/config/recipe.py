@@ -86,6 +86,7 @@ def find(recipe: str, beside: Path) -> Path:
 def read_layer(file: Path) -> tuple[Layer, str | None]:
     """One file of a recipe, and the name of the recipe that it starts from, if any."""
     values = read_yaml(file)
+    values.pop("format", None)  # what a bundle says of itself
     defaults = values.pop("defaults", [])
     if not isinstance(defaults, list):
         raise ConfigError([f"{show(file)}: defaults is no list; write `defaults:` and below it `  - config`"])

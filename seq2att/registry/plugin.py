@@ -34,6 +34,14 @@ def load(plugins: Iterable[str] = ()) -> None:
 
 def load_plugin(plugin: str) -> None:
     """Import one plugin: a file.py, the folder of a package or of its project, or the name of a module."""
+    try:
+        import_plugin(plugin)
+    except SyntaxError as error:
+        raise RegistryError(f"plugins: {error.filename}:{error.lineno}: {error.msg}; mend the line") from error
+
+
+def import_plugin(plugin: str) -> None:
+    """Import it by what its name looks like."""
     path = Path(plugin)
     if plugin.endswith(".py"):
         if not path.is_file():

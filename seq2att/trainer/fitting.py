@@ -105,7 +105,7 @@ def fit(
     greedy = registry.build("search", {"search": {"name": "greedy"}}) if "search" in config else None
     with quiet(), interruptible() as interruption:
         training = Training(model, config, corpora, greedy, higher, interruption)
-        watching = [Report(run.path, say), *chosen(config, higher), *callbacks, Checkpoints(run.path, interruption)]
+        watching = [*chosen(config, higher), Report(run.path, say), *callbacks, Checkpoints(run.path, interruption)]
         trainer = make_trainer(config, watching)
         say(opening(training, run))
         try:
