@@ -330,7 +330,6 @@ def test_mistakes_are_one_message_and_exit_code_2(
 
 
 USAGE = {
-    "": "the following arguments are required: COMMAND",
     "trian reverse": "argument COMMAND: invalid choice: 'trian'",
     "train": "the following arguments are required: RECIPE",
     "train reverse --frobnicate": "unrecognized arguments: --frobnicate; see seq2att train --help",
