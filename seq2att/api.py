@@ -19,7 +19,6 @@ from seq2att import registry
 from seq2att.errors import UserError
 from seq2att.model import Model
 from seq2att.model import load as load_bundle
-from seq2att.registry import Entry
 from seq2att.search import Search
 from seq2att.types import UNKNOWN, Batch, Column, Prediction, length_mask
 
@@ -107,7 +106,6 @@ class Predictor:
         if n_best > 1:
             asked["n_best"] = n_best
         entry = registry.find("search", asked.get("name", self.config["search"]["name"]))
-        check_options(entry, asked)
         kept = {key: value for key, value in self.config["search"].items() if key in entry.options}
         chosen = {**kept, **asked, "name": entry.name}
         if n_best > 1 and beam is None and "size" in chosen:
@@ -190,13 +188,6 @@ def places(rows: Sequence[int], counts: Tensor, what: str, first_line: int) -> s
     """Some rows of a text by their line numbers, each with its count."""
     named = ", ".join(f"line {row + first_line} ({int(counts[row])} {what})" for row in rows[:10])
     return f"{named} and {len(rows) - 10:,} more" if len(rows) > 10 else named
-
-
-def check_options(entry: Entry, options: Mapping[str, Any]) -> None:
-    """Refuse an option that a component does not have."""
-    for name in options:
-        if name != "name" and name not in entry.options:
-            raise UserError(f"{entry.kind}={entry.name} has no option {name!r}{registry.known(name, entry.options)}")
 
 
 def load(

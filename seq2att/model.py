@@ -164,12 +164,11 @@ def missing_plugin(path: Path, config: Mapping[str, Any], error: registry.Regist
 
 def card(model: Model, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """The model card: what this is, how good, how to use it."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
     names = [f"{slot}={config[slot]['name']}" for slot in ("encoder", "decoder", "attention") if slot in config]
     lines = [
         f"# {config.get('recipe', 'model')}",
         "",
-        f"A seq2att model: head={config['head']['name']}, {', '.join(names)}, {parameters:,} parameters, "
+        f"A seq2att model: head={config['head']['name']}, {', '.join(names)}, {parameter_count(model):,} parameters, "
         f"seed {config.get('seed')}.",
         "",
         "    import seq2att",
