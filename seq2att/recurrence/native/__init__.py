@@ -1,0 +1,6 @@
+"""The loops of a recurrence in C++, compiled when they are first needed; nothing requires them."""
+
+from seq2att.recurrence.native.build import Missing, library
+from seq2att.recurrence.native.engine import Engine, engine
+
+__all__ = ["Engine", "Missing", "engine", "library"]

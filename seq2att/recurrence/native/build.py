@@ -1,0 +1,110 @@
+"""Compiles the C++ sources beside this file, once for each machine and version, and loads them by ctypes.
+
+The sources use neither PyTorch's headers nor Python's: a compiler takes seconds over them, and one library serves every
+version of both. It lies in the user's cache folder, under a hash of all that it depends on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+SOURCES = Path(__file__).parent
+FLAGS = (
+    *("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread"),
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),  # loops become vectors; NaN stays
+)
+MACHINE = ("-march=native", "-mprefer-vector-width=512")
+"""For this very processor; each is left out where the compiler does not know it."""
+
+log = logging.getLogger("seq2att")
+
+
+class Missing(RuntimeError):
+    """There is no library, and why."""
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The compiled library. Errors: `Missing` where there is no compiler, or it fails; tried once a process."""
+    reason = failure()
+    if reason is not None:
+        raise Missing(reason)
+    return ctypes.CDLL(str(place()))
+
+
+@functools.cache
+def failure() -> str | None:
+    """Why there is no library, or None when there is one; says so once in the log."""
+    try:
+        if not place().is_file():
+            compile_to(place())
+        return None
+    except (Missing, OSError, subprocess.SubprocessError) as error:
+        log.info("the C++ kernels are not used, PyTorch's own are: %s", error)
+        return str(error)
+
+
+@functools.cache
+def compiler() -> str:
+    """The C++ compiler: `$CXX`, or the first of c++, g++, clang++ that is there."""
+    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
+        if name and (found := shutil.which(name)):
+            return found
+    raise Missing("no C++ compiler (c++, g++, clang++ or $CXX) was found")
+
+
+@functools.cache
+def place() -> Path:
+    """Where the library of these sources, this compiler and this processor lies."""
+    version = subprocess.run([compiler(), "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
+    parts = [version, *FLAGS, *MACHINE, processor()]
+    parts += [f"{file.name}\n{file.read_text('utf-8')}" for file in sources("*.h") + sources("*.cpp")]
+    key = hashlib.blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()
+    root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return root / "seq2att" / "native" / f"{key}.so"
+
+
+def processor() -> str:
+    """What this processor can do."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    known = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.split("\t")[0].strip() in known}))
+
+
+def sources(pattern: str) -> list[Path]:
+    """The files beside this one, in order."""
+    return sorted(SOURCES.glob(pattern))
+
+
+def compile_to(path: Path) -> None:
+    """Compile all sources into one library; another process may do the same at the same time."""
+    log.info("compiling the C++ kernels (once; seconds)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unfinished-") as folder:
+        made = Path(folder) / path.name
+        machine = [flag for flag in MACHINE if run_compiler([flag, "-E", "-x", "c++", os.devnull], made) is None]
+        files = [str(file) for file in sources("*.cpp")]
+        if message := run_compiler([*FLAGS, *machine, *files, "-o", str(made)], made):
+            raise Missing(f"{compiler()} failed: {message}")
+        ctypes.CDLL(str(made))  # what cannot be loaded is not kept
+        os.replace(made, path)
+
+
+def run_compiler(arguments: list[str], made: Path) -> str | None:
+    """What the compiler complains of, in its first lines; None when it succeeds."""
+    done = subprocess.run(
+        [compiler(), *arguments], capture_output=True, text=True, cwd=made.parent, timeout=600, check=False
+    )
+    return None if done.returncode == 0 else "; ".join(done.stderr.strip().splitlines()[:3]) or f"exit {done.returncode}"

@@ -1,0 +1,129 @@
+"""The C++ loops behind the interface of an engine: the recurrence of one layer over packed rows."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from ctypes import POINTER, Structure, c_int64, c_void_p
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from seq2att.recurrence.native.build import Missing, library
+from seq2att.recurrence.reference import GATES, CellName
+
+CELLS: dict[CellName, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}
+SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
+
+
+class LayerRun(Structure):
+    """`Layer` of layer.h."""
+
+    _fields_: ClassVar = [
+        *((name, c_int64) for name in ("cell", "steps", "rows", "size", "backwards", "threads")),
+        ("sizes", POINTER(c_int64)),
+        *((name, c_void_p) for name in ("weight", "new_bias", "gates", "hidden", "memory")),
+        *((name, c_void_p) for name in ("outputs", "previous", "extra", "through")),
+    ]
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Where a tensor's numbers lie, in order."""
+    if tensor is None:
+        return None
+    assert tensor.is_contiguous()
+    return tensor.data_ptr()
+
+
+class Engine:
+    """Runs a layer's loops in C++; rows are divided over PyTorch's number of threads."""
+
+    name = "cpp"
+
+    def __init__(self, loaded: ctypes.CDLL) -> None:
+        self.library = loaded
+
+    def forward(
+        self,
+        cell: CellName,
+        gates: Tensor,
+        hidden_weight: Tensor,
+        new_bias: Tensor | None,
+        state: tuple[Tensor, ...],
+        sizes: list[int],
+        backwards: bool,
+        keep: bool,
+    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Outputs `[N, H]`, the final state `[B, H]` each, and what `backward` needs of it.
+
+        `gates` `[N, G*H]`, the input's part with all biases (but the GRU's `new_bias` `[H]`), become the gates. Of step
+        t there are `sizes[t]` rows, the first of `state` `[B, H]`; `backwards` starts at the last step.
+        """
+        final = tuple(part.clone(memory_format=torch.contiguous_format) for part in state)
+        outputs = gates.new_empty(gates.size(0), hidden_weight.size(1))
+        saved: tuple[Tensor, ...] = (outputs,)
+        kept: tuple[Tensor | None, ...] = (None, None)
+        if cell in ("lstm", "gru"):
+            saved = (torch.empty_like(outputs), torch.empty_like(outputs)) if keep else ()
+            kept = saved if keep else (None, None)
+        self.run("forward", cell, gates, hidden_weight, new_bias, final, sizes, backwards, outputs, kept, None)
+        return outputs, final, saved
+
+    def backward(
+        self,
+        cell: CellName,
+        gates: Tensor,
+        hidden_weight: Tensor,
+        saved: tuple[Tensor, ...],
+        d_outputs: Tensor,
+        d_final: tuple[Tensor, ...],
+        sizes: list[int],
+        backwards: bool,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Gradients of the gates before their functions `[N, G*H]`, of `U h` `[N, G*H]`, and of the first state.
+
+        Overwrites `gates`.
+        """
+        d_state = tuple(part.clone(memory_format=torch.contiguous_format) for part in d_final)
+        through = torch.empty_like(gates) if cell == "gru" else None
+        kept: tuple[Tensor | None, ...] = saved if cell in ("lstm", "gru") else (None, None)
+        outputs = d_outputs.contiguous()
+        self.run("backward", cell, gates, hidden_weight, None, d_state, sizes, backwards, outputs, kept, through)
+        return gates, gates if through is None else through, d_state
+
+    def run(
+        self,
+        way: str,
+        cell: CellName,
+        gates: Tensor,
+        hidden_weight: Tensor,
+        new_bias: Tensor | None,
+        state: tuple[Tensor, ...],
+        sizes: list[int],
+        backwards: bool,
+        outputs: Tensor,
+        kept: tuple[Tensor | None, ...],
+        through: Tensor | None,
+    ) -> None:
+        """Call the library; `state` and `gates` are overwritten."""
+        weight = hidden_weight.contiguous()
+        bias = None if new_bias is None else new_bias.contiguous()
+        rows, size = state[0].shape
+        assert gates.size(1) == GATES[cell] * size == weight.size(0) and gates.size(0) == sum(sizes)
+        layer = LayerRun(
+            *(CELLS[cell], len(sizes), rows, size, int(backwards), torch.get_num_threads()),
+            (c_int64 * len(sizes))(*sizes),
+            *(address(tensor) for tensor in (weight, bias, gates, state[0], state[1] if len(state) > 1 else None)),
+            *(address(tensor) for tensor in (outputs, *kept, through)),
+        )
+        getattr(self.library, f"layer_{way}_{SUFFIX[gates.dtype]}")(ctypes.byref(layer))
+
+
+@functools.cache
+def engine() -> Engine | None:
+    """The engine, or None where the library cannot be made."""
+    try:
+        return Engine(library())
+    except Missing:
+        return None
