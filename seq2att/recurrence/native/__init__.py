@@ -2,5 +2,6 @@
 
 from seq2att.recurrence.native.build import Missing, library
 from seq2att.recurrence.native.engine import Engine, engine
+from seq2att.recurrence.native.packed import Packed
 
-__all__ = ["Engine", "Missing", "engine", "library"]
+__all__ = ["Engine", "Missing", "Packed", "engine", "library"]
