@@ -1,7 +1,7 @@
 """The loops of a recurrence in C++, compiled when they are first needed; nothing requires them."""
 
-from seq2att.recurrence.native.build import Missing, library
+from seq2att.recurrence.native.build import NativeError, library
 from seq2att.recurrence.native.engine import Engine, engine
 from seq2att.recurrence.native.packed import Packed
 
-__all__ = ["Engine", "Missing", "Packed", "engine", "library"]
+__all__ = ["Engine", "NativeError", "Packed", "engine", "library"]

@@ -20,7 +20,12 @@ from pathlib import Path
 SOURCES = Path(__file__).parent
 FLAGS = (
     *("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread"),
-    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),  # loops become vectors; NaN stays
+    *(
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-fno-signed-zeros",
+        "-fassociative-math",
+    ),  # loops become vectors; NaN stays
 )
 MACHINE = ("-march=native", "-mprefer-vector-width=512")
 """For this very processor; each is left out where the compiler does not know it."""
@@ -28,16 +33,16 @@ MACHINE = ("-march=native", "-mprefer-vector-width=512")
 log = logging.getLogger("seq2att")
 
 
-class Missing(RuntimeError):
+class NativeError(RuntimeError):
     """There is no library, and why."""
 
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The compiled library. Errors: `Missing` where there is no compiler, or it fails; tried once a process."""
+    """The compiled library. Errors: `NativeError` where there is no compiler, or it fails; tried once a process."""
     reason = failure()
     if reason is not None:
-        raise Missing(reason)
+        raise NativeError(reason)
     return ctypes.CDLL(str(place()))
 
 
@@ -48,7 +53,7 @@ def failure() -> str | None:
         if not place().is_file():
             compile_to(place())
         return None
-    except (Missing, OSError, subprocess.SubprocessError) as error:
+    except (NativeError, OSError, subprocess.SubprocessError) as error:
         log.info("the C++ kernels are not used, PyTorch's own are: %s", error)
         return str(error)
 
@@ -59,7 +64,7 @@ def compiler() -> str:
     for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
         if name and (found := shutil.which(name)):
             return found
-    raise Missing("no C++ compiler (c++, g++, clang++ or $CXX) was found")
+    raise NativeError("no C++ compiler (c++, g++, clang++ or $CXX) was found")
 
 
 @functools.cache
@@ -97,7 +102,7 @@ def compile_to(path: Path) -> None:
         machine = [flag for flag in MACHINE if run_compiler([flag, "-E", "-x", "c++", os.devnull], made) is None]
         files = [str(file) for file in sources("*.cpp")]
         if message := run_compiler([*FLAGS, *machine, *files, "-o", str(made)], made):
-            raise Missing(f"{compiler()} failed: {message}")
+            raise NativeError(f"{compiler()} failed: {message}")
         ctypes.CDLL(str(made))  # what cannot be loaded is not kept
         os.replace(made, path)
 
@@ -107,4 +112,6 @@ def run_compiler(arguments: list[str], made: Path) -> str | None:
     done = subprocess.run(
         [compiler(), *arguments], capture_output=True, text=True, cwd=made.parent, timeout=600, check=False
     )
-    return None if done.returncode == 0 else "; ".join(done.stderr.strip().splitlines()[:3]) or f"exit {done.returncode}"
+    return (
+        None if done.returncode == 0 else "; ".join(done.stderr.strip().splitlines()[:3]) or f"exit {done.returncode}"
+    )

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from seq2att.recurrence.native.build import Missing, library
+from seq2att.recurrence.native.build import NativeError, library
 from seq2att.recurrence.reference import GATES, CellName
 
 CELLS: dict[CellName, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}
@@ -125,5 +125,5 @@ def engine() -> Engine | None:
     """The engine, or None where the library cannot be made."""
     try:
         return Engine(library())
-    except Missing:
+    except NativeError:
         return None

@@ -17,7 +17,7 @@ ALIGNMENT = 64  # bytes: a panel begins at a cache line
 class Packed:
     """`weight` `[M, K]` and `bias` `[M]` for `inputs @ weight.T + bias`, float32 or float64, on a CPU.
 
-    Errors: `Missing` where there is no compiled library.
+    Errors: `NativeError` where there is no compiled library.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
