@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from seq2att.errors import UserError
+from seq2att.recurrence.dense import Dense
+from seq2att.recurrence.feedback import Fused, unwatched
 from seq2att.registry import kind, register
 from seq2att.types import Attended, Memory, State
 
@@ -38,10 +40,22 @@ class Attention(nn.Module):
         """The state before the first step."""
         return ()
 
+    def fused(self) -> Fused | None:
+        """How a decoder's loop may do this attention's work in one operation; None: it must call `forward`.
+
+        An attention that says something here promises that its `forward` is exactly that.
+        """
+        return None
+
     def forward(self, query: Tensor, memory: Memory, state: State = ()) -> Attended:
         """Context `[B, T, C]` and weights `[B, T, S]` of the queries `[B, T, Q]`; an empty memory gives zeros."""
         weights = masked_softmax(self.score(query, memory.keys), memory.mask)  # [B, T, S]
         return Attended(weights @ memory.values, weights, state)
+
+
+def is_just(attention: Attention, kind: type[Attention]) -> bool:
+    """Whether this is of that very class, which a plugin may have changed in a class of its own, and has no hooks."""
+    return type(attention) is kind and not {"score", "keys"} & vars(attention).keys() and unwatched(attention)
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
@@ -62,6 +76,9 @@ class NoAttention(Attention):
     def keys(self, outputs: Tensor) -> State:
         return ()
 
+    def fused(self) -> Fused | None:
+        return Fused("none") if is_just(self, NoAttention) else None
+
     def forward(self, query: Tensor, memory: Memory, state: State = ()) -> Attended:
         return Attended(query[..., :0], None, state)
 
@@ -79,6 +96,9 @@ class Dot(Attention):
             )
         self.scale = query_size**-0.5 if scaled else 1.0
 
+    def fused(self) -> Fused | None:
+        return Fused("dot", self.scale) if is_just(self, Dot) else None
+
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
         return (query * self.scale) @ keys.mT
 
@@ -89,7 +109,10 @@ class General(Attention):
 
     def __init__(self, query_size: int, memory_size: int) -> None:
         super().__init__(query_size, memory_size)
-        self.key = nn.Linear(memory_size, query_size, bias=False)
+        self.key = Dense(memory_size, query_size, bias=False)
+
+    def fused(self) -> Fused | None:
+        return Fused("dot") if is_just(self, General) else None
 
     def keys(self, outputs: Tensor) -> State:
         return self.key(outputs)  # [B, S, Q]
@@ -106,9 +129,14 @@ class Additive(Attention):
 
     def __init__(self, query_size: int, memory_size: int, *, size: int = 256) -> None:
         super().__init__(query_size, memory_size)
-        self.query = nn.Linear(query_size, size, bias=False)
-        self.key = nn.Linear(memory_size, size)
-        self.energy = nn.Linear(size, 1, bias=False)
+        self.query = Dense(query_size, size, bias=False)
+        self.key = Dense(memory_size, size)
+        self.energy = Dense(size, 1, bias=False)
+
+    def fused(self) -> Fused | None:
+        if not is_just(self, Additive) or {type(self.query), type(self.energy)} != {Dense}:
+            return None
+        return Fused("additive", query=self.query.weight, energy=self.energy.weight.squeeze(0))
 
     def keys(self, outputs: Tensor) -> State:
         return self.key(outputs)  # [B, S, A]

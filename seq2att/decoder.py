@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from seq2att.attention import Attention
 from seq2att.errors import UserError
-from seq2att.recurrence import CellName, Layer, Stack
+from seq2att.recurrence import CellName, Draws, Dropout, Layer, Stack, feedback
+from seq2att.recurrence.dense import Dense
 from seq2att.registry import Factory, kind, register
 from seq2att.types import Attended, Decoded, Encoding, Memory, State
 
@@ -35,8 +36,12 @@ class Decoder(nn.Module):
         """The memory that decoding looks at, and the state before the first step."""
         raise NotImplementedError
 
-    def forward(self, inputs: Tensor, memory: Memory, state: State) -> Decoded:
-        """Any number of steps over `inputs` `[B, T, E]`."""
+    def forward(self, inputs: Tensor, memory: Memory, state: State, lengths: Tensor | None = None) -> Decoded:
+        """Any number of steps over `inputs` `[B, T, E]`, of which row b needs the first `lengths[b]`; None: all.
+
+        What is said of a row past its length, and its state at the end, may be anything that is finite: a decoder may
+        leave out that work. Those who pass `lengths` look at none of it.
+        """
         raise NotImplementedError
 
 
@@ -48,6 +53,20 @@ class DecoderState(NamedTuple):
     fed: Tensor  # [B, D] the last output, or [B, 0] without input feeding
 
 
+class Dropped(NamedTuple):
+    """What dropout sets to 0 in one sequence, drawn before its first step."""
+
+    stack: Draws
+    outputs: Tensor | None  # [B, T, D], or [B, 1, D] when locked
+
+    def at(self, step: int) -> Dropped:
+        """That of one step."""
+        outputs = self.outputs
+        if outputs is not None and outputs.size(1) != 1:
+            outputs = outputs[:, step : step + 1]
+        return Dropped(self.stack.at(step), outputs)
+
+
 class RecurrentDecoder(Decoder):
     """Recurrent layers with attention, in the order of Luong or of Bahdanau.
 
@@ -55,7 +74,9 @@ class RecurrentDecoder(Decoder):
     tanh(W [state ; context]) (Luong et al. 2015, eq. 5). bahdanau: the previous state asks the attention, the context
     enters the cell beside the embedding, and the output is tanh(W [state ; context ; embedding]) (Bahdanau et al.
     2015, with one tanh layer for their maxout). `input_feeding` gives each output to the next step. Without attention
-    the output is the state itself, unless `readout` asks for a layer of that size.
+    the output is the state itself, unless `readout` asks for a layer of that size. `locked` dropout is the same at
+    every step (Gal & Ghahramani 2016); `weight_drop` sets numbers of the recurrent matrices to 0 for a whole sequence
+    (Merity et al. 2018).
     """
 
     cell: CellName
@@ -74,6 +95,8 @@ class RecurrentDecoder(Decoder):
         input_feeding: bool = False,
         readout: int | None = None,
         residual: bool = False,
+        locked: bool = False,
+        weight_drop: float = 0.0,
     ) -> None:
         super().__init__(input_size, memory_size)
         self.attention = attention(size, memory_size)
@@ -83,14 +106,13 @@ class RecurrentDecoder(Decoder):
         self.output_size = readout or size
         self.fed_size = self.output_size if input_feeding else 0
         self.feeds_back = input_feeding or self.attention.recurrent or (self.query_first and context > 0)
-        self.stack = Stack(
-            self.cell, input_size + self.fed_size + context * self.query_first, size, layers, dropout, residual
-        )
+        width = input_size + self.fed_size + context * self.query_first
+        self.stack = Stack(self.cell, width, size, layers, dropout, residual, locked, weight_drop)
         self.readout = (
-            nn.Linear(size + context + input_size * self.query_first, self.output_size, bias=False) if mixed else None
+            Dense(size + context + input_size * self.query_first, self.output_size, bias=False) if mixed else None
         )
         self.bridge = Bridge(bridge, memory_size, size, layers, self.stack.states)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout, locked)
 
     def start(self, encoding: Encoding) -> tuple[Memory, State]:
         """The keys of the attention, once; the bridge's states; nothing fed."""
@@ -98,49 +120,116 @@ class RecurrentDecoder(Decoder):
         fed = encoding.outputs.new_zeros(encoding.outputs.size(0), self.fed_size)  # [B, D]
         return memory, DecoderState(self.bridge(encoding), self.attention.start(memory), fed)
 
-    def forward(self, inputs: Tensor, memory: Memory, state: State) -> Decoded:
-        """All steps at once when nothing feeds back, else the same code step by step."""
+    def forward(self, inputs: Tensor, memory: Memory, state: State, lengths: Tensor | None = None) -> Decoded:
+        """All steps at once when nothing feeds back; else as one loop, or by the same equations step by step."""
         if not self.feeds_back or inputs.size(1) <= 1:
-            return self.advance(inputs, memory, state)
+            return self.advance(inputs, memory, state, lengths)
+        dropped = self.draw(inputs)
+        said = self.loop(inputs, memory, state, lengths, dropped)
+        return self.steps(inputs, memory, state, dropped) if said is None else said
+
+    def draw(self, inputs: Tensor) -> Dropped:
+        """What is dropped in a sequence as long as `inputs` `[B, T, E]`."""
+        shape = (inputs.size(0), inputs.size(1), self.output_size)
+        return Dropped(self.stack.draw(inputs), self.dropout.draw(inputs, shape))
+
+    def steps(self, inputs: Tensor, memory: Memory, state: DecoderState, dropped: Dropped) -> Decoded:
+        """One step after the other."""
         steps = []
-        for token in inputs.unbind(1):
-            steps.append(self.advance(token.unsqueeze(1), memory, state))
+        for number, token in enumerate(inputs.split(1, 1)):
+            steps.append(self.advance(token, memory, state, None, dropped.at(number)))
             state = steps[-1].state
         outputs, weights, _, penalty = zip(*steps, strict=True)
         return Decoded(torch.cat(outputs, 1), cat_steps(weights), state, cat_steps(penalty))
 
-    def advance(self, inputs: Tensor, memory: Memory, state: DecoderState) -> Decoded:
-        """`inputs` `[B, T, E]`; with feedback T is 1."""
+    def loop(
+        self, inputs: Tensor, memory: Memory, state: DecoderState, lengths: Tensor | None, dropped: Dropped
+    ) -> Decoded | None:
+        """All steps by a loop that computes what is real only, where there is one for them; else None."""
+        fused = self.attention.fused()
+        if fused is None or not self.is_plain():
+            return None
+        engine = feedback.engine(lengths, inputs, memory.values, state.fed, *state.layers)
+        if engine is None:
+            return None
+        cell = next(self.stack.each()).cell
+        layers = zip(self.stack.each(), dropped.stack.hidden, strict=True)
+        matrices = feedback.Matrices(
+            [layer.weights(mask) for layer, mask in layers], None if self.readout is None else self.readout.weight
+        )
+        kind = feedback.Kind(cell, self.query_first, self.fed_size > 0, self.stack.residual)
+        start = feedback.Start(state.layers, state.fed)
+        masks = feedback.Masks(dropped.stack.below, dropped.outputs)
+        said = feedback.run(engine, kind, fused, matrices, inputs, memory, start, masks, lengths)
+        return Decoded(said.outputs, said.weights, DecoderState(said.state.layers, state.attention, said.state.fed))
+
+    def advance(
+        self,
+        inputs: Tensor,
+        memory: Memory,
+        state: DecoderState,
+        lengths: Tensor | None = None,
+        dropped: Dropped | None = None,
+    ) -> Decoded:
+        """`inputs` `[B, T, E]`; with feedback T is 1. `dropped` is that of a longer sequence; None: drawn now."""
         if inputs.size(1) == 0:
             empty = inputs.new_zeros(inputs.size(0), 0, self.output_size)
             return Decoded(empty, empty.new_zeros(inputs.size(0), 0, memory.mask.size(1)), state)
+        dropped = self.draw(inputs) if dropped is None else dropped
         cell_inputs = inputs
         if self.fed_size:
             cell_inputs = torch.cat([inputs, state.fed.unsqueeze(1)], 2)  # [B, 1, E + D]
         if self.query_first:
-            return self.bahdanau(inputs, cell_inputs, memory, state)
-        return self.luong(cell_inputs, memory, state)
+            return self.bahdanau(inputs, cell_inputs, memory, state, lengths, dropped)
+        return self.luong(cell_inputs, memory, state, lengths, dropped)
 
-    def luong(self, cell_inputs: Tensor, memory: Memory, state: DecoderState) -> Decoded:
+    def luong(
+        self, cell_inputs: Tensor, memory: Memory, state: DecoderState, lengths: Tensor | None, dropped: Dropped
+    ) -> Decoded:
         """The cell, then the attention."""
-        hidden, layers = self.stack(cell_inputs, state.layers)  # [B, T, H]
+        hidden, layers = self.stack(cell_inputs, state.layers, lengths, dropped.stack)  # [B, T, H]
         attended = self.attention(hidden, memory, state.attention)
-        return self.finish(torch.cat([hidden, attended.context], 2), layers, attended)
+        return self.finish([hidden, attended.context], layers, attended, dropped)
 
-    def bahdanau(self, inputs: Tensor, cell_inputs: Tensor, memory: Memory, state: DecoderState) -> Decoded:
+    def bahdanau(
+        self,
+        inputs: Tensor,
+        cell_inputs: Tensor,
+        memory: Memory,
+        state: DecoderState,
+        lengths: Tensor | None,
+        dropped: Dropped,
+    ) -> Decoded:
         """The attention, then the cell."""
         query = state.layers[0][:, -1:]  # [B, 1, H]
         attended = self.attention(query, memory, state.attention)
         context = attended.context.expand(-1, inputs.size(1), -1)  # [B, T, C], T = 1 unless C = 0
-        hidden, layers = self.stack(torch.cat([cell_inputs, context], 2), state.layers)
-        return self.finish(torch.cat([hidden, context, inputs], 2), layers, attended)
+        hidden, layers = self.stack(torch.cat([cell_inputs, context], 2), state.layers, lengths, dropped.stack)
+        return self.finish([hidden, context, inputs], layers, attended, dropped)
 
-    def finish(self, mixed: Tensor, layers: tuple[Tensor, ...], attended: Attended) -> Decoded:
-        """The outputs from all that they are mixed of, and the new state."""
-        outputs = mixed if self.readout is None else torch.tanh(self.readout(mixed))
-        outputs = self.dropout(outputs)  # [B, T, D]
+    def finish(self, mixed: list[Tensor], layers: tuple[Tensor, ...], attended: Attended, dropped: Dropped) -> Decoded:
+        """The outputs from all that they are mixed of, `[B, T, ...]` each, and the new state."""
+        outputs = torch.cat(mixed, 2)
+        if self.readout is not None:
+            outputs = torch.tanh(self.readout(outputs))
+        if dropped.outputs is not None:
+            outputs = outputs * dropped.outputs  # [B, T, D]
         state = DecoderState(layers, attended.state, outputs[:, -1, : self.fed_size])
         return Decoded(outputs, attended.weights, state, attended.penalty)
+
+    def is_plain(self) -> bool:
+        """Whether every part does what this class says, and nobody watches it with a hook."""
+        own = ("steps", "advance", "luong", "bahdanau", "finish")
+        if not all(getattr(type(self), name) is getattr(RecurrentDecoder, name) for name in own):
+            return False
+        if type(self.stack) is not Stack or len({(type(layer), layer.cell) for layer in self.stack.each()}) != 1:
+            return False
+        if self.readout is not None and self.readout.bias is not None:
+            return False
+        kinds = {Layer, Dropout, nn.ModuleList, Stack, Dense}
+        parts = [self.stack, self.dropout, *([] if self.readout is None else [self.readout])]
+        exact = all(type(module) in kinds for part in parts for module in part.modules())
+        return exact and feedback.unwatched(*parts)
 
 
 def cat_steps(steps: tuple[Tensor | None, ...]) -> Tensor | None:
@@ -164,7 +253,7 @@ class Bridge(nn.Module):
                 f"{memory_size}; make them equal, or take decoder.bridge=dense"
             )
         self.how, self.size, self.layers = how, size, layers
-        self.dense = nn.ModuleList(nn.Linear(memory_size, size) for _ in range(states if how == "dense" else 0))
+        self.dense = nn.ModuleList(Dense(memory_size, size) for _ in range(states if how == "dense" else 0))
         self.states = states
 
     def forward(self, encoding: Encoding) -> tuple[Tensor, ...]:
@@ -225,6 +314,8 @@ class RNNDecoder(RecurrentDecoder):
         input_feeding: bool = False,
         readout: int | None = None,
         residual: bool = False,
+        locked: bool = False,
+        weight_drop: float = 0.0,
         nonlinearity: Literal["tanh", "relu"] = "tanh",
     ) -> None:
         super().__init__(
@@ -239,6 +330,8 @@ class RNNDecoder(RecurrentDecoder):
             input_feeding=input_feeding,
             readout=readout,
             residual=residual,
+            locked=locked,
+            weight_drop=weight_drop,
         )
         for layer in self.stack.layers:
             cast(Layer, layer).cell = nonlinearity

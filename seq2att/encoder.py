@@ -10,7 +10,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from seq2att.recurrence import CellName, Layer
+from seq2att.recurrence import CellName, Dropout, Layer
 from seq2att.registry import kind, register
 from seq2att.types import Encoding, length_mask
 
@@ -46,7 +46,9 @@ class RecurrentEncoder(Encoder):
     """A stack of recurrent layers, each read in one or both directions.
 
     `size` is the number of units in one direction. Dropout falls on what every layer gives, the last one included;
-    with `residual` every layer but the first adds its input to its output.
+    with `residual` every layer but the first adds its input to its output. `locked` dropout is the same at every
+    position (Gal & Ghahramani 2016); `weight_drop` is the probability with which a number of a recurrent matrix is 0
+    for a whole batch (Merity et al. 2018).
     """
 
     cell: CellName
@@ -60,13 +62,15 @@ class RecurrentEncoder(Encoder):
         bidirectional: bool = True,
         dropout: float = 0.0,
         residual: bool = False,
+        locked: bool = False,
+        weight_drop: float = 0.0,
     ) -> None:
         super().__init__(input_size)
         self.output_size = size * (2 if bidirectional else 1)
         widths = [input_size] + [self.output_size] * (layers - 1)
-        self.forwards = nn.ModuleList(Layer(self.cell, width, size) for width in widths)
-        self.backwards = nn.ModuleList(Layer(self.cell, width, size) for width in widths if bidirectional)
-        self.dropout = nn.Dropout(dropout)
+        self.forwards = nn.ModuleList(Layer(self.cell, width, size, weight_drop) for width in widths)
+        self.backwards = nn.ModuleList(Layer(self.cell, width, size, weight_drop) for width in widths if bidirectional)
+        self.dropout = Dropout(dropout, locked)
         self.residual = residual
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Encoding:
@@ -121,10 +125,19 @@ class RNNEncoder(RecurrentEncoder):
         bidirectional: bool = True,
         dropout: float = 0.0,
         residual: bool = False,
+        locked: bool = False,
+        weight_drop: float = 0.0,
         nonlinearity: Literal["tanh", "relu"] = "tanh",
     ) -> None:
         super().__init__(
-            input_size, size=size, layers=layers, bidirectional=bidirectional, dropout=dropout, residual=residual
+            input_size,
+            size=size,
+            layers=layers,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            residual=residual,
+            locked=locked,
+            weight_drop=weight_drop,
         )
         for layer in (*self.forwards, *self.backwards):
             cast(Layer, layer).cell = nonlinearity

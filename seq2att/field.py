@@ -124,7 +124,11 @@ class TextField(Field):
 
     def encode_batch(self, values: Sequence[Any]) -> list[npt.NDArray[np.int32]]:
         """The ids of every text, in order."""
-        return [self.numbers(pieces) for pieces in self.tokenizer.encode_batch([self.clean(value) for value in values])]
+        texts = [self.clean(value) for value in values]
+        ids = self.tokenizer.encode_ids(texts)
+        if ids is not None:
+            return [np.array(row, np.int32) for row in ids]
+        return [self.numbers(pieces) for pieces in self.tokenizer.encode_batch(texts)]
 
     def numbers(self, pieces: Sequence[str]) -> npt.NDArray[np.int32]:
         """The ids of pieces `[S]`."""

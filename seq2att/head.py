@@ -87,7 +87,7 @@ class Generator(Head):
         """Cross-entropy over the tokens and the end symbol; smoothed in training only, so that perplexity is honest."""
         given, wanted, real = shifted(target)  # [B, T + 1] each
         memory, start = self.start(encoding)
-        decoded = self.decoder(self.embedding(given), memory, start)
+        decoded = self.decoder(self.embedding(given), memory, start, target.lengths + 1)
         places = real.flatten().nonzero().squeeze(1)  # [N] real positions
         outputs = decoded.outputs.flatten(0, 1).index_select(0, places)  # [N, D]
         smoothing = self.label_smoothing if self.training else 0.0
@@ -100,7 +100,7 @@ class Generator(Head):
         """Log p(target | source) of every row `[B]`, the end symbol included."""
         given, wanted, real = shifted(target)
         memory, start = self.start(encoding)
-        outputs = self.decoder(self.embedding(given), memory, start).outputs  # [B, T + 1, D]
+        outputs = self.decoder(self.embedding(given), memory, start, target.lengths + 1).outputs  # [B, T + 1, D]
         log_probs = outputs.new_zeros(real.shape)
         log_probs[real] = self.output.log_probs(outputs[real]).gather(1, wanted[real].unsqueeze(1)).squeeze(1)
         total: Tensor = log_probs.sum(1)

@@ -5,15 +5,21 @@ Half of all the work of a training step is here, so it runs once, on real positi
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from seq2att.errors import UserError
+from seq2att.recurrence import product
+from seq2att.recurrence.choice import forced, native_engine
+from seq2att.recurrence.native import softmax
 from seq2att.registry import kind, register
+from seq2att.types import SPECIALS
+
+BLOCK = 1 << 19  # numbers that are worked on together without C++: 2 MB
+NARROWEST = 16  # a projection of the decoder's output
 
 
 @kind("output")
@@ -35,38 +41,86 @@ class Output(nn.Module):
         raise NotImplementedError
 
 
-class CrossEntropy(torch.autograd.Function):
-    """A linear layer, softmax and smoothed cross-entropy in one, holding one `[N, V]` tensor instead of four.
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, spread: float) -> tuple[Tensor, Tensor]:
+    """Turn `logits` `[N, V]` into the gradient of their summed cross-entropy; gives that sum, and the sum of the rows.
 
-    With logits z, target y and smoothing e the loss of a position is logsumexp(z) - (1 - e) z_y - e mean(z), and its
-    gradient in z is softmax(z) - (1 - e) onehot(y) - e / V: the logits are overwritten by it on the way back.
+    The wanted distribution of a row n has `weights[n]` `[M]` at `targets[n]` `[M]`, and `spread` over all V alike. With
+    logits z and mass m (of all weights and spread) a row's loss is m logsumexp(z) - sum_i w_i z_i - spread mean(z), and
+    its gradient m softmax(z) - w - spread / V.
+    """
+    if logits.device.type == "cpu" and compiled() and not product.traced():
+        return softmax.cross_entropy(logits, targets, weights, spread)
+    size = logits.size(1)
+    total, sums = logits.new_zeros(()), logits.new_zeros(size)
+    mass = weights.sum(1, keepdim=True) + spread  # [N, 1]
+    few = max(1, BLOCK // size if logits.device.type == "cpu" else logits.size(0))  # rows that stay in the cache
+    for part, places, shares, whole in zip(
+        *(tensor.split(few) for tensor in (logits, targets, weights, mass)), strict=True
+    ):
+        wanted = (part.gather(1, places) * shares).sum(1, keepdim=True) + spread * part.mean(1, keepdim=True)
+        largest = part.amax(1, keepdim=True)
+        normalizer = part.sub_(largest).exp_().sum(1, keepdim=True)
+        total += (whole * (largest + normalizer.log()) - wanted).sum()
+        part.mul_(whole / normalizer).sub_(spread / size).scatter_add_(1, places, -shares)
+        sums += part.sum(0)
+    return total, sums
+
+
+class CrossEntropy(torch.autograd.Function):
+    """A linear layer, softmax and cross-entropy in one, holding one `[N, V]` tensor: logits, then their gradient.
+
+    The loss is one number, so the gradient is known but for a factor when the loss is: the logits become it at once,
+    while they are in the cache, and what is left for the way back is two products.
     """
 
     @staticmethod
     def forward(
-        context: Any, outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
+        context: Any, outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor, spread: float
     ) -> Tensor:
-        logits = torch.addmm(bias, outputs, weight.t())  # [N, V]
-        normalizer = logits.logsumexp(1, keepdim=True)  # [N, 1]
-        wanted = logits.gather(1, targets.unsqueeze(1))  # [N, 1]
-        total = (normalizer - (1 - smoothing) * wanted).sum()
-        if smoothing:
-            total = total - smoothing * logits.mean(1).sum()
-        context.save_for_backward(outputs, weight, logits, normalizer, targets)
-        context.smoothing = smoothing
+        """From `[N, D]`, `[V, D]`, `[V]`, `[N, M]`, `[N, M]` to the sum; see `cross_entropy`."""
+        logits = product.product(outputs, weight, bias)  # [N, V]
+        context.dtype = logits.dtype
+        logits = logits.to(weights.dtype)  # a loss in half precision would be none
+        total, sums = cross_entropy(logits, targets, weights, spread)
+        context.save_for_backward(outputs, weight, logits, sums)
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        outputs, weight, logits, normalizer, targets = context.saved_tensors
-        smoothing = context.smoothing
-        delta = logits.sub_(normalizer).exp_()  # [N, V]
-        if smoothing:
-            delta -= smoothing / delta.size(1)
-        delta.scatter_add_(1, targets.unsqueeze(1), delta.new_full((targets.numel(), 1), smoothing - 1))
-        delta *= gradient
-        return delta @ weight, delta.t() @ outputs, delta.sum(0), None, None
+        """The gradients of outputs, weight and bias."""
+        if torch.is_grad_enabled():  # it would be a constant to whoever wants a gradient of it
+            raise RuntimeError("the loss of an output layer can be differentiated once only")
+        outputs, weight, delta, sums = context.saved_tensors
+        for_bias = sums * gradient
+        if delta.dtype != context.dtype:  # half precision: small numbers are scaled before they are rounded
+            delta, gradient = (delta * gradient).to(context.dtype), torch.ones_like(gradient, dtype=context.dtype)
+        outputs, weight = outputs.to(delta.dtype), weight.to(delta.dtype)
+        for_outputs, for_weight, *_ = context.needs_input_grad
+        return (
+            product.product(delta, weight.t()) * gradient if for_outputs else None,
+            product.product(delta.t(), (outputs * gradient).t()) if for_weight else None,
+            for_bias,
+            *(None, None, None),
+        )
+
+
+def compiled() -> bool:
+    """Whether the pass over the logits runs in C++: where it can be built, unless SEQ2ATT_KERNEL wants another."""
+    kernel = forced()
+    return kernel not in ("torch", "python") and native_engine(required=kernel == "cpp") is not None
+
+
+def linear_loss(
+    outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor, spread: float
+) -> Tensor:
+    """The summed cross-entropy of a linear layer's softmax; see `cross_entropy` for the wanted distribution."""
+    total: Tensor = CrossEntropy.apply(outputs, weight, bias, targets, weights, spread)  # type: ignore[no-untyped-call]
+    return total
+
+
+def full_precision(tensor: Tensor) -> torch.dtype:
+    """The type that losses of such a tensor are computed in."""
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 @register("output", "linear")
@@ -89,8 +143,114 @@ class Linear(Output):
         self.bias = nn.Parameter(torch.zeros(size))
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-        total: Tensor = CrossEntropy.apply(outputs, self.weight, self.bias, targets, smoothing)  # type: ignore[no-untyped-call]
+        targets = targets.unsqueeze(1)  # [N, 1]
+        weights = torch.full_like(targets, 1 - smoothing, dtype=full_precision(outputs))
+        return linear_loss(outputs, self.weight, self.bias, targets, weights, smoothing)
+
+    def log_probs(self, outputs: Tensor) -> Tensor:
+        return product.linear(outputs, self.weight, self.bias).log_softmax(-1)
+
+
+class Entries(nn.Module):
+    """A softmax over some entries of a vocabulary, or over clusters of them."""
+
+    def __init__(self, input_size: int, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(size, input_size)))
+        self.bias = nn.Parameter(torch.zeros(size))
+
+    def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor, spread: float) -> Tensor:
+        """The summed cross-entropy with the distribution that `cross_entropy` describes."""
+        return linear_loss(outputs, self.weight, self.bias, targets, weights, spread)
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """Log-probabilities."""
+        return product.linear(outputs, self.weight, self.bias).log_softmax(-1)
+
+
+class Tail(Entries):
+    """A cluster of rare entries, which sees less of the decoder's output."""
+
+    def __init__(self, input_size: int, width: int, size: int) -> None:
+        super().__init__(width, size)
+        self.projection = nn.Parameter(nn.init.xavier_uniform_(torch.empty(width, input_size)))
+
+    def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor, spread: float) -> Tensor:
+        return super().loss(product.linear(outputs, self.projection), targets, weights, spread)
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        return super().forward(product.linear(outputs, self.projection))
+
+
+@register("output", "adaptive")
+class Adaptive(Output):
+    """The adaptive softmax (Grave et al. 2017), for large vocabularies: rare entries stand in clusters, chosen first.
+
+    `cutoffs` are the ids at which clusters begin (default: a 20th and a quarter of the vocabulary); cluster k sees a
+    projection of the decoder's output that is `shrink`^k times narrower. Training looks into a cluster only where its
+    entries are right; label smoothing concerns every entry, so it looks into all. The ids are taken to be in order of
+    frequency, as those of the tokenizers `word`, `char` and sentencepiece's `unigram` are; of `bpe` the single
+    characters come last, which is right too, but slower and with less room for them.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        size: int,
+        embedding: nn.Module,
+        *,
+        cutoffs: tuple[int, ...] | None = None,
+        shrink: int = 4,
+    ) -> None:
+        super().__init__(input_size, size, embedding)
+        if shrink < 1:
+            raise UserError(f"output.shrink={shrink} is to be 1 (as wide as the decoder's output) or more")
+        bounds = usual_cutoffs(size) if cutoffs is None else tuple(cutoffs)
+        if not bounds or any(low >= high for low, high in itertools.pairwise((0, *bounds, size))):
+            raise UserError(
+                f"output.cutoffs={list(bounds)}: ids are to rise, from 1 or more to below the target vocabulary's "
+                f"{size}; set other cutoffs, or output=linear for a small vocabulary"
+            )
+        self.bounds = (0, *bounds, size)
+        self.top = Entries(input_size, bounds[0] + len(bounds))  # the clusters are its last entries
+        self.tails = nn.ModuleList(
+            Tail(input_size, max(input_size // shrink**number, min(input_size, NARROWEST)), high - low)
+            for number, (low, high) in enumerate(itertools.pairwise(self.bounds[1:]), 1)
+        )
+
+    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        first, size = self.bounds[1], self.bounds[-1]
+        dtype = full_precision(outputs)
+        number = torch.bucketize(targets, targets.new_tensor(self.bounds[1:-1]), right=True)  # [N] 0: no cluster
+        clusters = torch.arange(first, first + len(self.tails), device=targets.device)
+        wanted = torch.where(number == 0, targets, first + number - 1).unsqueeze(1)  # [N, 1]
+        weights = torch.full_like(wanted, 1 - smoothing, dtype=dtype)
+        sizes = [high - low for low, high in itertools.pairwise(self.bounds[1:])]
+        if smoothing:  # a cluster has as large a part of it as it has entries, one of them by `spread`
+            parts = weights.new_tensor([smoothing * (entries - 1) / size for entries in sizes])  # [K]
+            wanted = torch.cat([wanted, clusters.expand(len(targets), -1)], 1)  # [N, 1 + K]
+            weights = torch.cat([weights, parts.expand(len(targets), -1)], 1)
+        total: Tensor = self.top.loss(outputs, wanted, weights, smoothing * (first + len(sizes)) / size)
+        for cluster, tail in enumerate(self.tails, 1):
+            assert isinstance(tail, Tail)
+            inside = number == cluster  # [N]
+            given, right = outputs, (targets - self.bounds[cluster]).where(inside, 0)
+            if not smoothing:
+                rows = inside.nonzero().squeeze(1)
+                given, right, inside = given.index_select(0, rows), right[rows], inside[rows]
+            share = smoothing * sizes[cluster - 1] / size
+            total = total + tail.loss(given, right.unsqueeze(1), (1 - smoothing) * inside.unsqueeze(1).to(dtype), share)
         return total
 
     def log_probs(self, outputs: Tensor) -> Tensor:
-        return functional.linear(outputs, self.weight, self.bias).log_softmax(-1)
+        top = self.top(outputs)  # [N, entries + clusters]
+        first = self.bounds[1]
+        parts = [top[:, first + number, None] + tail(outputs) for number, tail in enumerate(self.tails)]
+        return torch.cat([top[:, :first], *parts], 1)
+
+
+def usual_cutoffs(size: int) -> tuple[int, ...]:
+    """A 20th of the vocabulary, special tokens and one piece at least, and a quarter where that makes sense."""
+    first = max(len(SPECIALS) + 1, -(-size // 20))
+    second = -(-size // 4)
+    return (first, second) if second >= 2 * first else (first,)

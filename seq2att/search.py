@@ -7,16 +7,19 @@ end symbol is allowed. Finished sentences leave the batch at every step, and no 
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from seq2att.errors import UserError
+from seq2att.kernels import best
 from seq2att.registry import kind, register
-from seq2att.types import BEGIN, END, PAD, Encoding, Hypotheses, Memory, State, Step, select
+from seq2att.types import BEGIN, END, PAD, Encoding, Hypotheses, Memory, State, Step, length_mask, select
 
 NEVER = -math.inf
 Pick = Callable[[Tensor, Tensor, int], Tensor]
@@ -40,12 +43,14 @@ class Search:
     """Finds likely sequences for every row of an encoding.
 
     `min_length` and `max_length` count tokens without the end symbol; `max_length` null is twice the source's length
-    plus 32, for each row by itself.
+    plus 32, for each row by itself. `attention` set to False does without the weights, which take much memory for
+    long inputs.
     """
 
     def __init__(self) -> None:
         self.min_length = 0
         self.max_length: int | None = None
+        self.attention = True
 
     def __call__(self, generator: Generates, encoding: Encoding, rows: Tensor | None = None) -> Hypotheses:
         """Hypotheses of every row, best first; `rows` `[B]` are the rows' numbers in the data (for sampling)."""
@@ -56,37 +61,67 @@ class Search:
         lengths = encoding.mask.sum(1)
         return torch.full_like(lengths, self.max_length) if self.max_length is not None else 2 * lengths + 32
 
-    def restrict(self, log_probs: Tensor, said: int, limits: Tensor) -> Tensor:
-        """Set what may not come after `said` tokens to `NEVER` in `log_probs` `[N, V]`, in place; `limits` `[N]`."""
-        log_probs[:, [PAD, BEGIN]] = NEVER
+    def restrict(self, log_probs: Tensor, said: int, limits: Sequence[int]) -> Tensor:
+        """Set what may not come after `said` tokens to `NEVER` in `log_probs` `[N, V]`, in place.
+
+        `limits` are those of the sentences, each of which has as many rows as the others.
+        """
+        log_probs.select(1, PAD).fill_(NEVER)
+        log_probs.select(1, BEGIN).fill_(NEVER)
+        width = log_probs.size(0) // max(1, len(limits))
+        ends = log_probs.select(1, END)
         if said < self.min_length:
-            log_probs[said < limits, END] = NEVER
-        full = said >= limits  # [N]
-        if bool(full.any()):
-            end = log_probs[full, END]
-            log_probs[full] = NEVER
-            log_probs[full, END] = end
+            ends.index_fill_(0, rows_of([said < limit for limit in limits], width, ends.device), NEVER)
+        if said >= min(limits, default=said + 1):
+            rows = rows_of([said >= limit for limit in limits], width, ends.device)
+            kept = ends.index_select(0, rows)
+            log_probs.index_fill_(0, rows, NEVER)
+            ends.index_copy_(0, rows, kept)
         return log_probs
 
 
+def rows_of(sentences: list[bool], width: int, device: torch.device) -> Tensor:
+    """The rows of the sentences that are meant, each of which has `width` rows."""
+    rows = [row for place, one in enumerate(sentences) if one for row in range(place * width, (place + 1) * width)]
+    return torch.tensor(rows, dtype=torch.long, device=device)
+
+
 class Move(NamedTuple):
-    """One step of a search, to trace back from: what every live hypothesis said, and which it grew from."""
+    """One step of a search: the hypotheses that it asked, and how each of them came to be."""
 
     parents: Tensor  # [N] index into the hypotheses of the step before
-    tokens: Tensor  # [N]
-    log_probs: Tensor  # [N]
-    weights: Tensor | None  # [N, S] what it looked at when it said the token
+    tokens: Tensor  # [N] what each said last
+    log_probs: Tensor  # [N] of that
+    weights: Tensor | None  # [N, S] what each looks at in this step
 
 
 class Ends(NamedTuple):
-    """Hypotheses that ended at one step."""
+    """Hypotheses that ended at one step, among others that did not."""
 
-    step: int  # how many tokens they said before the end symbol
     rows: Tensor  # [F] rows of the encoding
     parents: Tensor  # [F] index into the hypotheses of that step
-    scores: Tensor  # [F]
+    scores: Tensor  # [F]; NEVER: it did not end
     log_probs: Tensor  # [F] of the end symbol
-    weights: Tensor | None  # [F, S]
+
+
+class Record:
+    """What a search did, to trace back from."""
+
+    def __init__(self, search: Search, encoding: Encoding) -> None:
+        self.encoding = encoding
+        self.attention = search.attention
+        self.moves: list[Move] = []
+        self.ends: list[Ends] = []
+
+    @property
+    def said(self) -> int:
+        """The number of steps so far."""
+        return len(self.moves)
+
+    def add(self, parents: Tensor, tokens: Tensor, log_probs: Tensor, step: Step, ends: Ends) -> None:
+        """One step: what was asked, what it answered, and what ended then."""
+        self.moves.append(Move(parents, tokens, log_probs, step.weights if self.attention else None))
+        self.ends.append(ends)
 
 
 @register("search", "greedy")
@@ -181,26 +216,29 @@ def roll_out(search: Search, generator: Generates, encoding: Encoding, pick: Pic
     """One hypothesis a row: at every step `pick` chooses each live row's token."""
     memory, state = generator.start(encoding)
     live = torch.arange(encoding.mask.size(0), device=encoding.mask.device)  # [N] rows still speaking
-    limits = search.limits(encoding)
-    tokens = torch.full_like(live, BEGIN)
-    moves: list[Move] = []
-    ends: list[Ends] = []
-    totals = encoding.outputs.new_zeros(live.size(0))  # [N]
-    while live.numel():
+    limits = search.limits(encoding).tolist()
+    parents, tokens = live, torch.full_like(live, BEGIN)
+    log_probs = totals = encoding.outputs.new_zeros(live.size(0))  # [N]
+    record = Record(search, encoding)
+    while limits:
         said = generator.step(tokens, memory, state)
-        allowed = search.restrict(said.log_probs, len(moves), limits)
-        tokens = pick(allowed, live, len(moves))
-        log_probs = said.log_probs.gather(1, tokens.unsqueeze(1)).squeeze(1)  # [N]
-        totals = totals + log_probs
-        over = (tokens == END).nonzero().squeeze(1)
-        if over.numel():
-            ends.append(Ends(len(moves), live[over], over, totals[over], log_probs[over], rows_of(said.weights, over)))
-        on = (tokens != END).nonzero().squeeze(1)
-        moves.append(Move(on, tokens[on], log_probs[on], rows_of(said.weights, on)))
-        tokens, totals, limits, live = tokens[on], totals[on], limits[on], live[on]
-        state = select(said.state, on)
-        memory = select(memory, on) if over.numel() else memory
-    return trace(moves, ends, encoding, 1)
+        allowed = search.restrict(said.log_probs, record.said, limits)
+        chosen = pick(allowed, live, record.said)
+        gained = said.log_probs.gather(1, chosen.unsqueeze(1)).squeeze(1)  # [N]
+        totals = totals + gained
+        over = chosen == END
+        everyone = torch.arange(len(limits), device=live.device)
+        ends = Ends(live, everyone, totals.masked_fill(~over, NEVER), gained)
+        record.add(parents, tokens, log_probs, said, ends)
+        parents, tokens, log_probs, state = everyone, chosen, gained, said.state
+        ended = over.tolist()  # the one time in a step that the host waits for the device
+        if any(ended):
+            parents = torch.tensor([place for place, one in enumerate(ended) if not one], device=live.device)
+            parents = parents.long()  # an empty list has no type
+            limits = [limit for limit, one in zip(limits, ended, strict=True) if not one]
+            tokens, log_probs, totals, live = (part[parents] for part in (tokens, log_probs, totals, live))
+            state, memory = select(state, parents), select(memory, parents)
+    return trace(record, 1)
 
 
 @register("search", "beam")
@@ -230,94 +268,99 @@ class Beam(Search):
         self.size, self.length_penalty, self.n_best = size, length_penalty, n_best
 
     def __call__(self, generator: Generates, encoding: Encoding, rows: Tensor | None = None) -> Hypotheses:
-        batch = encoding.mask.size(0)
         memory, state = generator.start(encoding)
-        live = torch.arange(batch, device=encoding.mask.device)  # [b] sentences not done
-        scores = encoding.outputs.new_zeros(batch, 1)  # [b, k] of the beginnings; one at first, then `size`
-        limits = self.limits(encoding)  # [b]
-        pool = encoding.outputs.new_full((batch, self.size), NEVER)  # [b, K] scores of what has ended
-        tokens = torch.full_like(live, BEGIN)  # [b * k]
-        moves: list[Move] = []
-        ends: list[Ends] = []
-        while live.numel():
+        limits = self.limits(encoding).tolist()
+        live = torch.arange(len(limits), device=encoding.mask.device)  # [b] sentences not done
+        scores = encoding.outputs.new_zeros(len(limits), 1)  # [b, k] of the beginnings; one at first, then `size`
+        pool = encoding.outputs.new_full((len(limits), self.size), NEVER)  # [b, K] scores of what has ended
+        parents, tokens, log_probs = live, torch.full_like(live, BEGIN), scores.flatten()  # [b * k]
+        record = Record(self, encoding)
+        while limits:
             said = generator.step(tokens, memory, state)
-            width = scores.size(1)
-            allowed = self.restrict(said.log_probs, len(moves), limits.repeat_interleave(width))
-            chosen = self.choose(scores, allowed)
-            pool, ended = self.end(chosen, pool, len(moves), live, said)
-            ends += ended
-            done = ((pool > NEVER).all(1) | (chosen.scores == NEVER).all(1)).nonzero().squeeze(1)
-            keep = torch.ones_like(live, dtype=torch.bool).index_fill(0, done, False).nonzero().squeeze(1)
-            parents, tokens = chosen.parents[keep].flatten(), chosen.tokens[keep].flatten()  # [b * K]
-            log_probs = said.log_probs[parents, tokens]
-            moves.append(Move(parents, tokens, log_probs, rows_of(said.weights, parents)))
+            found = self.choose(scores, self.restrict(said.log_probs, record.said, limits))
+            ended = found.ended / (record.said + 1) ** self.length_penalty  # [b, K]
+            pool = torch.cat([pool, ended], 1).topk(self.size, 1).values
+            every = live.unsqueeze(1).expand(-1, self.size)  # [b, K]
+            ends = Ends(every.flatten(), found.ended_parents, ended.flatten(), found.ended_log_probs)
+            record.add(parents, tokens, log_probs, said, ends)
+            grown = scores.size(1) != self.size
+            scores, parents, tokens, log_probs = found[:4]
+            # The one time in a step that the host waits for the device.
+            done = ((pool[:, -1] > NEVER) | (scores[:, 0] == NEVER)).tolist()
+            if any(done):
+                keep = torch.tensor([place for place, one in enumerate(done) if not one], device=live.device).long()
+                limits = [limit for limit, one in zip(limits, done, strict=True) if not one]
+                parts = (scores, parents, tokens, log_probs, pool, live)
+                scores, parents, tokens, log_probs, pool, live = (part.index_select(0, keep) for part in parts)
+            parents, tokens, log_probs = parents.flatten(), tokens.flatten(), log_probs.flatten()
             state = select(said.state, parents)
-            if done.numel() or width != self.size:
+            if grown or any(done):
                 memory = select(memory, parents)  # beams of a sentence share it: only its number of rows changes
-            scores, limits, pool, live = chosen.scores[keep], limits[keep], pool[keep], live[keep]
-        return trace(moves, ends, encoding, self.n_best)
+        return trace(record, self.n_best)
 
     def choose(self, scores: Tensor, log_probs: Tensor) -> Candidates:
         """The likeliest ways on from the beginnings: `size` that go on, and those that end among the first `size`."""
-        batch, width = scores.shape
-        vocabulary = log_probs.size(1)
-        totals = scores.unsqueeze(2) + log_probs.view(batch, width, vocabulary)  # [b, k, V]
-        best, places = totals.flatten(1).topk(min(SEVERAL * self.size, width * vocabulary), -1)  # [b, c]
-        tokens = places % vocabulary
-        parents = places // vocabulary + width * torch.arange(batch, device=places.device).unsqueeze(1)
-        ending = (tokens == END) & (best > NEVER)  # [b, c]
-        ending[:, self.size :] = False
-        going = best.masked_fill(tokens == END, NEVER)
-        order = going.argsort(dim=1, descending=True, stable=True)[:, : self.size]  # [b, K]
-        if order.size(1) < self.size:  # a vocabulary smaller than the beam: fill up with what is never chosen
-            order = torch.cat([order, order[:, :1].expand(-1, self.size - order.size(1))], 1)
-        kept = going.gather(1, order)
-        kept[:, going.size(1) :] = NEVER
-        return Candidates(kept, parents.gather(1, order), tokens.gather(1, order), best, parents, ending)
-
-    def end(self, chosen: Candidates, pool: Tensor, said: int, live: Tensor, step: Step) -> tuple[Tensor, list[Ends]]:
-        """The pool `[b, K]` with what ends at this step, and the record of it."""
-        if not bool(chosen.ending.any()):
-            return pool, []
-        normalised = chosen.best / (said + 1) ** self.length_penalty
-        normalised = normalised.masked_fill(~chosen.ending, NEVER)  # [b, c]
-        pool = torch.cat([pool, normalised], 1).topk(self.size, -1).values
-        sentence, place = chosen.ending.nonzero(as_tuple=True)
-        parents = chosen.ending_parents[sentence, place]
-        scores = normalised[sentence, place]
-        log_probs = step.log_probs[parents, END]
-        return pool, [Ends(said, live[sentence], parents, scores, log_probs, rows_of(step.weights, parents))]
+        (batch, width), vocabulary = scores.shape, log_probs.size(1)
+        number = min(SEVERAL * self.size, width * vocabulary)  # c
+        found, places = best(log_probs, scores, number)  # [b, c]
+        if batch > 1:
+            first = torch.arange(0, log_probs.numel(), width * vocabulary, device=places.device)
+            places = places + first.unsqueeze(1)  # [b, c] in all of `log_probs`
+        ends = places % vocabulary == END
+        going = found.masked_fill(ends, NEVER)
+        kept, order = going.sort(dim=1, descending=True, stable=True)  # [b, c]
+        if number < self.size:  # a vocabulary smaller than the beam: fill up with what is never chosen
+            spare = (0, self.size - number)
+            kept, order = pad(kept, spare, value=NEVER), pad(order, spare)
+            found, places, ends = pad(found, spare, value=NEVER), pad(places, spare), pad(ends, spare)
+        chosen = places.gather(1, order[:, : self.size])  # [b, K]
+        places = places[:, : self.size]
+        return Candidates(
+            kept[:, : self.size],
+            chosen // vocabulary,
+            chosen % vocabulary,
+            log_probs.take(chosen),
+            found[:, : self.size].masked_fill(~ends[:, : self.size], NEVER),
+            places.flatten() // vocabulary,
+            log_probs.take(places).flatten(),
+        )
 
 
 class Candidates(NamedTuple):
     """How a beam may go on."""
 
-    scores: Tensor  # [b, K] of those that go on
+    scores: Tensor  # [b, K] of those that go on, best first
     parents: Tensor  # [b, K] index into the live hypotheses
     tokens: Tensor  # [b, K]
-    best: Tensor  # [b, c] scores of all candidates
-    ending_parents: Tensor  # [b, c]
-    ending: Tensor  # [b, c] which of them end
+    log_probs: Tensor  # [b, K] of the tokens
+    ended: Tensor  # [b, K] scores of those that end; NEVER: it does not
+    ended_parents: Tensor  # [b * K]
+    ended_log_probs: Tensor  # [b * K]
 
 
-def rows_of(tensor: Tensor | None, rows: Tensor) -> Tensor | None:
-    """These rows of a tensor that may be missing."""
-    return None if tensor is None else tensor[rows]
-
-
-def trace(moves: list[Move], ends: list[Ends], encoding: Encoding, n_best: int) -> Hypotheses:
+def trace(record: Record, n_best: int) -> Hypotheses:
     """The `n_best` ended hypotheses of every row, read back from their ends."""
-    if not ends:
-        return nothing(encoding, n_best)
-    found, place = best_ends(ends, encoding.mask.size(0), n_best)
-    tokens, log_probs, weights = walk_back(moves, found, encoding.mask.size(1))
-    shaped = nothing(encoding, n_best, tokens.size(1))
-    where = (found.rows, place)
-    shaped.tokens[where], shaped.lengths[where] = tokens, found.steps + 1
-    shaped.scores[where], shaped.log_probs[where] = found.scores, log_probs
-    if shaped.weights is None or weights is None:
-        return shaped._replace(weights=None)
-    shaped.weights[where] = weights
+    found, place = best_ends(record, n_best) if record.moves else (None, None)
+    if found is None or place is None or place.numel() == 0:
+        return nothing(record, n_best)
+    nodes, starts = walk_back(record, found)  # [F, T]
+    shaped = nothing(record, n_best, nodes.size(1))
+    where, index = (found.rows, place), torch.arange(place.numel(), device=place.device)
+    after, past = nodes.roll(-1, 1), ~length_mask(found.steps, nodes.size(1))  # [F, T]
+    tokens = torch.cat([move.tokens for move in record.moves])[after].masked_fill_(past, PAD)
+    tokens[index, found.steps] = END
+    log_probs = torch.cat([move.log_probs for move in record.moves])[after].masked_fill_(past, 0.0)
+    log_probs[index, found.steps] = found.log_probs
+    shaped.tokens[where], shaped.log_probs[where] = tokens, log_probs
+    shaped.lengths[where], shaped.scores[where] = found.steps + 1, found.scores
+    if shaped.weights is not None:
+        weights = [
+            move.weights.index_select(0, (nodes[:, step] - start).clamp_(0, move.weights.size(0) - 1))
+            for step, (move, start) in enumerate(zip(record.moves, starts, strict=False))
+            if step < nodes.size(1) and move.weights is not None
+        ]
+        spoken = length_mask(found.steps + 1, nodes.size(1))  # [F, T]
+        shaped.weights[where] = torch.stack(weights, 1) * spoken.unsqueeze(2)  # [F, T, S]
     return shaped
 
 
@@ -329,57 +372,50 @@ class Found(NamedTuple):
     parents: Tensor  # [F] index into the hypotheses of that step
     scores: Tensor  # [F]
     log_probs: Tensor  # [F] of the end symbol
-    weights: Tensor | None  # [F, S]
 
 
-def best_ends(ends: list[Ends], batch: int, n_best: int) -> tuple[Found, Tensor]:
+def best_ends(record: Record, n_best: int) -> tuple[Found, Tensor]:
     """The best `n_best` ends of every row, and the place `[F]` of each among its row's."""
-    weights = [end.weights for end in ends if end.weights is not None]
-    every = Found(
-        torch.cat([end.rows for end in ends]),
-        torch.cat([torch.full_like(end.rows, end.step) for end in ends]),
-        torch.cat([end.parents for end in ends]),
-        torch.cat([end.scores for end in ends]),
-        torch.cat([end.log_probs for end in ends]),
-        torch.cat(weights) if weights else None,
-    )
-    order = every.scores.argsort(descending=True, stable=True)
-    order = order[every.rows[order].argsort(stable=True)]  # by row, best first
-    counts = torch.bincount(every.rows, minlength=batch)
-    place = torch.arange(order.numel(), device=order.device) - (counts.cumsum(0) - counts)[every.rows[order]]
-    best: Found = select(every, order[place < n_best])
-    return best, place[place < n_best]
+    rows, parents, scores, log_probs = (torch.cat(parts) for parts in zip(*record.ends, strict=True))
+    sizes = torch.tensor([end.rows.numel() for end in record.ends], device=rows.device)
+    steps = torch.arange(len(sizes), device=rows.device).repeat_interleave(sizes)
+    order = scores.argsort(descending=True, stable=True)
+    order = order[rows[order].argsort(stable=True)]  # by row, best first
+    counts = torch.bincount(rows, minlength=record.encoding.mask.size(0))
+    place = torch.arange(order.numel(), device=order.device) - (counts.cumsum(0) - counts)[rows[order]]
+    kept = (place < n_best) & (scores[order] > NEVER)
+    chosen: Found = select(Found(rows, steps, parents, scores, log_probs), order[kept])
+    return chosen, place[kept]
 
 
-def walk_back(moves: list[Move], found: Found, source_size: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Tokens `[F, T]`, log-probabilities `[F, T]` and weights `[F, T, S]` of hypotheses, from their ends."""
-    number, longest = found.rows.numel(), int(found.steps.max()) + 1
-    index = torch.arange(number, device=found.rows.device)
-    tokens = torch.full((number, longest), PAD, device=found.rows.device)
-    log_probs = found.scores.new_zeros(number, longest)
-    tokens[index, found.steps], log_probs[index, found.steps] = END, found.log_probs
-    weights = None
-    if found.weights is not None:
-        weights = found.scores.new_zeros(number, longest, source_size)
-        weights[index, found.steps] = found.weights
-    current = found.parents.clone()
-    for said in range(longest - 2, -1, -1):  # moves[said] made the hypotheses that step said + 1 saw
-        speaking = (found.steps > said).nonzero().squeeze(1)
-        move, here = moves[said], current[speaking]
-        tokens[speaking, said], log_probs[speaking, said] = move.tokens[here], move.log_probs[here]
-        if weights is not None and move.weights is not None:
-            weights[speaking, said] = move.weights[here]
-        current[speaking] = move.parents[here]
-    return tokens, log_probs, weights
+def walk_back(record: Record, found: Found) -> tuple[Tensor, list[int]]:
+    """The hypotheses `[F, T]` that the ended ones came through, any of them after the end, and each step's first.
+
+    They are numbered through over all steps.
+    """
+    sizes = [move.tokens.numel() for move in record.moves]
+    starts = [0, *itertools.accumulate(sizes[:-1])]
+    device = found.steps.device
+    before = torch.tensor([0, *starts[:-1]], device=device).repeat_interleave(torch.tensor(sizes, device=device))
+    parents = torch.cat([move.parents for move in record.moves]) + before  # [all]; the first are their own
+    node = torch.tensor(starts, device=device)[found.steps] + found.parents  # [F]
+    longest = int(found.steps.max()) + 1
+    path = [node]
+    for _ in range(longest - 1):
+        path.append(parents.index_select(0, path[-1]))
+    back = found.steps.unsqueeze(1) - torch.arange(longest, device=device)  # [F, T]
+    return torch.stack(path, 1).gather(1, back.clamp(min=0)), starts
 
 
-def nothing(encoding: Encoding, n_best: int, longest: int = 0) -> Hypotheses:
+def nothing(record: Record, n_best: int, longest: int = 0) -> Hypotheses:
     """No hypotheses yet, of the right shapes."""
-    batch, device = encoding.mask.size(0), encoding.mask.device
+    like, mask = record.encoding.outputs, record.encoding.mask
+    batch, device = mask.size(0), mask.device
+    looked = record.attention and (not record.moves or record.moves[0].weights is not None)
     return Hypotheses(
         torch.full((batch, n_best, longest), PAD, device=device),
         torch.zeros(batch, n_best, dtype=torch.long, device=device),
-        encoding.outputs.new_full((batch, n_best), NEVER),
-        encoding.outputs.new_zeros(batch, n_best, longest),
-        encoding.outputs.new_zeros(batch, n_best, longest, encoding.mask.size(1)),
+        like.new_full((batch, n_best), NEVER),
+        like.new_zeros(batch, n_best, longest),
+        like.new_zeros(batch, n_best, longest, mask.size(1)) if looked else None,
     )

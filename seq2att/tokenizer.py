@@ -14,6 +14,7 @@ from seq2att.registry import kind, register
 from seq2att.types import BEGIN, END, PAD, SPECIALS, UNKNOWN
 
 THREADS = 4  # sentencepiece adds up floats per thread: were it the machine's number, the pieces would depend on it
+FEW_TEXTS = 16  # that sentencepiece cuts sooner one by one than by starting threads
 LONGEST_LINE = 1 << 20  # in bytes; sentencepiece silently skips training lines that are longer (by its default: 4,192)
 
 
@@ -37,6 +38,10 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[str]]:
         """Every text as pieces, in order."""
         return [self.encode(text) for text in texts]
+
+    def encode_ids(self, texts: Sequence[str]) -> Sequence[Sequence[int]] | None:
+        """The ids of every text's pieces, in order, where the tokenizer has them at hand; None: take `encode_batch`."""
+        return None
 
     def decode(self, pieces: Sequence[str]) -> str:
         """The text that the pieces are cut from."""
@@ -262,9 +267,18 @@ class SentencePieceTokenizer(Tokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[str]]:
         """Every text as pieces, in order, in several threads."""
-        escaped = [escape(text) for text in texts]
-        pieces: list[list[str]] = self.processor.encode(escaped, out_type=str, num_threads=THREADS)
+        if len(texts) < FEW_TEXTS:
+            return super().encode_batch(texts)
+        pieces: list[list[str]] = self.processor.encode(list(map(escape, texts)), out_type=str, num_threads=THREADS)
         return pieces
+
+    def encode_ids(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
+        """Sentencepiece's own ids: `train` gives the special tokens the places that they have here."""
+        escaped = list(map(escape, texts))
+        if len(texts) < FEW_TEXTS:
+            return [self.processor.encode(text, out_type=int) for text in escaped]
+        ids: list[list[int]] = self.processor.encode(escaped, out_type=int, num_threads=THREADS)
+        return ids
 
     def decode(self, pieces: Sequence[str]) -> str:
         """The text; the first space is sentencepiece's own."""

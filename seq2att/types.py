@@ -126,10 +126,19 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
 
 
+class Shared(NamedTuple):
+    """What many rows of a search have in common: selecting rows of it copies none of it."""
+
+    whole: State  # dimension 0 is the sentence
+    rows: Tensor  # [N] the sentence of each row
+
+
 def tree_map(function: Callable[[Tensor], Tensor], tree: State) -> State:
-    """The same tree with the function applied to every tensor in it."""
+    """The same tree with the function applied to every tensor in it; of something shared, to its rows."""
     if isinstance(tree, Tensor):
         return function(tree)
+    if isinstance(tree, Shared):
+        return tree._replace(rows=function(tree.rows))
     if isinstance(tree, dict):
         return {key: tree_map(function, value) for key, value in tree.items()}
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):

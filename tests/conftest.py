@@ -15,10 +15,21 @@ CACHE = pytest.StashKey[str]()
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the tests, and the commands that they start, off the network and out of the user's cache."""
     config.stash[CACHE] = tempfile.mkdtemp(prefix="seq2att-tests-")
+    share_kernels(Path(config.stash[CACHE]), first=not hasattr(config, "workerinput"))
     os.environ["XDG_CACHE_HOME"] = config.stash[CACHE]
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["COLUMNS"] = "120"
+
+
+def share_kernels(cache: Path, first: bool) -> None:
+    """The compiled kernels alone are the user's: to compile them for every process would take longer than the tests."""
+    from seq2att.recurrence.native import build
+
+    if first and build.failure() is not None:
+        return
+    (cache / "seq2att").mkdir()
+    (cache / "seq2att" / "native").symlink_to(build.folder())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -10,6 +13,9 @@ import torch
 import seq2att
 from seq2att import api
 from seq2att.errors import UserError
+from seq2att.model import Model
+from seq2att.search import Search
+from seq2att.types import Batch, Prediction
 
 TEXTS = ["a b c", "", "d e f g h i j k", "a", "b a", "l k j i h g f e d c b a", "   ", "c c c c"]
 SEARCHES = [
@@ -128,6 +134,81 @@ def test_evaluation_reports_every_figure(reverse_run: Path) -> None:
     assert "exact" in figures["signatures"]
     other = api.evaluate(reverse_run, split="validation", batch_size=7)
     assert other["loss"] != figures["loss"]
+
+
+def test_an_int8_model_answers_as_one_of_its_own(reverse_run: Path) -> None:
+    model = seq2att.load(reverse_run, quantize="int8")
+    exact = seq2att.load(reverse_run)
+    whole = model.translate(TEXTS, beam=4)
+    for size in (1, 3):
+        again = model.translate(TEXTS, beam=4, batch_size=size)
+        assert [found.text for found in again] == [found.text for found in whole]
+        assert [found.token_scores for found in again] == pytest.approx([one.token_scores for one in whole], rel=1e-3)
+    pairs = [(text, found.text) for text, found in zip(TEXTS, whole, strict=True) if found.text]
+    scores = [found.score for found in whole if found.text]
+    assert [scored.score for scored in model.score(pairs)] == pytest.approx(scores, rel=1e-3)
+    gaps = [abs(one.score - two.score) for one, two in zip(model.score(pairs), exact.score(pairs), strict=True)]
+    assert 1e-5 < max(gaps) < 0.5
+    assert seq2att.load(reverse_run).translate(TEXTS[0]).text == exact.translate(TEXTS[0]).text
+
+
+def test_evaluation_of_int8_stands_beside_that_of_the_model(reverse_run: Path) -> None:
+    both = api.evaluate(reverse_run, beam=1, quantize="int8")
+    assert list(both) == ["float32", "int8", "change"]
+    alone = api.evaluate(reverse_run, beam=1)
+    assert both["float32"] == alone
+    assert both["int8"]["rows"] == alone["rows"]
+    assert set(both["change"]) == {"loss", "perplexity", "exact"}
+    for name, change in both["change"].items():
+        assert change == pytest.approx(both["int8"][name] - both["float32"][name])
+    assert 0 < abs(both["change"]["loss"]) < 0.05
+
+
+def test_what_cannot_be_quantized_is_refused(reverse_run: Path) -> None:
+    with pytest.raises(UserError, match=r"quantize='int4' is not known; take int8, or leave it out"):
+        seq2att.load(reverse_run, quantize="int4")
+    with pytest.raises(UserError, match=r"quantize=int8 is for the CPU, not for device=cuda"):
+        seq2att.load(reverse_run, "cuda", quantize="int8")
+
+
+def test_a_predictor_follows_its_model_and_can_be_copied(reverse_run: Path) -> None:
+    model = seq2att.load(reverse_run)
+    before = model.translate("a b c d")
+    assert model.ready() is model.ready()
+    copied = copy.deepcopy(model)
+    assert copied.translate("a b c d") == before._replace(attention=ANY)
+    assert copied.ready() is not model.ready()
+    with torch.no_grad():
+        for parameter in model.model.head.parameters():
+            parameter.zero_()
+    assert model.translate("a b c d").token_scores[0] == pytest.approx(-math.log(model.model.target.size), rel=1e-4)
+
+
+def test_long_texts_are_answered_few_at_a_time(reverse_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = seq2att.load(reverse_run)
+    texts = [*TEXTS, " ".join("abcdefghij" * 4), " ".join("jihgfedcba" * 4)]
+    whole = [found.text for found in model.translate(texts, search={"name": "greedy", "max_length": 50})]
+    sizes: list[tuple[int, ...]] = []
+    predict = Model.predict
+
+    def spy(self: Model, batch: Batch, search: Search) -> list[Prediction]:
+        sizes.append(tuple(batch.source.values.shape))
+        return predict(self, batch, search)
+
+    monkeypatch.setattr(Model, "predict", spy)
+    monkeypatch.setattr(api, "AT_ONCE", 50)
+    again = model.translate(texts, search={"name": "greedy", "max_length": 50})
+    assert [found.text for found in again] == whole
+    assert sizes[:3] == [(1, 40), (1, 40), (4, 12)]
+    assert all(rows == 1 or rows * steps <= 50 for rows, steps in sizes)
+    assert sum(rows for rows, _ in sizes) == len(texts)
+
+
+def test_attention_can_be_left_out(model: api.Predictor) -> None:
+    with_it, without = model.translate(TEXTS, beam=3), model.translate(TEXTS, beam=3, attention=False)
+    assert with_it[0].attention is not None
+    assert {found.attention for found in without} == {None}
+    assert [found.token_scores for found in without] == [found.token_scores for found in with_it]
 
 
 def test_a_run_folder_is_a_recipe(reverse_run: Path) -> None:

@@ -329,7 +329,7 @@ def annotated(**hints: Any) -> dict[str, Any]:
 
 # What is wrong
 
-GRU = "known: bidirectional, dropout, layers, residual, size"
+GRU = "known: bidirectional, dropout, layers, locked, residual, size, weight_drop"
 PLUGIN_HINT = "; a component of your own needs plugins=[your_file.py]"
 SEVERAL = "these are several values; add --multirun to train with one after the other"
 WRONG = {
@@ -402,8 +402,8 @@ def test_everything_wrong_is_said_at_once() -> None:
         "  mine.yaml: source.tokenizer.lowr: source/tokenizer=char has no option 'lowr'; known: lower, min_count; "
         "did you mean 'lower'?\n"
         "  decoder=gruu: no decoder is called 'gruu'; known: gru, lstm, rnn; did you mean 'gru'?" + PLUGIN_HINT + "\n"
-        "  decoder.sise: decoder=lstm has no option 'sise'; known: bridge, dropout, input_feeding, layers, order, "
-        "readout, residual, size; did you mean 'size'?\n"
+        "  decoder.sise: decoder=lstm has no option 'sise'; known: bridge, dropout, input_feeding, layers, "
+        "locked, order, readout, residual, size, weight_drop; did you mean 'size'?\n"
         "  nonsense: there is no setting 'nonsense'; known: attention, callbacks, data, decoder, encoder, head, "
         "loggers, metrics, optimizer, output, overwrite, plugins, reader, recipe, run, schedule, search, seed, share, "
         "source, target, trainer\n"
@@ -570,7 +570,6 @@ def test_presets_say_what_they_are_called() -> None:
 LIGHTNING = {  # our name -> Lightning's; the rest is done by our own callbacks
     "epochs": "max_epochs",
     "max_steps": "max_steps",
-    "max_minutes": "max_time",
     "validate_every": "val_check_interval",
     "clip": "gradient_clip_val",
     "accumulate": "accumulate_grad_batches",
@@ -584,7 +583,7 @@ LIGHTNING = {  # our name -> Lightning's; the rest is done by our own callbacks
     "limit_train_batches": "limit_train_batches",
     "limit_validation_batches": "limit_val_batches",
 }
-OURS = {"validation_rows", "patience", "min_delta", "monitor", "best", "restore_best", "threads", "resume"}
+OURS = set("validation_rows max_minutes patience min_delta monitor best restore_best threads resume".split())
 
 
 def test_trainer_options_are_lightnings() -> None:

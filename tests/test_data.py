@@ -1,7 +1,9 @@
 """The path of the data: nothing is lost, everything is counted, the same content gives the same batches."""
 
 import json
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +15,10 @@ import torch
 import seq2att.field
 import seq2att.reader  # registers the readers that the tests name
 from seq2att import registry
-from seq2att.data import Account, Buckets, Corpus, Ragged, batches, collate, load_split, prepare, source_batch
+from seq2att.data import Account, Buckets, Corpus, Ragged, batches, cache, collate, load_split, prepare, source_batch
+from seq2att.data.batching import sort_stably
 from seq2att.data.cache import cached, make_key
+from seq2att.data.preparing import PART, held
 from seq2att.data.reading import CHUNK
 from seq2att.errors import UserError
 from seq2att.field import Field, TextField
@@ -398,7 +402,7 @@ def test_the_second_time_nothing_is_read_fitted_or_encoded(bench: Bench, monkeyp
     again = bench.prepare(config)
     assert texts(again["train"], bench) == first
     assert again["train"].account.read == 32
-    assert isinstance(again["train"].source.values, np.memmap)
+    assert isinstance(again["train"].source.values.base, np.memmap)
     config["source"] = {**config["source"], "embedding_size": 8, "dropout": 0.5}  # changes no id
     bench.prepare(config)
     with pytest.raises(AssertionError, match="done before"):
@@ -477,6 +481,34 @@ def test_an_unwritable_cache_is_told(tmp_path: Path) -> None:
         cached(tmp_path / "file", "rows", "key", lambda _: None)
 
 
+def test_what_was_used_longest_ago_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def entry(number: int, name: str = "ids") -> Path:
+        return cached(tmp_path, name, make_key(number), lambda folder: (folder / "x").write_bytes(bytes(1000)))
+
+    def age(folder: Path, days: float) -> None:
+        os.utime(folder / "sizes.json", (time.time() - days * 24 * 3600,) * 2)
+
+    monkeypatch.setattr(cache, "LARGEST", 2500)
+    mine = tmp_path / "mine" / "set"  # of the user, in a folder that is a cache by mistake
+    mine.mkdir(parents=True)
+    (mine / "sizes.json").write_text('{"x": 1000}')
+    age(mine, 99)
+    oldest, old, used, recent = entry(1), entry(2, "rows"), entry(3), entry(4)
+    assert all(folder.is_dir() for folder in (oldest, old, used, recent))  # too much, but all of it is new
+    for folder, days in ((oldest, 10), (old, 9), (used, 11), (recent, 6)):
+        age(folder, days)
+    assert entry(3) == used  # again, so it is not old any more; nothing is made, so nothing is looked at
+    assert oldest.is_dir()
+    entry(5)
+    assert [folder.is_dir() for folder in (oldest, old, used, recent)] == [False, False, True, True]
+    assert not list(tmp_path.glob("*/.unfinished*"))
+    assert mine.is_dir()
+    age(recent, 8)
+    monkeypatch.setattr(cache, "LARGEST", 5000)
+    entry(6)
+    assert recent.is_dir()  # there is room
+
+
 def test_keys_tell_values_apart() -> None:
     keys = {make_key(*parts) for parts in ((1, 2), (12,), ("1", 2), ([1], 2), ({"a": None},), ({"a": "None"},))}
     assert len(keys) == 6
@@ -499,6 +531,25 @@ def test_gather_is_padding() -> None:
         for values, length, row in zip(column.values, column.lengths, chosen, strict=True):
             assert values.tolist() == rows[row].tolist() + [0] * (longest - len(rows[row]))
             assert length == len(rows[row])
+
+
+def test_sources_are_found_among_many() -> None:
+    random = np.random.default_rng(2)
+    for few, many in ((5, 100), (100, 5), (0, 3), (3, 0), (50, 3 * PART + 7)):
+        numbers, others = (
+            random.integers(0, 500, few).astype(np.uint64),
+            random.integers(0, 500, many).astype(np.uint64),
+        )
+        others[: many // 2] = 1 << 63  # beyond all of the few
+        assert held(np.unique(numbers), others) == len(set(numbers.tolist()) & set(others.tolist()))
+
+
+@pytest.mark.parametrize("largest", [3, 70_000])
+def test_sorting_is_numpys_lexsort(largest: int) -> None:
+    keys = np.random.default_rng(3).integers(0, largest, (2, 500))
+    rows = np.random.default_rng(4).permutation(500)
+    assert sort_stably(rows, *keys).tolist() == rows[np.lexsort(keys[:, rows])].tolist()
+    assert sort_stably(rows[:0], *keys[:, :0]).tolist() == []
 
 
 def test_gather_of_vectors() -> None:

@@ -146,3 +146,56 @@ def test_zeros_start_from_nothing() -> None:
 def test_copying_needs_equal_sizes() -> None:
     with pytest.raises(UserError, match=r"decoder.bridge=copy .* they are 5 and 6; .*decoder.bridge=dense"):
         Bridge("copy", MEMORY, SIZE, 1, states=1)
+
+
+@pytest.mark.parametrize("options", [{}, {"input_feeding": True}, {"order": "bahdanau"}])
+def test_locked_dropout_drops_the_same_units_at_every_step(options: dict[str, Any]) -> None:
+    for locked in (True, False):
+        decoder = make("gru", General, readout=40, dropout=0.5, locked=locked, **options)
+        dropped = decoder(inputs(), *decoder.start(encoding())).outputs == 0  # [B, T, D]
+        assert 0 < int(dropped[:, 0].sum()) < dropped[:, 0].numel()
+        assert bool((dropped == dropped[:, :1]).all()) == locked
+        assert not bool((dropped[0] == dropped[1]).all())
+
+
+@pytest.mark.parametrize("options", [{}, {"input_feeding": True}, {"order": "bahdanau"}])
+def test_dropped_weights_are_drawn_for_every_call_in_training(options: dict[str, Any]) -> None:
+    decoder = make("lstm", General, weight_drop=0.5, **options)
+    first, second = (decoder(inputs(), *decoder.start(encoding())).outputs for _ in range(2))
+    assert float((first - second).detach().abs().max()) > 1e-3
+    decoder.eval()
+    first, second = (decoder(inputs(), *decoder.start(encoding())).outputs for _ in range(2))
+    torch.testing.assert_close(first, second)
+
+
+def test_dropped_weights_are_the_same_at_every_step() -> None:
+    decoder = make("rnn", NoAttention, input_feeding=True, weight_drop=0.5)
+    layer = decoder.stack.layers[0]
+    torch.nn.init.zeros_(layer.input_weight)
+    start = decoder.start(encoding())[1]
+    torch.nn.init.eye_(layer.hidden_weight)
+    torch.nn.init.zeros_(layer.hidden_bias)
+    torch.nn.init.zeros_(layer.input_bias)
+    found = decoder(inputs(), *decoder.start(encoding())).outputs  # a unit lives on at twice its size, or dies at once
+    alive = found[:, 0] != 0
+    assert 0 < int(alive[0].sum()) < SIZE
+    expected = start.layers[0][:, 0]
+    for step in range(3):
+        expected = torch.tanh(2 * expected) * alive[0]
+        torch.testing.assert_close(found[:, step], expected)
+
+
+@pytest.mark.parametrize("key", ["dropout", "weight_drop"])
+def test_a_probability_of_1_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match=rf"{key}=1.0 is no probability below 1"):
+        make("lstm", General, **{key: 1.0})
+
+
+@pytest.mark.parametrize("feeding", [False, True])
+def test_what_is_said_within_a_rows_length_does_not_depend_on_it(feeding: bool) -> None:
+    decoder = make("lstm", General, input_feeding=feeding)
+    whole = decoder(inputs(), *decoder.start(encoding())).outputs
+    found = decoder(inputs(), *decoder.start(encoding()), torch.tensor([2, 3])).outputs
+    torch.testing.assert_close(found[0, :2], whole[0, :2])
+    torch.testing.assert_close(found[1], whole[1])
+    assert bool(found.isfinite().all())

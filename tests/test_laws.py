@@ -17,6 +17,7 @@ from seq2att.encoder import LSTMEncoder
 from seq2att.errors import UserError
 from seq2att.head import Translation
 from seq2att.output import Linear
+from seq2att.recurrence.feedback import Fused
 from seq2att.search import Beam
 from seq2att.types import Attended, Decoded, Encoding, Loss, Memory, State, Step, length_mask, select
 
@@ -104,16 +105,30 @@ class Unused(Additive):
 class Forgetful(LSTMDecoder):
     """Ignores its state."""
 
-    def forward(self, inputs: Tensor, memory: Memory, state: State) -> Decoded:
+    def forward(self, inputs: Tensor, memory: Memory, state: State, lengths: Tensor | None = None) -> Decoded:
         fresh = DecoderState(tuple(torch.zeros_like(part) for part in state.layers), state.attention, state.fed)
-        return super().forward(inputs, memory, fresh)
+        return super().forward(inputs, memory, fresh, lengths)
 
 
 class Mixing(LSTMDecoder):
     """Lets the rows of a batch see each other."""
 
-    def forward(self, inputs: Tensor, memory: Memory, state: State) -> Decoded:
-        return super().forward(inputs + inputs.sum(0, keepdim=True), memory, state)
+    def forward(self, inputs: Tensor, memory: Memory, state: State, lengths: Tensor | None = None) -> Decoded:
+        return super().forward(inputs + inputs.sum(0, keepdim=True), memory, state, lengths)
+
+
+class Hasty(LSTMDecoder):
+    """Leaves out the last step of every row."""
+
+    def forward(self, inputs: Tensor, memory: Memory, state: State, lengths: Tensor | None = None) -> Decoded:
+        return super().forward(inputs, memory, state, None if lengths is None else (lengths - 1).clamp(min=0))
+
+
+class Lying(General):
+    """Says that it scores otherwise than it does."""
+
+    def fused(self) -> Fused:
+        return Fused("dot", scale=2.0)
 
 
 class Padded(LSTMEncoder):
@@ -219,7 +234,9 @@ MUTANTS: list[tuple[str, Callable[..., Any], str]] = [
     ("attention", Infinite, "empty law"),
     ("attention", Unused, "gradient law"),
     ("decoder", Forgetful, "chunk law"),
+    ("attention", Lying, "chunk law"),
     ("decoder", Mixing, "row law"),
+    ("decoder", Hasty, "padding law"),
     ("encoder", Padded, "padding law"),
     ("encoder", Lossy, "bundle law"),
     ("head", Mean, "padding law"),

@@ -1,4 +1,4 @@
-"""The recurrence equals the textbook equations in NumPy float64, and torch.nn's modules with the same weights."""
+"""The recurrence equals the textbook equations in NumPy float64, and torch.nn's modules, by every kernel."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from seq2att.encoder import GRUEncoder, LSTMEncoder, RecurrentEncoder, RNNEncoder
-from seq2att.recurrence import GATES, STATES, CellName, Layer, Stack
+from seq2att.errors import UserError
+from seq2att.recurrence import GATES, STATES, CellName, Draws, Dropout, Layer, Stack, choice, native
 
 CELLS: list[CellName] = ["tanh", "relu", "lstm", "gru"]
 LENGTHS = torch.tensor([5, 2, 1, 0, 4])
 Array = npt.NDArray[np.float64]
 
 
-@pytest.fixture(autouse=True)
-def in_float64() -> None:
+@pytest.fixture(autouse=True, params=choice.KERNELS)
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "cpp" and native.engine() is None:
+        pytest.skip("no C++ compiler")
+    monkeypatch.setenv(choice.VARIABLE, request.param)
     torch.manual_seed(3)
 
 
@@ -174,3 +178,103 @@ def test_layers_start_as_documented(cell: CellName) -> None:
     if cell == "lstm":
         expected[4:8] = 1
     torch.testing.assert_close(layer.input_bias.detach(), expected)
+
+
+# Dropout
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_weight_drop_sets_numbers_of_the_recurrent_matrix_to_0_in_training_only(cell: CellName) -> None:
+    layer = Layer(cell, 3, 40, weight_drop=0.25).double()
+    inputs, start = torch.randn(2, 5, 3, dtype=torch.float64), layer.start(torch.zeros(1, dtype=torch.float64), 2)
+    mask = layer.draw()
+    assert mask is not None
+    assert set(mask.unique().tolist()) == {0, 1 / 0.75}
+    assert abs(float((mask == 0).double().mean()) - 0.25) < 0.05
+    plain = Layer(cell, 3, 40).double()
+    plain.load_state_dict(layer.state_dict())
+    with torch.no_grad():
+        plain.hidden_weight.mul_(mask)
+    torch.manual_seed(1)
+    drawn = layer.draw()
+    torch.manual_seed(1)
+    dropped = layer(inputs, start).outputs
+    torch.testing.assert_close(layer(inputs, start, hidden_mask=drawn).outputs, dropped)
+    torch.testing.assert_close(layer(inputs, start, hidden_mask=mask).outputs, plain(inputs, start).outputs)
+    assert not torch.allclose(layer(inputs, start).outputs, dropped)  # another draw
+    layer.eval()
+    assert layer.draw() is None
+    plain.load_state_dict(layer.state_dict())
+    assert torch.equal(layer(inputs, start).outputs, plain(inputs, start).outputs)
+
+
+def test_weight_drop_has_the_gradient_of_the_dropped_matrix() -> None:
+    layer = Layer("lstm", 3, 6, weight_drop=0.5).double()
+    mask = layer.draw()
+    assert mask is not None
+    inputs = torch.randn(2, 5, 3, dtype=torch.float64)
+    layer(inputs, layer.start(inputs, 2), hidden_mask=mask).outputs.square().sum().backward()
+    assert layer.hidden_weight.grad is not None
+    assert torch.equal(layer.hidden_weight.grad == 0, mask == 0)
+
+
+def test_a_locked_mask_is_the_same_at_every_step() -> None:
+    dropout = Dropout(0.3, locked=True)
+    found = dropout(torch.ones(20, 7, 50))
+    torch.testing.assert_close(found.unique(), torch.tensor([0, 1 / 0.7]))
+    assert torch.equal(found, found[:, :1].expand_as(found))
+    assert abs(float((found == 0).float().mean()) - 0.3) < 0.05
+    assert len(found[:, 0].unique(dim=0)) == 20  # another for every row
+    free = Dropout(0.3)(torch.ones(20, 7, 50))
+    assert not torch.equal(free, free[:, :1].expand_as(free))
+    assert torch.equal(dropout.eval()(free), free)
+
+
+@pytest.mark.parametrize("locked", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stack_step_by_step_drops_what_it_drops_at_once(cell: CellName, locked: bool) -> None:
+    stack = Stack(cell, 3, 4, layers=3, dropout=0.5, locked=locked, weight_drop=0.5).double()
+    inputs = torch.randn(2, 5, 3, dtype=torch.float64)
+    state = tuple(torch.zeros(2, 3, 4, dtype=torch.float64) for _ in range(STATES[cell]))
+    torch.manual_seed(1)
+    draws = stack.draw(inputs)
+    torch.manual_seed(1)
+    whole = stack(inputs, state)
+    assert isinstance(draws, Draws)
+    assert draws.below[0] is None
+    assert {tuple(mask.shape) for mask in draws.below[1:] if mask is not None} == {(2, 1 if locked else 5, 4)}
+    outputs = []
+    for step in range(5):
+        output, state = stack(inputs[:, step : step + 1], state, draws=draws.at(step))
+        outputs.append(output)
+    torch.testing.assert_close(torch.cat(outputs, 1), whole.outputs, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(state, whole.final, rtol=1e-10, atol=1e-12)
+
+
+def test_dropout_between_layers_draws_as_torch_does() -> None:
+    stack = Stack("gru", 3, 4, layers=2, dropout=0.5)
+    inputs, start = torch.randn(2, 5, 3), torch.zeros(2, 4)
+    below = stack.layers[0](inputs, (start,)).outputs
+    torch.manual_seed(1)
+    expected = stack.layers[1](torch.nn.functional.dropout(below.contiguous(), 0.5), (start,)).outputs
+    torch.manual_seed(1)
+    torch.testing.assert_close(stack(inputs, (torch.zeros(2, 2, 4),)).outputs, expected)
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_an_encoder_drops_the_same_units_at_every_position_when_locked(locked: bool) -> None:
+    encoder = LSTMEncoder(3, size=20, dropout=0.4, locked=locked)
+    outputs = encoder(torch.randn(3, 6, 3), torch.tensor([6, 6, 6])).outputs
+    dropped = outputs == 0
+    assert dropped.any()
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped)) is locked
+
+
+def test_wrong_probabilities_are_refused() -> None:
+    for options, message in (
+        ({"weight_drop": 1.0}, "weight_drop=1.0 is no probability below 1; set 0 or more and less than 1"),
+        ({"dropout": -0.1}, "dropout=-0.1 is no probability below 1; set 0 or more and less than 1"),
+    ):
+        with pytest.raises(UserError) as error:
+            GRUEncoder(3, **options)
+        assert str(error.value) == message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -175,3 +176,76 @@ def test_a_beam_too_small_for_its_answers_is_refused() -> None:
 @pytest.mark.parametrize("search", [Greedy(), Beam(), Sample()])
 def test_no_rows_give_no_hypotheses(search: Search) -> None:
     assert search(Table(), encoding(0)).tokens.size(0) == 0
+
+
+@pytest.mark.parametrize("search", [Greedy(max_length=9), Beam(size=3, max_length=9), Sample(max_length=9)])
+def test_the_host_waits_for_the_device_once_in_a_step(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[str] = []
+    counting = False
+
+    def spy(name: str) -> None:
+        method = getattr(torch.Tensor, name)
+
+        def called(self: Tensor, *arguments: Any) -> Any:
+            if counting:
+                waits.append(name)
+            return method(self, *arguments)
+
+        monkeypatch.setattr(torch.Tensor, name, called)
+
+    for name in ("__bool__", "__int__", "__float__", "__index__", "item", "tolist", "nonzero", "cpu", "numpy"):
+        spy(name)
+    generator, steps = Table(), []
+
+    class Stepping:
+        """Counts what happens between two steps."""
+
+        def start(self, encoding: Encoding) -> tuple[Memory, State]:
+            return generator.start(encoding)
+
+        def step(self, tokens: Tensor, memory: Memory, state: State) -> Step:
+            nonlocal counting
+            counting = False
+            steps.append(len(waits))
+            said = generator.step(tokens, memory, state)
+            counting = True
+            return said
+
+    search(Stepping(), encoding(6))
+    counting = False
+    assert len(steps) > 3
+    assert [after - before for before, after in itertools.pairwise(steps)] == [1] * (len(steps) - 1)
+
+
+@pytest.mark.parametrize("search", [Greedy, Beam, Sample])
+def test_without_attention_a_search_holds_no_weights(search: type[Search]) -> None:
+    class Looking(Table):
+        def step(self, tokens: Tensor, memory: Memory, state: State) -> Step:
+            said = super().step(tokens, memory, state)
+            return said._replace(weights=memory.values[:, :, 0] + state.unsqueeze(1))
+
+    searching = search()
+    searching.max_length = LIMIT
+    seen = searching(Looking(), encoding(3))
+    assert seen.weights is not None
+    for row in range(3):  # each token with what its own step looked at
+        history = [0, *itertools.accumulate((BEGIN, *said(seen, row)), lambda state, token: state * VOCABULARY + token)]
+        expected = torch.tensor([float(row + state) for state in history[: int(seen.lengths[row, 0])]])
+        torch.testing.assert_close(seen.weights[row, 0, : len(expected), 0].float(), expected)
+    searching.attention = False
+    blind = searching(Looking(), encoding(3))
+    assert blind.weights is None
+    assert torch.equal(blind.tokens, seen.tokens)
+    assert torch.equal(blind.log_probs, seen.log_probs)
+
+
+@pytest.mark.parametrize("search", [Greedy, Beam])
+def test_a_model_that_knows_nothing_says_nothing(search: type[Search]) -> None:
+    class Broken(Table):
+        def logits(self, row: int, history: int) -> Tensor:
+            return torch.full((VOCABULARY,), math.nan, dtype=torch.float64)
+
+    searching = search()
+    searching.max_length = LIMIT
+    found = searching(Broken(), encoding(2))
+    assert found.tokens.size(0) == 2

@@ -8,8 +8,8 @@ import json
 import logging
 import math
 import os
-import random
 import signal
+import sys
 import warnings
 from contextlib import nullcontext
 from itertools import chain
@@ -25,6 +25,7 @@ import seq2att.logger
 import seq2att.optimizer
 import seq2att.schedule  # noqa: F401
 from seq2att import launch, registry
+from seq2att.config import compose
 from seq2att.config.options import DataOptions, TrainerOptions
 from seq2att.data import Ragged, collate
 from seq2att.errors import UserError
@@ -133,7 +134,7 @@ def toy(config, callbacks=(), say=lambda line: None, model=None, rows=32, claim=
     claim = claim or folder.claim(config)
     if not claim.resume:
         folder.start(claim.path, config)
-    return fitting.fit(model, config, corpora, HIGHER, claim, callbacks, say)
+    return fitting.fit(model, config, corpora, HIGHER, claim, callbacks, say, loggers=fitting.make_loggers(config))
 
 
 def weights(training):
@@ -307,9 +308,10 @@ def test_a_resumed_run_is_the_same_run(tmp_path, step, schedule):
     assert resumed.learning_rate == straight.learning_rate
 
 
-def test_a_resumed_accumulating_run_is_the_same_run(tmp_path):
+@pytest.mark.parametrize("precision", ["32", "64"])
+def test_a_resumed_accumulating_run_is_the_same_run(tmp_path, precision):
     """A signal between the parts of a step waits for the step."""
-    settings = {"epochs": 2, "accumulate": 3}
+    settings = {"epochs": 2, "accumulate": 3, "precision": precision}
     straight = toy(make_config(tmp_path / "straight", **settings))
     config = make_config(tmp_path / "stopped", **settings)
 
@@ -689,19 +691,25 @@ def test_counts_are_positive(name):
         fitting.check_trainer(make_config("run", **{name: 0})["trainer"])
 
 
-def test_one_device_a_run():
-    with pytest.raises(UserError, match=r"trainer.devices=2: a run uses one device; set trainer.devices=1"):
-        launch.run(make_config("run", devices=2))
-    with pytest.raises(UserError, match=r"trainer.num_nodes=3: a run uses one device; set trainer.num_nodes=1"):
-        launch.run(make_config("run", num_nodes=3))
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_a_missing_accelerator_is_a_message(tmp_path):
-    with pytest.raises(
-        UserError, match=r"trainer.accelerator=gpu trainer.precision=32: No supported gpu backend found"
-    ):
-        toy(make_config(tmp_path / "run", accelerator="gpu"))
+    """It is said before any data are read, as every logger that is not installed."""
+    config = {**make_config(tmp_path / "run", accelerator="gpu"), "reader": {"name": "never built"}}
+    with pytest.raises(UserError, match=r"trainer.accelerator=gpu: PyTorch \S+ finds no GPU here; set trainer=cpu to"):
+        fitting.make_ready(config, pytest.fail)
+    with pytest.raises(UserError, match=r"trainer.accelerator=cuda: PyTorch"):
+        fitting.check_trainer(make_config(tmp_path / "run", accelerator="cuda")["trainer"])
+
+
+def test_a_missing_logger_is_said_before_the_data_are_read(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setattr("lightning.fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
+    monkeypatch.setattr("lightning.fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", False)
+    monkeypatch.setattr(fitting, "prepare", lambda *_: pytest.fail("the data were read"))
+    config = compose("reverse", [f"run={tmp_path / 'run'}", "loggers=[tensorboard]"])
+    with pytest.raises(UserError, match="loggers: tensorboard is not installed; pip install"):
+        fitting.make_ready(config, pytest.fail)
 
 
 def test_out_of_memory_names_the_longest_row(tmp_path):
@@ -789,20 +797,6 @@ def test_callbacks_of_a_configuration(tmp_path, monkeypatch):
     toy({**make_config(tmp_path / "run"), "callbacks": ["ping"]})
     assert seen == [pytest.approx(float(row["exact"]), rel=1e-5) for row in table(tmp_path / "run")]
     assert len(seen) == 2
-
-
-# -- launching --
-
-
-def test_settle_makes_a_process_fast_and_repeatable():
-    before = torch.get_num_threads()
-    drawn = []
-    for _ in range(2):
-        launch.settle(1, 5)
-        drawn.append((random.random(), np.random.random(), torch.rand(1).item()))
-    assert drawn[0] == drawn[1]
-    assert (torch.tensor([1e-39]) * 1.0).item() == 0.0  # a denormal
-    torch.set_num_threads(before)
 
 
 # -- the whole way --

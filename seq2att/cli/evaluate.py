@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from seq2att.cli.model import add_model, plugins, positive
+from seq2att.cli.model import add_model, add_quantize, how, plugins, positive
 from seq2att.cli.text import put
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ EXAMPLES = """examples:
   seq2att evaluate runs/reverse --split validation --beam 1
 
 --test takes what the recipe's `reader.test` takes: a file name, or for reader=parallel the name without its suffix.
-With several, the result holds one block for each."""
+With several, the result holds one block for each. With --quantize the figures of the model as it is, those of the
+quantized one and the change between them stand side by side."""
 
 
 def add(commands: Commands) -> None:
@@ -39,6 +40,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--root", metavar="DIR", help="where relative paths start (data.root)")
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="rows decoded together")
+    add_quantize(parser)
     parser.set_defaults(run=run)
 
 
@@ -48,6 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     options = {"split": arguments.split, "root": arguments.root, "beam": arguments.beam, "plugins": plugins(arguments)}
     options |= {"batch_size": arguments.batch_size} if arguments.batch_size else {}
+    options |= how(arguments)
     found = {file: api.evaluate(arguments.model, file=file, **options) for file in arguments.test or [None]}
     text = json.dumps(found if len(found) > 1 else next(iter(found.values())), ensure_ascii=False, indent=2)
     put(sys.stdout.buffer, text.splitlines())

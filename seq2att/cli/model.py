@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seq2att.api import Predictor
@@ -14,11 +14,22 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="RUN", help="a run folder or a bundle")
 
 
+def add_quantize(parser: argparse.ArgumentParser) -> None:
+    """The option of those commands that answer."""
+    parser.add_argument("--quantize", metavar="TYPE", help="round the weights for speed on a CPU: int8")
+
+
 def load(arguments: argparse.Namespace) -> Predictor:
-    """The model, after its plugins."""
+    """The model, after its plugins, where and how the arguments say."""
     from seq2att import api
 
-    return api.load(arguments.model, plugins=plugins(arguments))
+    return api.load(arguments.model, plugins=plugins(arguments), **how(arguments))
+
+
+def how(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of loading that are given: `device` and `quantize`."""
+    given = {name: getattr(arguments, name, None) for name in ("device", "quantize")}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def plugins(arguments: argparse.Namespace) -> list[str]:

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from seq2att.cli.model import add_model, load, positive
+from seq2att.cli.model import add_model, add_quantize, load, positive
 from seq2att.cli.text import Input, lines, opened, written
 from seq2att.errors import UserError
 
@@ -38,6 +38,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("target", metavar="TARGET_FILE", nargs="?", help="the targets, a line each")
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write; else standard output")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="pairs scored together")
+    add_quantize(parser)
     parser.set_defaults(run=run)
 
 

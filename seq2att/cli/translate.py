@@ -6,25 +6,31 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2att.cli.model import add_model, load, positive
-from seq2att.cli.text import chunks, opened, put, written
+from seq2att.cli.model import add_model, add_quantize, how, load, plugins, positive
+from seq2att.cli.text import Chunk, Write, chunks, opened, put, written
+from seq2att.cli.workers import Answer, Answering, share, split
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
+    from seq2att.api import Predictor
     from seq2att.cli.train import Commands
     from seq2att.types import Prediction
 
 EXAMPLES = """examples:
   echo "a b c d" | seq2att translate runs/reverse
   seq2att translate runs/reverse input.txt -o output.txt --beam 5
+  seq2att translate runs/reverse input.txt -o output.txt --devices 2 --quantize int8
   seq2att translate runs/reverse                      (asks for one line after the other)
 
 RUN is a run folder or a bundle. Line n of the output answers line n of the input; an empty line stays empty.
-With --n-best above 1, every answer is a line of its own: number of the input line, score, text, with tabs between."""
+With --n-best above 1, every answer is a line of its own: number of the input line, score, text, with tabs between.
+With --devices N the lines are shared by N processes, each with its part of the threads or its own GPU."""
 
+PIECE = 256  # lines that a worker gets together: several batches of similar lengths
 SAMPLING = {"temperature": float, "top_k": int, "top_p": float, "seed": int}
 LENGTHS = {"min_length": int, "max_length": int, "length_penalty": float}
 HELP = {
@@ -60,6 +66,9 @@ def add(commands: Commands) -> None:
     for name, kind in SAMPLING.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=f"with --sample: {HELP[name]}")
     parser.add_argument("--too-long", choices=("refuse", "cut"), help="what to do with lines beyond data.max_length")
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, which is the default, or cuda")
+    parser.add_argument("--devices", type=positive, metavar="N", default=1, help="processes that share the lines")
+    add_quantize(parser)
     parser.set_defaults(run=run)
 
 
@@ -68,11 +77,24 @@ def run(arguments: argparse.Namespace) -> None:
     options = options_of(arguments)
     if arguments.file and arguments.output and Path(arguments.file).resolve() == Path(arguments.output).resolve():
         raise UserError(f"-o {arguments.output}: that is the file to translate; write to another one")
+    asked = arguments.file is None and arguments.output is None and sys.stdin.isatty()
+    if arguments.devices > 1 and not asked:
+        making = Translator(arguments.model, plugins(arguments), how(arguments), options, arguments.devices)
+        with opened(arguments.file) as source, written(arguments.output) as write:
+            report = Report(write, arguments.file)
+            size = max(PIECE, 4 * (arguments.batch_size or 0))
+            share(split(chunks(source), size), making, arguments.devices, report.add)
+            report.end()
+        return
     predictor = load(arguments)
-    if arguments.file is None and arguments.output is None and sys.stdin.isatty():
+    if asked:
         converse(predictor, options)
-    else:
-        translate(predictor, options, arguments.file, arguments.output)
+        return
+    with opened(arguments.file) as source, written(arguments.output) as write:
+        report = Report(write, arguments.file)
+        for chunk in chunks(source):
+            report.add(translated(predictor, options, chunk))
+        report.end()
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -89,20 +111,69 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return options | ({"batch_size": arguments.batch_size} if arguments.batch_size else {})
 
 
-def translate(predictor: Any, options: dict[str, Any], file: str | None, output: str | None) -> None:
-    """Translate a stream; for a file, stderr says how far it is."""
-    started, done = time.monotonic(), 0
-    with opened(file) as source, written(output) as write:
-        for chunk in chunks(source):
-            predictions = predictor.translate(chunk.lines, first_line=chunk.first, **options)
-            write(
-                [line for index, one in enumerate(predictions) for line in answers(one, chunk.first + index, options)]
-            )
-            done += len(predictions)
-            if file is not None and sys.stderr.isatty():
-                print(f"\r{progress(done, started)}", end="", file=sys.stderr, flush=True)
-    if file is not None:
-        print(f"{chr(13) if sys.stderr.isatty() else ''}{progress(done, started)}", file=sys.stderr)
+@dataclass(frozen=True)
+class Translator:
+    """What each of the workers does."""
+
+    model: str
+    plugins: list[str]
+    how: dict[str, Any]  # options of loading
+    options: dict[str, Any]
+    count: int
+
+    def __call__(self, number: int) -> Answering:
+        """Load the model in worker `number`."""
+        import torch
+
+        from seq2att import api
+
+        notes: list[str] = []
+        how = dict(self.how)
+        if how.get("device") == "cuda":
+            how["device"] = f"cuda:{number}"
+            if number >= (there := torch.cuda.device_count()):
+                raise UserError(
+                    f"--devices {self.count}: there are {there} GPUs; give as many at most, or --device cpu"
+                )
+        torch.set_num_threads(max(1, torch.get_num_threads() // self.count))
+        predictor = api.load(self.model, plugins=self.plugins, say=notes.append, **how)
+
+        def answer(piece: Chunk) -> Answer:
+            found = translated(predictor, self.options, piece)
+            said, notes[:] = list(notes), []
+            return found._replace(notes=said)
+
+        return answer
+
+
+def translated(predictor: Predictor, options: dict[str, Any], chunk: Chunk) -> Answer:
+    """What is written for a piece of the input."""
+    found = predictor.translate(chunk.lines, first_line=chunk.first, attention=False, **options)
+    lines = [line for index, one in enumerate(found) for line in answers(one, chunk.first + index, options)]
+    return Answer(len(found), lines, [])
+
+
+class Report:
+    """Writes answers; for a file, stderr says how far it is."""
+
+    def __init__(self, write: Write, file: str | None) -> None:
+        self.write, self.file = write, file
+        self.started, self.done = time.monotonic(), 0
+        self.live = file is not None and sys.stderr.isatty()
+
+    def add(self, answer: Answer) -> None:
+        """Write some answers."""
+        for note in answer.notes:
+            print(f"seq2att: {note}", file=sys.stderr)
+        self.write(answer.lines)
+        self.done += answer.rows
+        if self.live:
+            print(f"\r{progress(self.done, self.started)}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Say how it went."""
+        if self.file is not None:
+            print(f"{chr(13) if self.live else ''}{progress(self.done, self.started)}", file=sys.stderr)
 
 
 def progress(done: int, started: float) -> str:

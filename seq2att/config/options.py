@@ -70,7 +70,9 @@ class TrainerOptions:
 
     `validate_every` counts epochs; training stops after `patience` validations in which `monitor` did not improve by
     `min_delta`; the kept best is by `best` (empty: the same as `monitor`). `clip: 0` clips no gradient;
-    `devices: -1` takes all. `validation_rows` bounds what is decoded during training (null: everything).
+    `validation_rows` bounds what is decoded during training (null: everything).
+    Each of the `devices` of each of `num_nodes` machines is a process with its part of every batch: on a CPU that many
+    processes, on GPUs one for each (-1: all). `threads` are those of a process (null: the processes share the cores).
     """
 
     epochs: int = 20

@@ -29,6 +29,7 @@ def sweep(
 ) -> None:
     """Train each job of a sweep in a folder of its own, `runs/<recipe>/<overrides>`; `flags` are Hydra's.
 
+    `train` gets the configuration of a job, whose `run` ends with the name of the job.
     Raises ConfigError, before the first job starts, for anything wrong in any of them.
     """
     import hydra

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -57,8 +57,7 @@ class Buckets(Sampler[Numbers]):
         """All rows by (target, source) length, equal ones in random order."""
         rows = self.lengths.shape[1]
         mixed = random.permutation(rows) if self.shuffle else np.arange(rows)
-        order: Numbers = mixed[np.lexsort(self.lengths[:, mixed])]
-        return order
+        return sort_stably(mixed, *self.lengths)
 
     def strata(self, order: Numbers) -> Numbers:
         """The sorted rows as `[strata, pools]`, the end filled with -1."""
@@ -67,8 +66,9 @@ class Buckets(Sampler[Numbers]):
 
     def strata_bounds(self, order: Numbers) -> Numbers:
         """The longest length on either side in every stratum `[2, strata]`."""
-        strata = self.strata(order)
-        bounds: Numbers = np.where(strata >= 0, self.lengths[:, strata], 0).max(2, initial=0).T
+        missing = -len(order) % self.pools
+        lengths = np.pad(self.lengths[:, order], ((0, 0), (0, missing)))  # [2, strata * pools]
+        bounds: Numbers = lengths.reshape(2, -1, self.pools).max(2, initial=0).T
         return bounds
 
     def __iter__(self) -> Iterator[Numbers]:
@@ -93,6 +93,17 @@ class Buckets(Sampler[Numbers]):
         self.epoch = epoch
 
 
+def sort_stably(rows: Numbers, *keys: Numbers) -> Numbers:
+    """The rows by their keys, of which the last counts most; equal ones keep their order.
+
+    NumPy sorts 16-bit numbers by their digits, a million of them in a tenth of the time.
+    """
+    for key in keys:
+        small = key.max(initial=0) < 1 << 16
+        rows = rows[np.argsort((key.astype(np.uint16) if small else key)[rows], kind="stable")]
+    return rows
+
+
 def cut(bounds: Numbers, batch_size: int, batch_by: str) -> list[int]:
     """Where batches of consecutive strata begin and end; a row longer than `batch_size` tokens goes alone."""
     strata = len(bounds)
@@ -114,8 +125,18 @@ class RowSets(Dataset[Numbers]):
         return np.asarray(rows, np.int64)
 
 
-def batches(corpus: Corpus, data_options: Mapping[str, Any], seed: int, shuffle: bool) -> DataLoader[Numbers]:
-    """A loader of `Batch`es; its `sampler` is the `Buckets`, whose `set_epoch` chooses the order."""
+def batches(
+    corpus: Corpus,
+    data_options: Mapping[str, Any],
+    seed: int,
+    shuffle: bool,
+    mine: Callable[[Numbers], Numbers] | None = None,
+) -> DataLoader[Numbers]:
+    """A loader of `Batch`es; its `sampler` is the `Buckets`, whose `set_epoch` chooses the order.
+
+    `mine` gives the part of a batch's rows that this process works on, which may be none of them: all processes form
+    the same batches, so their number and their rows do not depend on how many processes share them.
+    """
     buckets = Buckets(
         corpus.source.lengths,
         None if corpus.target is None else corpus.target.lengths,
@@ -129,7 +150,7 @@ def batches(corpus: Corpus, data_options: Mapping[str, Any], seed: int, shuffle:
         RowSets(),
         batch_size=None,
         sampler=buckets,
-        collate_fn=partial(collate, corpus),
+        collate_fn=partial(collate, corpus) if mine is None else partial(collate_part, corpus, mine),
         generator=torch.Generator(),  # its own: an iteration draws a seed, which is to leave the global one alone
     )
 
@@ -139,6 +160,11 @@ def collate(corpus: Corpus, rows: Rows) -> Batch:
     numbers = torch.as_tensor(np.array(rows, np.int64))  # [B]
     target = None if corpus.target is None else corpus.target.gather(rows)
     return Batch(corpus.source.gather(rows), target, numbers, torch.zeros(len(numbers), dtype=torch.bool))
+
+
+def collate_part(corpus: Corpus, mine: Callable[[Numbers], Numbers], rows: Numbers) -> Batch:
+    """The part of the rows that this process works on, as a batch."""
+    return collate(corpus, mine(rows))
 
 
 def source_batch(field: Field, values: Sequence[Any]) -> Batch:

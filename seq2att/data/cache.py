@@ -1,7 +1,12 @@
-"""A cache of folders by content: written once, whole or not at all, safe with several processes at once."""
+"""A cache of folders by content: written once, whole or not at all, safe with several processes at once.
+
+It stays below `LARGEST` bytes as far as that is possible without what was used in the last `KEPT` seconds. A process
+that has files of a deleted folder open keeps them; the folder is moved away before, so that nobody finds half of it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -17,8 +22,11 @@ from seq2att.errors import UserError
 
 FORMAT = 1  # of the files in the cache; a change of their layout counts up, so that old ones are not read
 SIZES = "sizes.json"
+DIGEST = 16  # bytes of a key
 UNFINISHED = ".unfinished-"
 DAY = 24 * 3600
+LARGEST = 20 * 10**9  # bytes; beyond it goes what was used longest ago,
+KEPT = 7 * DAY  # but nothing that was used so lately
 
 
 def cache_folder(setting: str | None) -> Path:
@@ -31,7 +39,7 @@ def cache_folder(setting: str | None) -> Path:
 def make_key(*parts: Any) -> str:
     """A hash of plain values (numbers, texts, lists, dictionaries)."""
     plain = json.dumps([FORMAT, *parts], sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=DIGEST).hexdigest()
 
 
 def code_of(component: object) -> str:
@@ -46,6 +54,8 @@ def code_of(component: object) -> str:
 def cached(root: Path, name: str, key: str, make: Callable[[Path], None]) -> Path:
     """The folder `root/name/key`, filled by `make` unless it is there, complete."""
     folder = root / name / key
+    with contextlib.suppress(OSError):  # used now; of somebody else's cache nothing is pruned
+        os.utime(folder / SIZES)
     if complete(folder):
         return folder
     try:
@@ -59,6 +69,7 @@ def cached(root: Path, name: str, key: str, make: Callable[[Path], None]) -> Pat
         sizes = {file.relative_to(work).as_posix(): file.stat().st_size for file in work.rglob("*") if file.is_file()}
         (work / SIZES).write_text(json.dumps(sizes, indent=1), "utf-8")
         publish(work, folder)
+        prune(root)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder
@@ -94,3 +105,22 @@ def clean(parent: Path) -> None:
                 shutil.rmtree(leftover, ignore_errors=True)
         except FileNotFoundError:
             continue
+
+
+def prune(root: Path) -> None:
+    """Delete what was used longest ago while the cache is larger than `LARGEST`."""
+    found = []
+    for file in root.glob(f"*/{'[0-9a-f]' * 2 * DIGEST}/{SIZES}"):  # a key, lest a wrong `data.cache` costs data
+        with contextlib.suppress(OSError, ValueError):
+            found.append((file.stat().st_mtime, file, sum(json.loads(file.read_text("utf-8")).values())))
+    total = sum(size for *_, size in found)
+    for used, file, size in sorted(found):
+        if total <= LARGEST or time.time() - used < KEPT:
+            return
+        with contextlib.suppress(OSError):  # another process deletes it too, or has it open where that is a lock
+            away = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=file.parent.parent))
+            try:
+                file.parent.rename(away / file.parent.name)
+                total -= size
+            finally:
+                shutil.rmtree(away, ignore_errors=True)

@@ -21,8 +21,10 @@ class Ragged:
     """Sequences of different lengths in one flat array: row r is `values[offsets[r] : offsets[r + 1]]`."""
 
     def __init__(self, values: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> None:
-        self.values = values  # [total] ids, or [total, F] vectors
-        self.offsets = offsets  # [rows + 1]
+        self.values = np.asarray(
+            values
+        )  # [total] ids, or [total, F] vectors; a plain array: np.memmap is slow to index
+        self.offsets = np.asarray(offsets)  # [rows + 1]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -38,9 +40,8 @@ class Ragged:
         starts = self.offsets[rows]  # [B]
         lengths = self.offsets[rows + 1] - starts  # [B]
         steps = np.arange(lengths.max(initial=0))  # [S]
-        real = steps < lengths[:, None]  # [B, S]
-        padded = np.zeros((*real.shape, *self.values.shape[1:]), self.values.dtype)  # [B, S] or [B, S, F]
-        padded[real] = self.values[(starts[:, None] + steps)[real]]
+        padded = self.values.take(starts[:, None] + steps, axis=0, mode="clip")  # [B, S] or [B, S, F]
+        padded[steps >= lengths[:, None]] = 0
         wide = padded.astype(np.int64 if np.issubdtype(padded.dtype, np.integer) else np.float32, copy=False)
         return Column(torch.from_numpy(wide), torch.from_numpy(lengths))
 

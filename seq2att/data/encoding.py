@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from seq2att.data.corpus import RaggedWriter
 from seq2att.data.reading import CHUNK, Account, Table
+from seq2att.data.workers import Arrays, encode_chunks
 from seq2att.errors import UserError
 from seq2att.field import Field
-
-Arrays = list[npt.NDArray[Any]]
 
 
 class Limits(NamedTuple):
@@ -36,12 +36,8 @@ def write_ids(table: Table, account: Account, fields: Mapping[str, Field], limit
     kept = [np.zeros(0, np.int64)]
     with ExitStack() as stack:
         writers = {side: stack.enter_context(RaggedWriter(folder, side)) for side in fields}
-        for number, values in enumerate(zip(*map(table.chunks, fields), strict=True)):
+        for number, sides in enumerate(encode_chunks(table, fields, partial(encode_chunk, table, fields))):
             start = number * CHUNK
-            sides = {
-                side: encode(field, chunk, table, start, side)
-                for (side, field), chunk in zip(fields.items(), values, strict=True)
-            }
             keep = settle(sides, table, start, account, limits)
             kept.append(start + np.flatnonzero(keep))
             for side, arrays in sides.items():
@@ -53,12 +49,18 @@ def write_ids(table: Table, account: Account, fields: Mapping[str, Field], limit
     account.save(folder)
 
 
-def encode(field: Field, values: Sequence[Any], table: Table, start: int, side: str) -> Arrays:
-    """The ids of a chunk; an error of the field is told with file and line."""
+def encode_chunk(table: Table, fields: Mapping[str, Field], number: int) -> dict[str, Arrays]:
+    """The ids of a chunk; an error of a field is told with file and line."""
+    return {side: encode(field, table, number, side) for side, field in fields.items()}
+
+
+def encode(field: Field, table: Table, number: int, side: str) -> Arrays:
+    """The ids of one side of a chunk."""
+    values = table.chunk(side, number)
     try:
         return field.encode_batch(values)
     except UserError:
-        for row, value in enumerate(values, start):
+        for row, value in enumerate(values, number * CHUNK):
             try:
                 field.encode(value)
             except UserError as error:

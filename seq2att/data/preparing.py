@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from seq2att.data.cache import cache_folder, cached, code_of, make_key
 from seq2att.data.corpus import Corpus
@@ -20,6 +21,7 @@ from seq2att.errors import UserError
 from seq2att.field import Field, TextField
 from seq2att.reader import SPLITS, Reader
 
+PART = 1 << 16  # numbers that are looked up at once
 EMBEDDING_OPTIONS = ("embedding_size", "dropout")  # of a field: they change no id
 
 
@@ -223,9 +225,19 @@ class Preparation:
         if split not in self.reader.splits():  # taken from the training rows, all rows of a source together
             return
         sources = np.unique(corpus.table.hashes)
-        seen = int(np.isin(sources, train.table.hashes).sum())
+        seen = held(sources, train.table.hashes)
         if seen:
             self.say(f"{split}: {seen:,} of its {len(sources):,} distinct sources are in train too")
+
+
+def held(few: npt.NDArray[np.uint64], many: npt.NDArray[np.uint64]) -> int:
+    """How many of a few sorted, distinct numbers are among many: these are looked through once, a part at a time."""
+    found = np.zeros(len(few), bool)
+    for start in range(0, len(many) if len(few) else 0, PART):
+        part = many[start : start + PART]
+        places = np.minimum(np.searchsorted(few, part), len(few) - 1)
+        found[places[few[places] == part]] = True
+    return int(found.sum())
 
 
 def digest(content: bytes) -> str:

@@ -162,6 +162,7 @@ class Table:
     def __init__(self, folder: Path) -> None:
         import pyarrow as pa
 
+        self.folder = folder
         reader = pa.ipc.open_file(pa.memory_map(str(folder / TABLE)))
         self.batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         self.sides = tuple(side for side in SIDES if side in reader.schema.names)
@@ -183,8 +184,13 @@ class Table:
 
     def chunks(self, side: str) -> Iterator[list[Any]]:
         """All values of one side in order, in lists of at most CHUNK."""
-        for batch in self.batches:
-            yield batch.column(side).to_pylist()
+        for number in range(len(self.batches)):
+            yield self.chunk(side, number)
+
+    def chunk(self, side: str, number: int) -> list[Any]:
+        """The values of one side in one chunk: rows from `number * CHUNK` on."""
+        values: list[Any] = self.batches[number].column(side).to_pylist()
+        return values
 
     def place(self, row: int) -> str:
         """Where a row stands: `file:line`."""
@@ -210,7 +216,7 @@ def write_tables(reader: Reader, split: str, root: Path | None, drop_empty: bool
         writers = {name: stack.enter_context(TableWriter(folder / name, name)) for name in (split, *taken)}
         account = writers[split].account
         for row in reader.read(split, root):
-            values = tuple("" if value is None else value for value in row.values)
+            values = tuple(["" if value is None else value for value in row.values])
             if admit(row, values, account, drop_empty):
                 name = shares.split_of(values[0])
                 writers[split if name == "train" else name].add(Row(values, row.file, row.line))
@@ -237,6 +243,6 @@ def admit(row: Row, values: Sequence[Any], account: Account, drop_empty: bool) -
 def empty_side(values: Sequence[Any]) -> str:
     """The reason why a row cannot teach anything, or nothing."""
     for side, value in zip(SIDES, values, strict=False):
-        if isinstance(value, str) and not value.strip():
+        if isinstance(value, str) and (not value or value.isspace()):
             return f"empty {side}"
     return ""

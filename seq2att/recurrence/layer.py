@@ -5,20 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seq2att.recurrence.reference import GATES, STATES, CellName, Run, Weights, reverse, run
+from seq2att.recurrence.choice import run
+from seq2att.recurrence.dropout import check_probability, draw
+from seq2att.recurrence.reference import GATES, STATES, CellName, Run, Weights
 
 
 class Layer(nn.Module):
     """Parameters of one layer in one direction, run over whole sequences.
 
     The input matrix starts uniform by Glorot & Bengio 2010, the recurrent matrix orthogonal gate by gate (Saxe et
-    al. 2014), biases at 0 but the LSTM's forget gate at 1 (Jozefowicz et al. 2015).
+    al. 2014), biases at 0 but the LSTM's forget gate at 1 (Jozefowicz et al. 2015). In training a number of the
+    recurrent matrix is 0 for a whole sequence with the probability `weight_drop` (Merity et al. 2018).
     """
 
-    def __init__(self, cell: CellName, input_size: int, size: int) -> None:
+    def __init__(self, cell: CellName, input_size: int, size: int, weight_drop: float = 0.0) -> None:
         super().__init__()
         self.cell: CellName = cell
         self.size = size
+        self.weight_drop = check_probability("weight_drop", weight_drop)
         width = GATES[cell] * size
         self.input_weight = nn.Parameter(torch.empty(width, input_size))
         self.hidden_weight = nn.Parameter(torch.empty(width, size))
@@ -39,12 +43,28 @@ class Layer(nn.Module):
         """The zero state, `[rows, H]` each, of the type and device of `like`."""
         return (like.new_zeros(rows, self.size),) * STATES[self.cell]
 
+    def draw(self) -> Tensor | None:
+        """What is dropped of the recurrent matrix in one sequence: a mask `[G*H, H]`; None where nothing is."""
+        if not self.training or self.weight_drop == 0:
+            return None
+        return draw(self.hidden_weight, tuple(self.hidden_weight.shape), self.weight_drop)
+
+    def weights(self, hidden_mask: Tensor | None = None) -> Weights:
+        """The parameters, with that mask on the recurrent matrix, or one that is drawn now."""
+        mask = self.draw() if hidden_mask is None else hidden_mask
+        hidden = self.hidden_weight if mask is None else self.hidden_weight * mask
+        return Weights(self.input_weight, hidden, self.input_bias, self.hidden_bias)
+
     def forward(
-        self, inputs: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None = None, backwards: bool = False
+        self,
+        inputs: Tensor,
+        state: tuple[Tensor, ...],
+        lengths: Tensor | None = None,
+        backwards: bool = False,
+        hidden_mask: Tensor | None = None,
     ) -> Run:
-        """Run over `inputs` `[B, T, I]` from `state`; `backwards` starts at each row's last real position."""
-        weights = Weights(self.input_weight, self.hidden_weight, self.input_bias, self.hidden_bias)
-        if not backwards:
-            return run(self.cell, inputs, state, weights, lengths)
-        outputs, final = run(self.cell, reverse(inputs, lengths), state, weights, lengths)
-        return Run(reverse(outputs, lengths), final)
+        """Run over `inputs` `[B, T, I]` from `state`; `backwards` starts at each row's last real position.
+
+        `hidden_mask` is what `draw` gave for the sequence that these steps are a part of.
+        """
+        return run(self.cell, inputs, state, self.weights(hidden_mask), lengths, backwards)

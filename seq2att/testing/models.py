@@ -87,7 +87,11 @@ def row(case: Case) -> None:
 def padding(case: Case) -> None:
     """Weights are 0 on padding and sum to 1; neither padding nor neighbours change a row's score or gradient."""
     decoder, encoding, inputs = decoding(case)
-    weights = decoder(inputs, *decoder.start(encoding)).weights
+    outputs, weights, *_ = decoder(inputs, *decoder.start(encoding))
+    assert case.batch.target is not None
+    real = case.batch.target.mask().unsqueeze(2)  # [B, T, 1]
+    given = decoder(inputs, *decoder.start(encoding), case.batch.target.lengths).outputs
+    equal(given * real, outputs * real, f"padding law: {case.label}: outputs when lengths are given")
     if weights is not None:
         outside = weights.masked_fill(encoding.mask.unsqueeze(1), 0.0)
         equal(outside, torch.zeros_like(outside), f"padding law: {case.label}: weights on padding")

@@ -66,10 +66,11 @@ def interruptible() -> Iterator[Interruption]:
 
 
 def save_last(trainer: Trainer, folder: Path) -> None:
-    """Save the run's state; a crash while writing leaves the one before in place."""
+    """Save the run's state, which all processes hold; a crash while writing leaves the one before in place."""
     partial = folder / f"{LAST}.partial"
-    trainer.save_checkpoint(partial)
-    partial.replace(folder / LAST)
+    trainer.save_checkpoint(partial)  # by the first process; all must call it
+    if trainer.is_global_zero:
+        partial.replace(folder / LAST)
 
 
 def link(file: Path, name: Path) -> None:
@@ -103,7 +104,7 @@ def random_states() -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), place, has_gauss, gauss),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],  # of the GPU of this process
     }
 
 
@@ -114,5 +115,5 @@ def restore_random_states(states: dict[str, Any]) -> None:
     name, keys, place, has_gauss, cached = states["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), place, has_gauss, cached))
     torch.set_rng_state(states["torch"].cpu())
-    if states["cuda"]:
-        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+    if states["cuda"] and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(states["cuda"][0].cpu())

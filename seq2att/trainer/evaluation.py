@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from seq2att.metric import Score
     from seq2att.model import Model
     from seq2att.search import Search
+    from seq2att.trainer.processes import Processes
 
 Rows = NDArray[np.int64]
 
@@ -74,6 +75,19 @@ def answer(model: Model, corpus: Corpus, rows: Rows, search: Search | None, batc
             for row, prediction in zip(chunk.tolist(), model.predict(batch, search), strict=True):  # type: ignore[arg-type]
                 found[row] = prediction._replace(attention=None, others=())
     return [found[row] for row in rows.tolist()]
+
+
+def answer_together(
+    model: Model, corpus: Corpus, rows: Rows, search: Search | None, batch_size: int, processes: Processes
+) -> list[Prediction]:
+    """What `answer` gives, each row answered by one of the processes; only the first of them gets it."""
+    if processes.alone:
+        return answer(model, corpus, rows, search, batch_size)
+    sorted_rows = rows[np.argsort(-corpus.source.lengths[rows], kind="stable")]  # so that all have equal work
+    mine = processes.mine(sorted_rows)
+    said = zip(mine.tolist(), answer(model, corpus, mine, search, batch_size), strict=True)
+    found = dict(pair for part in processes.collect(list(said)) for pair in part)
+    return [found[row] for row in rows.tolist()] if processes.first else []
 
 
 def measure(

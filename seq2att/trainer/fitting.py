@@ -7,10 +7,9 @@ import platform
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -19,37 +18,76 @@ from seq2att import registry
 from seq2att.data import prepare
 from seq2att.errors import UserError
 from seq2att.trainer import folder
+from seq2att.trainer.processes import ALONE, Processes, seed
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
 
     from seq2att.data import Corpus
+    from seq2att.field import Field
     from seq2att.trainer.module import Training
 
 PRECISION = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
-def train(config: Mapping[str, Any], callbacks: Sequence[Callback] = (), say: Callable[[str], None] = print) -> Path:
+class Ready(NamedTuple):
+    """What a run needs before its model is made."""
+
+    run: folder.Claim
+    source: Field
+    target: Field
+    corpora: dict[str, Corpus]
+    higher: dict[str, bool]  # every figure of a validation, and whether more of it is better
+    loggers: list[Any]
+
+
+def train(
+    config: Mapping[str, Any],
+    callbacks: Sequence[Callback] = (),
+    say: Callable[[str], None] = print,
+    processes: Processes = ALONE,
+    account: Callable[[str], None] | None = None,
+) -> Path:
     """Prepare the data, train, and write the bundle into the run folder, which is returned.
 
     An unfinished run of the same configuration goes on where it stopped, with the same numbers as if it had not.
     SIGINT and SIGTERM save and end: with KeyboardInterrupt and SystemExit. Raises UserError for what a user can mend.
+    All the `processes` of a run call this; the first one writes and speaks. `account` hears of the data (as `say`).
     """
+    say, account = (say, account or say) if processes.first else (silent, silent)
+    ready = make_ready(config, account, processes)
+    run = ready.run
+    torch.manual_seed(config["seed"])
+    model = models.make(config, ready.source, ready.target)
+    if not run.resume:
+        processes.share(lambda: folder.start(run.path, config))
+    training = fit(model, config, ready.corpora, ready.higher, run, callbacks, say, processes, ready.loggers)
+    processes.share(lambda: finish(training, run.path, say))
+    return run.path
+
+
+def make_ready(config: Mapping[str, Any], say: Callable[[str], None], processes: Processes = ALONE) -> Ready:
+    """Check all that needs no data, claim the run folder, and then read the data, or take them from the cache."""
     check_trainer(config["trainer"])
     higher = known_figures(config)
     check_figures(config, higher)
     reader = registry.build("reader", config)
     reader.check(Path(config["data"]["root"]).expanduser() if config["data"]["root"] else None)
-    run = folder.claim(config)
+    run = processes.share(lambda: folder.claim(config))
+    loggers = make_loggers(config)
     source, target = models.make_fields(config)
-    corpora = prepare(config, source, target, reader, say)
-    torch.manual_seed(config["seed"])
-    model = models.make(config, source, target)
-    if not run.resume:
-        folder.start(run.path, config)
-    training = fit(model, config, corpora, higher, run, callbacks, say)
-    finish(training, run.path, say)
-    return run.path
+    corpora = processes.in_turn(lambda: prepare(config, source, target, reader, say))
+    return Ready(run, source, target, corpora, higher, loggers)
+
+
+def make_loggers(config: Mapping[str, Any]) -> list[Any]:
+    """The loggers that the configuration asks for; those that need what is not installed say so."""
+    path = Path(config["run"])
+    return [registry.build("logger", {"logger": {"name": name}}, path) for name in config["loggers"]]
+
+
+def silent(line: str) -> None:
+    """Say nothing."""
 
 
 def known_figures(config: Mapping[str, Any]) -> dict[str, bool]:
@@ -85,6 +123,23 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     for name in ("epochs", "accumulate", "log_every"):
         if options[name] < 1:
             raise UserError(f"trainer.{name}={options[name]}: allowed is 1 or more")
+    check_accelerator(options["accelerator"])
+
+
+def check_accelerator(name: str) -> None:
+    """Refuse to look for a GPU where there is none."""
+    if name in ("gpu", "cuda") and not gpus(name):
+        raise UserError(
+            f"trainer.accelerator={name}: PyTorch {torch.__version__} finds no GPU here; "
+            "set trainer=cpu to train on the processor, or install the GPU's driver and a PyTorch for it"
+        )
+
+
+def gpus(accelerator: str) -> int:
+    """How many GPUs this machine has for the accelerator."""
+    if accelerator == "gpu" and torch.backends.mps.is_available():
+        return 1
+    return torch.cuda.device_count() if accelerator in ("gpu", "cuda", "auto") else 0
 
 
 def fit(
@@ -95,6 +150,8 @@ def fit(
     run: folder.Claim,
     callbacks: Sequence[Callback],
     say: Callable[[str], None],
+    processes: Processes = ALONE,
+    loggers: Sequence[Any] = (),
 ) -> Training:
     """Train with Lightning until the run's end, or until a signal."""
     from seq2att.trainer.checkpoint import Interrupted, interruptible
@@ -103,10 +160,15 @@ def fit(
     from seq2att.trainer.progress import Report
 
     greedy = registry.build("search", {"search": {"name": "greedy"}}) if "search" in config else None
+    if config["trainer"]["precision"] == "64":
+        model.double()  # Lightning does it only after it has loaded the checkpoint to go on from
+    if not processes.first:
+        seed(config["seed"] + processes.rank)  # the model is the same in all processes, its dropout is not
     with quiet(), interruptible() as interruption:
-        training = Training(model, config, corpora, greedy, higher, interruption)
-        watching = [*chosen(config, higher), Report(run.path, say), *callbacks, Checkpoints(run.path, interruption)]
-        trainer = make_trainer(config, watching)
+        training = Training(model, config, corpora, greedy, higher, interruption, processes)
+        reports = [Report(run.path, say)] if processes.first else []
+        watching = [*chosen(config, higher, processes), *reports, *callbacks, Checkpoints(run.path, interruption)]
+        trainer = make_trainer(config, watching, loggers, processes)
         say(opening(training, run))
         try:
             trainer.fit(training, ckpt_path=run.path / folder.LAST if run.resume else None, weights_only=True)
@@ -117,14 +179,14 @@ def fit(
     return training
 
 
-def chosen(config: Mapping[str, Any], higher: Mapping[str, bool]) -> Iterator[Callback]:
+def chosen(config: Mapping[str, Any], higher: Mapping[str, bool], processes: Processes) -> Iterator[Callback]:
     """The callbacks that the configuration asks for."""
     from lightning.pytorch.callbacks import EarlyStopping
 
     from seq2att.trainer.progress import Progress
 
     options = config["trainer"]
-    if options["progress"]:
+    if options["progress"] and processes.first:
         yield Progress()
     if options["patience"] is not None:
         mode = "max" if higher[options["monitor"]] else "min"
@@ -135,27 +197,28 @@ def chosen(config: Mapping[str, Any], higher: Mapping[str, bool]) -> Iterator[Ca
         yield registry.build("callback", {"callback": {"name": name}})
 
 
-def make_trainer(config: Mapping[str, Any], callbacks: Sequence[Callback]) -> Trainer:
+def make_trainer(
+    config: Mapping[str, Any], callbacks: Sequence[Callback], loggers: Sequence[Any], processes: Processes
+) -> Trainer:
     """Lightning's trainer; what it does by itself and we do otherwise is switched off."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer
 
-    options, path = config["trainer"], Path(config["run"])
-    minutes = options["max_minutes"]
+    options = config["trainer"]
     try:
-        return Trainer(
+        trainer = Trainer(
+            **among(processes),
             accelerator=options["accelerator"],
-            devices=options["devices"],
-            num_nodes=options["num_nodes"],
+            devices=processes.local_size,
+            num_nodes=processes.nodes,
             precision=PRECISION[options["precision"]],  # type: ignore[arg-type]
             deterministic=options["deterministic"],
             max_epochs=options["epochs"],
-            max_time=None if minutes is None else timedelta(minutes=minutes),
             accumulate_grad_batches=options["accumulate"],
             log_every_n_steps=options["log_every"],
-            logger=[registry.build("logger", {"logger": {"name": name}}, path) for name in config["loggers"]],
+            logger=list(loggers),
             callbacks=list(callbacks),
-            default_root_dir=path,
+            default_root_dir=Path(config["run"]),
             reload_dataloaders_every_n_epochs=1,  # each epoch's batches are a new iteration
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
@@ -167,6 +230,21 @@ def make_trainer(config: Mapping[str, Any], callbacks: Sequence[Callback]) -> Tr
         raise UserError(
             f"trainer.accelerator={options['accelerator']} trainer.precision={options['precision']}: {error}"
         ) from error
+    if hasattr(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor"):
+        # Signals are ours; before every batch Lightning would ask all processes for them, and wait for the GPU.
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    return trainer
+
+
+def among(processes: Processes) -> dict[str, Any]:
+    """What Lightning is told of the processes, which it neither starts nor looks for."""
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from lightning.pytorch.strategies import DDPStrategy
+
+    if processes.alone:
+        return {"plugins": LightningEnvironment()}
+    return {"plugins": TorchElasticEnvironment(), "strategy": DDPStrategy(gradient_as_bucket_view=True)}
 
 
 def opening(training: Training, run: folder.Claim) -> str:
@@ -241,6 +319,7 @@ def quiet() -> Iterator[None]:
             ".*is smaller than the logging interval.*",
             ".*GPU available but not used.*",
             ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+            ".*when logging on epoch level in distributed setting.*",  # what we log is the same in all processes
         ):
             warnings.filterwarnings("ignore", message)
         try:

@@ -22,7 +22,8 @@ FOLDERS = ("checkpoints", "source", "target", "steps", "tensorboard")
 
 # What may differ between a run and its resumption: where things are and what is shown, not what is learned.
 FREE = frozenset(
-    "run overwrite trainer.resume trainer.progress trainer.threads trainer.log_every data.root data.cache".split()
+    "run overwrite trainer.resume trainer.progress trainer.threads trainer.log_every data.root data.cache "
+    "trainer.accelerator trainer.devices trainer.num_nodes".split()
 )
 
 
@@ -54,6 +55,16 @@ def claim(config: Mapping[str, Any]) -> Claim:
     if not config["trainer"]["resume"]:
         raise UserError(f"run={path} holds an unfinished run and trainer.resume=false; {remedy}")
     return Claim(path, resume=(path / LAST).is_file())
+
+
+def finished(config: Mapping[str, Any]) -> bool:
+    """Whether the run folder holds a finished run of this configuration, which is not to be overwritten."""
+    path = Path(config["run"])
+    if config["overwrite"] or not all((path / name).is_file() for name in (CONFIG, FINISHED)):
+        return False
+    old = yaml.safe_load((path / CONFIG).read_text("utf-8"))
+    old.pop("format", None)  # a bundle says it
+    return not any(differences(old, plain(config)))
 
 
 def of_a_sweep(item: Path) -> bool:

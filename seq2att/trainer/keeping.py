@@ -22,7 +22,8 @@ class Checkpoints(Checkpoint):
     def on_validation_end(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
         """Save, and stop here if a signal asked for it and the run would go on."""
         save_last(trainer, self.folder)
-        if module.best is module.figures:
+        if module.best is module.figures and trainer.is_global_zero:
             link(self.folder / LAST, self.folder / BEST)
-        if self.interruption.number is not None and not trainer.should_stop:
-            raise Interrupted(self.interruption.number, saved=True)
+        number = int(module.processes.largest(self.interruption.number or 0))
+        if number and not trainer.should_stop:
+            raise Interrupted(number, saved=True)

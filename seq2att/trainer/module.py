@@ -2,16 +2,21 @@
 
 The step is normalised by the number of target tokens of the whole (global, accumulated) batch, which is known only
 when its last part has been seen. So a part differentiates `total / SCALE`, and before clipping the gradients are
-multiplied by `SCALE * parts * devices / tokens`.
+multiplied by `SCALE * parts * processes / tokens`: Lightning divides by the parts, and the average over the processes
+by their number.
+
+Every process works on its part of every batch, which may be empty. What they agree on at each step (how many tokens it
+held, whether to stop) are the same numbers everywhere, so all of them stop, validate and save at the same step.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,7 +37,8 @@ from seq2att.trainer.checkpoint import (
     restore_random_states,
     save_last,
 )
-from seq2att.trainer.evaluation import Rows, answer, mean, measure, perplexity
+from seq2att.trainer.evaluation import Rows, answer_together, measure, perplexity
+from seq2att.trainer.processes import ALONE, Processes, seed
 from seq2att.types import Batch, Loss, Prediction
 
 if TYPE_CHECKING:
@@ -83,20 +89,24 @@ class Training(LightningModule):
         search: Search | None,
         higher: Mapping[str, bool],
         interruption: Interruption,
+        processes: Processes = ALONE,
     ) -> None:
         super().__init__()
-        self.model, self.config, self.options = model, config, config["trainer"]
+        self.model, self.config, self.options, self.processes = model, config, config["trainer"], processes
         self.corpora, self.search, self.higher, self.interruption = corpora, search, higher, interruption
-        self.loader: DataLoader[Any] = batches(corpora["train"], config["data"], config["seed"], shuffle=True)
+        self.loader = self.batches("train", shuffle=True)
         self.size = limited(len(self.loader), self.options["limit_train_batches"])  # batches of an epoch
         self.epoch = 0  # the epoch that the next batch belongs to
         self.taken = 0  # how many of its batches were taken
         self.parts = 0  # batches since the last step
         self.window = zero()  # their sum
-        self.lately = zero()  # the sum since training looked at its loss
-        self.since = (0.0, 0)  # loss and tokens from the last validation until then
+        self.told = torch.zeros(3)  # how many processes wished at the last step what `wishes` says
+        self.unused: list[Tensor] | None = None  # parameters that a first batch did not reach
+        self.lately = zero()  # the sum since training looked at its loss, of this process
+        self.since = (0.0, 0)  # loss and tokens from the last validation until then, of all processes
         self.train_loss = math.nan  # the mean when training last looked
         self.speed, self.looked = 0.0, time.monotonic()  # tokens a second until then, and when that was
+        self.spent, self.began = 0.0, time.monotonic()  # seconds of training before this start, and when that was
         self.heard = zero()  # the sum of this validation
         self.figures: Figures | None = None  # of the last validation
         self.best: Figures | None = None
@@ -124,6 +134,11 @@ class Training(LightningModule):
         """How many optimizer steps an epoch makes: its last one may hold fewer batches."""
         parts: int = self.options["accumulate"]
         return math.ceil(self.size / parts)
+
+    def batches(self, split: str, shuffle: bool) -> DataLoader[Any]:
+        """The batches of a split, each the part of this process."""
+        mine = None if self.processes.alone else self.processes.mine
+        return batches(self.corpora[split], self.config["data"], self.config["seed"], shuffle, mine)
 
     def train_dataloader(self) -> Remaining:
         """The rest of the epoch; Lightning asks before every epoch."""
@@ -164,11 +179,20 @@ class Training(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a part of a step, as a sum."""
+        self.parts += 1
+        if not self.processes.alone and not len(batch.rows):
+            self.window, self.lately = plus(self.window, zero(self.device)), plus(self.lately, zero(self.device))
+            return nothing_of(self.parameters())
         loss: Loss = self.model(batch)
         kept = Loss(loss.total.detach(), loss.count)
         self.window, self.lately = plus(self.window, kept), plus(self.lately, kept)
-        self.parts += 1
-        return loss.total / SCALE
+        total = loss.total / SCALE
+        if self.processes.alone:
+            return total
+        if self.unused is None:  # the processes wait for the gradient of every parameter
+            used = reached(total)
+            self.unused = [parameter for parameter in self.parameters() if id(parameter) not in used]
+        return total + nothing_of(self.unused) if self.unused else total
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
@@ -177,30 +201,68 @@ class Training(LightningModule):
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             scaler.unscale_(optimizer)  # Lightning leaves it to such an optimizer, which would do it after clipping
-        tokens = self.trainer.strategy.reduce(self.window.count, reduce_op="sum")
-        parts = self.trainer.accumulate_grad_batches * self.trainer.world_size  # what Lightning divided by
+        tokens = self.agree(self.window.count)
+        parts = self.trainer.accumulate_grad_batches * self.processes.size  # what Lightning and DDP divided by
         grouped = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
         gradients = [gradient for gradient in grouped if gradient is not None]
         rescale(gradients, SCALE * parts, tokens, self.options["clip"])
         self.window, self.parts = zero(), 0
+
+    def agree(self, count: Tensor) -> Tensor:
+        """The tokens of a step on all processes; in the same message they tell each other what they wish."""
+        if self.processes.alone:
+            return count
+        told = torch.tensor([0, *self.wishes()], dtype=torch.float64, device=count.device)  # [1 + 3]
+        told[0] = count
+        torch.distributed.all_reduce(told)
+        self.told = told[1:]
+        return told[0]
+
+    def wishes(self) -> tuple[bool, bool, bool]:
+        """Whether SIGINT or SIGTERM asks this process for an end, and whether its time is up."""
+        number, minutes = self.interruption.number, self.options["max_minutes"]
+        return number == signal.SIGINT, number == signal.SIGTERM, minutes is not None and self.seconds() >= minutes * 60
+
+    def agreed(self, step: int) -> tuple[int | None, bool]:
+        """The signal that ends the run, and whether its time is up, for any of the processes: the same for all."""
+        if self.parts:  # between the parts of a step
+            return None, False
+        if self.processes.alone:
+            return self.interruption.number, self.wishes()[2]
+        if self.told.is_cuda and step % self.options["log_every"]:  # looking makes the processor wait for the GPU
+            return None, False
+        interrupt, terminate, late = self.told.tolist()
+        return signal.SIGINT if interrupt else signal.SIGTERM if terminate else None, bool(late)
+
+    def seconds(self) -> float:
+        """How long the run has trained, since `max_minutes` bounds it."""
+        return self.spent + time.monotonic() - self.began
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Look at the loss now and then, see whether the run ends or validates, and obey a signal."""
         step, trainer = self.trainer.global_step, self.trainer
         if self.parts == 0 and step % self.options["log_every"] == 0:
             self.look()
-        trainer.should_stop = trainer.should_stop or step >= self.steps
+        signalled, late = self.agreed(step)
+        trainer.should_stop = trainer.should_stop or step >= self.steps or late
         due = self.due()
         trainer.val_check_batch = batch_idx + 1 if due else NEVER
-        if self.interruption.number is not None and self.parts == 0 and not due:
+        if due:  # what was not looked at yet belongs to this validation
+            self.fetch()
+        elif signalled is not None:
             save_last(trainer, Path(self.config["run"]))
-            raise Interrupted(self.interruption.number, saved=True)
+            raise Interrupted(signalled, saved=True)
+
+    def fetch(self) -> tuple[float, int]:
+        """The losses and tokens of all processes since the last call; waits for the device."""
+        total, count = self.processes.total(float(self.lately.total), int(self.lately.count))
+        self.lately = zero()
+        self.since = (self.since[0] + total, self.since[1] + int(count))
+        return total, int(count)
 
     def look(self) -> None:
-        """Fetch the sum of the losses from the device, log their mean, and stop when there is none."""
-        total, count = float(self.lately.total), int(self.lately.count)
-        self.lately = zero()
-        self.since = (self.since[0] + total, self.since[1] + count)
+        """Log the mean of the losses since the last look, and stop when there is none."""
+        total, count = self.fetch()
         if not math.isfinite(total):
             raise UserError(
                 f"the training loss is {total} at step {self.trainer.global_step}; "
@@ -214,8 +276,8 @@ class Training(LightningModule):
             self.log("learning_rate", self.learning_rate)
 
     def tokens_since(self) -> int:
-        """How many target tokens training saw since the last validation."""
-        return self.since[1] + int(self.lately.count)
+        """How many target tokens training had seen since the last validation when it last fetched them."""
+        return self.since[1]
 
     @property
     def learning_rate(self) -> float:
@@ -226,32 +288,33 @@ class Training(LightningModule):
 
     def val_dataloader(self) -> Remaining:
         """The validation split, short rows first."""
-        loader = batches(self.corpora["validation"], self.config["data"], self.config["seed"], shuffle=False)
+        loader = self.batches("validation", shuffle=False)
         return Remaining(loader, 0, limited(len(loader), self.options["limit_validation_batches"]))
 
     def on_validation_epoch_start(self) -> None:
-        """Start a sum; what was not looked at yet belongs to this validation."""
+        """Start a sum."""
         self.heard = zero()
-        total, count = float(self.lately.total), int(self.lately.count)
-        self.since, self.lately = (self.since[0] + total, self.since[1] + count), zero()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the likelihood of the right answers."""
-        loss = self.model(batch)
-        self.heard = plus(self.heard, Loss(loss.total, loss.count))
+        if len(batch.rows):
+            loss = self.model(batch)
+            self.heard = plus(self.heard, Loss(loss.total, loss.count))
 
     def on_validation_epoch_end(self) -> None:
-        """Let the model speak by itself, and say how good it is."""
-        loss, step = mean(self.heard), self.trainer.global_step
+        """Let the model speak by itself, and say how good it is; all processes learn the same figures."""
+        total, count = self.processes.total(float(self.heard.total), int(self.heard.count))
+        loss, step = total / count if count else math.nan, self.trainer.global_step
         if not math.isfinite(loss):
             raise UserError(
                 f"the validation loss is {loss} at step {step}; lower optimizer.learning_rate or trainer.clip"
             )
         corpus, rows = self.corpora["validation"], self.asked()
         with self.trainer.precision_plugin.val_step_context():
-            said = answer(self.model, corpus, rows, self.search, rows_of_a_batch(self.config["data"]))
+            size = rows_of_a_batch(self.config["data"])
+            said = answer_together(self.model, corpus, rows, self.search, size, self.processes)
         metrics = [name for name in self.higher if name not in ("loss", "perplexity")]
-        scores = measure(said, corpus.references(rows), metrics)
+        scores = self.processes.share(lambda: measure(said, corpus.references(rows), metrics))
         values = {"loss": loss, "perplexity": perplexity(loss), **{name: score.value for name, score in scores.items()}}
         signatures = {name: score.signature for name, score in scores.items()}
         train_loss = self.since[0] / self.since[1] if self.since[1] else math.nan
@@ -285,30 +348,41 @@ class Training(LightningModule):
     def on_train_start(self) -> None:
         """Let random numbers go on where they stopped, and take over the signals from Lightning."""
         if self.restored:
-            restore_random_states(self.restored["random"])
+            self.restore_random(self.restored["random"])
         self.interruption.listen()
-        self.looked = time.monotonic()
+        self.looked = self.began = time.monotonic()
+
+    def restore_random(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on with the random numbers of this process; one that there was not before starts its own."""
+        rank = self.processes.rank
+        if rank < len(states):
+            restore_random_states(states[rank])
+        else:
+            seed(self.config["seed"] + rank + 1000 * self.trainer.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add all that the rest of the run depends on."""
         as_epoch_start(checkpoint, self.epoch, self.trainer.global_step)
+        total, count = self.processes.total(float(self.lately.total), int(self.lately.count))
         checkpoint["seq2att"] = {
             "place": (self.epoch, self.taken),
             "since": self.since,
-            "lately": (float(self.lately.total), int(self.lately.count)),
+            "lately": (total, int(count)),
+            "seconds": self.seconds(),
             "figures": None if self.figures is None else tuple(self.figures),
             "best": None if self.best is None else tuple(self.best),
             "plateau": None if self.plateau is None else self.plateau.scheduler.state_dict(),
             "stop": self.trainer.should_stop,
-            "random": random_states(),
+            "random": self.processes.collect(random_states()),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from there."""
         self.restored = checkpoint["seq2att"]
         self.epoch, self.taken = self.restored["place"]
-        self.since = self.restored["since"]
-        self.lately = Loss(*(torch.tensor(number) for number in self.restored["lately"]))
+        self.since, self.spent = self.restored["since"], self.restored["seconds"]
+        if self.processes.first:
+            self.lately = Loss(*(torch.tensor(number) for number in self.restored["lately"]))
         self.figures = self.restored["figures"] and Figures(*self.restored["figures"])
         self.best = self.restored["best"] and Figures(*self.restored["best"])
         self.trainer.should_stop = self.restored["stop"]
@@ -321,15 +395,34 @@ class Plateau(NamedTuple):
     monitor: str
 
 
-def zero() -> Loss:
+def zero(device: torch.device | str = "cpu") -> Loss:
     """An empty sum."""
-    return Loss(torch.tensor(0.0), torch.tensor(0))
+    return Loss(torch.tensor(0.0, device=device), torch.tensor(0, device=device))
 
 
 def plus(one: Loss, other: Loss) -> Loss:
     """The sum of two sums, on the device of the second; waits for nothing."""
     device = other.total.device
     return Loss(one.total.to(device) + other.total, one.count.to(device) + other.count)
+
+
+def nothing_of(parameters: Iterable[Tensor]) -> Tensor:
+    """A zero whose gradient at every one of the parameters is zero."""
+    return sum((parameter.sum() * 0.0 for parameter in parameters if parameter.requires_grad), torch.tensor(0.0))
+
+
+def reached(loss: Tensor) -> set[int]:
+    """The `id`s of the parameters that a loss has a gradient for."""
+    found, waiting, seen = set(), [loss.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        waiting += [before for before, _ in node.next_functions]
+    return found
 
 
 def rescale(gradients: list[Tensor], scale: float, tokens: Tensor, clip: float) -> None:

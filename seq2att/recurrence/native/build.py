@@ -15,11 +15,12 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
 FLAGS = (
-    *("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread"),
+    *("-O3", "-std=c++17", "-fPIC", "-pthread"),
     *(
         "-fno-math-errno",
         "-fno-trapping-math",
@@ -74,8 +75,13 @@ def place() -> Path:
     parts = [version, *FLAGS, *MACHINE, processor()]
     parts += [f"{file.name}\n{file.read_text('utf-8')}" for file in sources("*.h") + sources("*.cpp")]
     key = hashlib.blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()
+    return folder() / f"{key}.so"
+
+
+def folder() -> Path:
+    """Where libraries lie, in the user's cache."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return root / "seq2att" / "native" / f"{key}.so"
+    return root / "seq2att" / "native"
 
 
 def processor() -> str:
@@ -94,23 +100,27 @@ def sources(pattern: str) -> list[Path]:
 
 
 def compile_to(path: Path) -> None:
-    """Compile all sources into one library; another process may do the same at the same time."""
+    """Compile every source, all at the same time, into one library; another process may do the same meanwhile."""
     log.info("compiling the C++ kernels (once; seconds)")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unfinished-") as folder:
-        made = Path(folder) / path.name
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unfinished-") as scratch:
+        made = Path(scratch)
         machine = [flag for flag in MACHINE if run_compiler([flag, "-E", "-x", "c++", os.devnull], made) is None]
-        files = [str(file) for file in sources("*.cpp")]
-        if message := run_compiler([*FLAGS, *machine, *files, "-o", str(made)], made):
+        jobs = [[*FLAGS, *machine, "-c", str(file), "-o", f"{file.stem}.o"] for file in sources("*.cpp")]
+        with ThreadPoolExecutor() as threads:
+            messages = list(threads.map(lambda job: run_compiler(job, made), jobs))
+        objects = [job[-1] for job in jobs]
+        messages.append(None if any(messages) else run_compiler([*FLAGS, "-shared", *objects, "-o", path.name], made))
+        if message := next(filter(None, messages), None):
             raise NativeError(f"{compiler()} failed: {message}")
-        ctypes.CDLL(str(made))  # what cannot be loaded is not kept
-        os.replace(made, path)
+        ctypes.CDLL(str(made / path.name))  # what cannot be loaded is not kept
+        os.replace(made / path.name, path)
 
 
-def run_compiler(arguments: list[str], made: Path) -> str | None:
-    """What the compiler complains of, in its first lines; None when it succeeds."""
+def run_compiler(arguments: list[str], folder: Path) -> str | None:
+    """What the compiler complains of in a folder, in its first lines; None when it succeeds."""
     done = subprocess.run(
-        [compiler(), *arguments], capture_output=True, text=True, cwd=made.parent, timeout=600, check=False
+        [compiler(), *arguments], capture_output=True, text=True, cwd=folder, timeout=600, check=False
     )
     return (
         None if done.returncode == 0 else "; ".join(done.stderr.strip().splitlines()[:3]) or f"exit {done.returncode}"

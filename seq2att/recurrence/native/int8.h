@@ -95,7 +95,7 @@ inline void pack(const int8_t *weight, int64_t outputs, int64_t inputs, uint8_t 
 }
 
 // A row as int8 [inputs, padded by 0] by its largest value; gives the sum of the int8 values.
-template <typename T> int32_t quantize(const T *row, int64_t inputs, int8_t *to, T *scale) {
+template <typename T> __attribute__((noinline)) int32_t quantize(const T *row, int64_t inputs, int8_t *to, T *scale) {
   T tops[64] = {}, top = 0;
   int64_t k = 0;
   for (; k + 64 <= inputs; k += 64)
@@ -155,22 +155,27 @@ inline void block(const Rows<T> &rows, int64_t first, const uint8_t *panel, int3
     for (int g = 0; g < GROUPS; g++) sums[r][g].store(whole[r] + g * LANES);
 }
 
-// C = bias + A W' or, with `add`, C += A W', for R rows and the outputs of one panel.
+// c = bias + sums or, with `add`, c += sums. One function for all blocks, not inlined: a compiler that may reorder the
+// factors must do so in the same way for a row in every company.
+template <typename T>
+__attribute__((noinline)) void scaled(const int32_t *whole, int32_t extra, T scale, const T *scales, const T *bias, T *c,
+                                      int64_t columns, bool add) {
+  if (add)
+    for (int64_t j = 0; j < columns; j++) c[j] += static_cast<T>(whole[j] - extra) * scale * scales[j];
+  else if (bias)
+    for (int64_t j = 0; j < columns; j++) c[j] = static_cast<T>(whole[j] - extra) * scale * scales[j] + bias[j];
+  else
+    for (int64_t j = 0; j < columns; j++) c[j] = static_cast<T>(whole[j] - extra) * scale * scales[j];
+}
+
+// R rows and the outputs of one panel.
 template <typename T, int R>
 inline void rows_with_panel(const Rows<T> &rows, int64_t first, const uint8_t *panel, const T *scales, const T *bias,
                             T *c, int64_t c_row, int64_t columns, bool add) {
   alignas(64) int32_t whole[R][PANEL];
   block<T, R>(rows, first, panel, whole);
-  for (int r = 0; r < R; r++, c += c_row) {
-    int32_t extra = 128 * rows.sums[first + r];
-    T scale = rows.scales[first + r];
-    if (add)
-      for (int64_t j = 0; j < columns; j++) c[j] += static_cast<T>(whole[r][j] - extra) * scale * scales[j];
-    else if (bias)
-      for (int64_t j = 0; j < columns; j++) c[j] = static_cast<T>(whole[r][j] - extra) * scale * scales[j] + bias[j];
-    else
-      for (int64_t j = 0; j < columns; j++) c[j] = static_cast<T>(whole[r][j] - extra) * scale * scales[j];
-  }
+  for (int r = 0; r < R; r++)
+    scaled(whole[r], 128 * rows.sums[first + r], rows.scales[first + r], scales, bias, c + r * c_row, columns, add);
 }
 
 template <typename T>

@@ -1,0 +1,1 @@
+"""Side by side in one run: the speed of seq2att against frozen textbook implementations, and against the machine."""

@@ -1,0 +1,55 @@
+"""Dropout that can keep one mask for a whole sequence, and masks that are drawn before the loop that uses them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seq2att.errors import UserError
+
+
+class Dropout(nn.Dropout):
+    """Dropout of `[B, T, F]`; `locked`: the same units at every step (Gal & Ghahramani 2016)."""
+
+    def __init__(self, probability: float = 0.0, locked: bool = False) -> None:
+        super().__init__(check_probability("dropout", probability))
+        self.locked = locked
+
+    def draw(self, like: Tensor, shape: tuple[int, int, int]) -> Tensor | None:
+        """A mask of that shape `[B, T, F]`, of 0 and 1 / (1 - p); locked `[B, 1, F]`; None where nothing is dropped."""
+        if not self.training or self.p == 0:
+            return None
+        return draw(like, (shape[0], 1, shape[2]) if self.locked else shape, self.p)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """`inputs` `[B, T, F]` with units set to 0 and the others made larger."""
+        if not self.locked:
+            return super().forward(inputs.contiguous())  # torch draws in the order of the memory
+        mask = self.draw(inputs, (inputs.size(0), inputs.size(1), inputs.size(2)))
+        return inputs if mask is None else inputs * mask
+
+
+class Draws(NamedTuple):
+    """What a stack drops in one sequence; None: nothing. Lets a loop over steps be one sequence."""
+
+    below: tuple[Tensor | None, ...]  # of each layer, what it reads: [B, T, I], or [B, 1, I] when locked
+    hidden: tuple[Tensor | None, ...]  # of each layer, its recurrent matrix: [G*H, H]
+
+    def at(self, step: int) -> Draws:
+        """The draws for one step of the sequence."""
+        below = (mask if mask is None or mask.size(1) == 1 else mask[:, step : step + 1] for mask in self.below)
+        return Draws(tuple(below), self.hidden)
+
+
+def draw(like: Tensor, shape: tuple[int, ...], probability: float) -> Tensor:
+    """A mask of `shape`: 0 with that probability, else what makes up for it; of the type and device of `like`."""
+    return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(1 - probability).div_(1 - probability)
+
+
+def check_probability(name: str, value: float) -> float:
+    """The value; `UserError` unless it is 0 or more and less than 1."""
+    if not 0 <= value < 1:
+        raise UserError(f"{name}={value} is no probability below 1; set 0 or more and less than 1")
+    return value

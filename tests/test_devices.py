@@ -1,0 +1,251 @@
+"""Several processes, for real: two of them on the CPU, by gloo. They start slowly, so a few runs answer many questions.
+
+Nothing is random in these models, so one process and several must give the same loss and weights, to rounding. The
+rows make a last batch of one row, in training and in validation: one of two processes then has none.
+"""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import seq2att
+from seq2att import launch
+from seq2att.cli.train import measure
+
+STEPS = 30  # of a run: 2 epochs of 15 batches
+SETTINGS = [
+    "reader.rows=63",
+    "data.batch_size=5",
+    "encoder.size=8",
+    "decoder.size=8",
+    "attention.size=8",
+    "trainer.precision=64",
+    "trainer.epochs=2",
+    "trainer.progress=false",
+    "trainer.log_every=3",
+    "metrics=[exact,ter]",
+    "callbacks=[trouble]",
+]
+PLUGIN = '''
+"""Trouble on demand, and notes of random numbers, for the tests of several processes."""
+
+import hashlib
+import json
+import os
+import signal
+from pathlib import Path
+
+import torch
+
+from seq2att.errors import UserError
+from seq2att.registry import register
+
+WHAT, RANK, STEP = os.environ.get("TROUBLE", "none:0:0").split(":")
+if WHAT == "import" and os.environ.get("RANK") == RANK:
+    raise UserError("the sky is falling")
+
+
+@register("callback", "trouble")
+def trouble():
+    from lightning.pytorch import Callback
+
+    class Trouble(Callback):
+        """An idle parameter, a signal at a step, and what the random numbers were."""
+
+        def note(self, trainer, when):
+            if "NOTES" in os.environ:
+                state = hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest()
+                Path(os.environ["NOTES"], f"{when}-{trainer.global_rank}").write_text(state)
+
+        def setup(self, trainer, module, stage):
+            module.model.idle = torch.nn.Parameter(torch.ones(3))
+
+        def on_train_start(self, trainer, module):
+            self.note(trainer, "start")
+
+        def on_exception(self, trainer, module, exception):
+            self.note(trainer, "stop")
+
+        def on_train_batch_end(self, trainer, module, *_):
+            if (trainer.global_rank, trainer.global_step) != (int(RANK), int(STEP)):
+                return
+            if WHAT == "parent":  # the parent hands it on
+                os.kill(os.getppid(), signal.SIGTERM)
+            if WHAT == "self":
+                os.kill(os.getpid(), signal.SIGTERM)
+            if WHAT == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return Trouble()
+'''
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch without torch.distributed")
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the plugin, in which the commands run; none of them takes long."""
+    path = tmp_path_factory.mktemp("devices")
+    (path / "trouble.py").write_text(PLUGIN)
+    return path
+
+
+class Ended:
+    """How a command ended."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.code, self.out, self.error = done.returncode, done.stdout, done.stderr
+
+
+def train(here: Path, *overrides: str, **environment: str) -> Ended:
+    """Train by the command line."""
+    command = [sys.executable, "-m", "seq2att", "train", "reverse", f"plugins=[{here / 'trouble.py'}]"]
+    done = subprocess.run(
+        [*command, *SETTINGS, *overrides],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=here,
+        timeout=150,
+        env={**os.environ, **environment},
+    )
+    return Ended(done)
+
+
+def train_here(here: Path, run: str, *overrides: str) -> Path:
+    """Train in one process, this one."""
+    return seq2att.train("reverse", [f"plugins=[{here / 'trouble.py'}]", *SETTINGS, f"run={here / run}", *overrides])
+
+
+def weights(run: Path, name: str = "last") -> torch.Tensor:
+    """The weights of a checkpoint, in the precision of training."""
+    state = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+    found = torch.cat([state[key].flatten() for key in sorted(state)])
+    assert found.dtype == torch.float64
+    return found
+
+
+def table(run: Path) -> list[dict[str, float]]:
+    """What a run wrote of its validations, without what depends on time."""
+    with (run / "metrics.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [{key: float(row[key]) for key in row if key not in ("tokens_per_second", "seconds")} for row in rows]
+
+
+def same(one: Path, other: Path) -> None:
+    """Both runs found the same, to the rounding of float64."""
+    assert len(table(one)) == 2
+    for row, wanted in zip(table(one), table(other), strict=True):
+        assert row == pytest.approx(wanted, rel=1e-5)  # the table holds six digits
+    for name in ("last", "best"):
+        torch.testing.assert_close(weights(one, name), weights(other, name), rtol=1e-10, atol=1e-10)
+    facts = [json.loads((run / "metrics.json").read_text("utf-8")) for run in (one, other)]
+    for name, value in facts[0]["validation"].items():
+        assert facts[1]["validation"][name] == pytest.approx(value, rel=1e-10), name
+    assert facts[0]["step"] == facts[1]["step"]
+
+
+@pytest.fixture(scope="module")
+def alone(here: Path) -> Path:
+    """The run of one process that the others are compared with."""
+    return train_here(here, "alone")
+
+
+def test_two_processes_stop_together_go_on_and_give_what_one_gives(here: Path, alone: Path) -> None:
+    """The command starts two, whose parent gets SIGTERM; then two that somebody else started, as torchrun, go on.
+
+    One test, for its parts build on each other: the signal, the resumption, the random numbers, the equality.
+    """
+    for name in ("before", "after"):
+        (here / name).mkdir()
+    ended = train(here, "run=two", "trainer.devices=2", TROUBLE="parent:1:5", NOTES=str(here / "before"))
+    stopped_together(here / "two", ended)
+    first, second = joined(here, "run=two", NOTES=str(here / "after"))
+    assert (first.code, second.code) == (0, 0), first.error + second.error
+    assert "going on in two: " in first.out
+    assert first.out.splitlines()[-1].startswith(f"finished: two (epoch 2, step {STEPS}: loss ")
+    assert (second.out, second.error, first.error) == ("", "", ""), "the first one speaks"
+    states = [[(here / name).read_text() for name in (f"before/stop-{rank}", f"after/start-{rank}")] for rank in (0, 1)]
+    assert [before == after for before, after in states] == [True, True]
+    assert states[0] != states[1], "each has random numbers of its own"
+    same(here / "two", alone)
+
+
+def stopped_together(run: Path, ended: Ended) -> None:
+    """The parent handed its signal on, and all processes saved and ended at the same step."""
+    assert ended.code == 128 + signal.SIGTERM, ended.error
+    assert ended.error == ""
+    said = ended.out.splitlines()
+    assert said[said.index("starting 2 processes") + 1].startswith("training in two: ")
+    assert len([line for line in said if line.startswith("train: read ")]) == 1
+    step = int(said[-1].removeprefix("stopped at step ").partition(" ")[0])
+    assert said[-1] == f"stopped at step {step} of {STEPS}; the same command goes on from there"
+    assert 5 <= step < STEPS
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step
+    assert {path.name for path in run.iterdir()} <= {"checkpoints", "config.yaml", "metrics.csv", "curves.png"}
+
+
+def joined(here: Path, *overrides: str, **environment: str) -> list[Ended]:
+    """Two processes, each told its rank and where to meet."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    told = {**environment, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(train, here, *overrides, RANK=str(rank), **told) for rank in range(2)]
+        return [one.result() for one in both]
+
+
+def test_a_killed_process_stops_the_run_which_goes_on_in_another_number(here: Path, alone: Path) -> None:
+    """The other process ends too; what was saved is continued by one process, in the same order of rows."""
+    ended = train(here, "run=killed", "trainer.devices=2", TROUBLE="kill:1:17")
+    assert ended.code == 2
+    assert ended.error == (
+        "seq2att: error: process 2 of 2 (rank 1) was killed by SIGKILL (by the system, if memory ran out); "
+        "the same command goes on from what was saved last\n"
+    )
+    state = torch.load(here / "killed" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 15
+    assert len(state["seq2att"]["random"]) == 2
+    run = train_here(here, "killed")
+    same(run, alone)
+
+
+def test_a_message_of_one_process_is_that_of_the_command(here: Path) -> None:
+    ended = train(here, "run=sky", "trainer.devices=2", TROUBLE="import:1:0")
+    assert ended.code == 2
+    assert ended.error.startswith("seq2att: error: ")
+    assert "the sky is falling" in ended.error
+    assert len(ended.error.splitlines()) == 1
+    assert not (here / "sky" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_sweep_in_two_processes_with_accumulation(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An accumulated step is that of one process too; a job that was done before is not done again."""
+    several = ["trainer.accumulate=3", "trainer.max_minutes=5", "optimizer=sgd", "optimizer.learning_rate=0.5"]
+    ended = train(here, "run=sweep", *several, "trainer.devices=2", "-m", "trainer.clip=0.5")
+    assert ended.code == 0, ended.error
+    (swept,) = [path.parent for path in (here / "sweep").glob("*/metrics.json")]
+    same(swept, train_here(here, "accumulated", *several, "trainer.clip=0.5"))
+    head, row = ended.out.splitlines()[-2:]
+    assert head.split()[:5] == ["epoch", "loss", "perplexity", "exact", "ter"]
+    facts = json.loads((swept / "metrics.json").read_text("utf-8"))
+    assert row.split()[:2] == [f"{facts['epoch']:.4g}", f"{facts['validation']['loss']:.4g}"]
+    config = {**yaml.safe_load((swept / "config.yaml").read_text("utf-8")), "run": str(swept)}
+    del config["format"]
+    monkeypatch.setattr(launch, "run", lambda config: pytest.fail("trained again"))
+    capsys.readouterr()
+    assert measure(config) == facts["validation"]["loss"]
+    assert capsys.readouterr().out == f"{swept}: finished before with the same settings; not trained again\n"

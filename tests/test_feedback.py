@@ -1,0 +1,370 @@
+"""The loop of a decoder with feedback says what the decoder's own equations say step by step; its gradients too."""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seq2att.attention import Additive, Attention, Dot, General, NoAttention
+from seq2att.decoder import GRUDecoder, LSTMDecoder, RecurrentDecoder, RNNDecoder
+from seq2att.recurrence import feedback, native
+from seq2att.types import Attended, Decoded, Encoding, Memory, State, length_mask
+
+CELLS: dict[str, Any] = {
+    "tanh": RNNDecoder,
+    "relu": partial(RNNDecoder, nonlinearity="relu"),
+    "lstm": LSTMDecoder,
+    "gru": GRUDecoder,
+}
+ATTENTIONS: dict[str, Any] = {
+    "none": NoAttention,
+    "dot": Dot,
+    "scaled": partial(Dot, scaled=True),
+    "general": General,
+    "additive": partial(Additive, size=5),
+}
+KINDS = {"luong": ("luong", True), "bahdanau": ("bahdanau", False), "both": ("bahdanau", True)}
+ROWS, STEPS, POSITIONS, INPUT, SIZE = 5, 6, 4, 3, 8
+LENGTHS = torch.tensor([3, 0, 6, 1, 5])
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the largest value
+
+
+@pytest.fixture(params=["python", "cpp"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "cpp" and native.engine() is None:
+        pytest.skip("no C++ compiler")
+    monkeypatch.setenv("SEQ2ATT_KERNEL", request.param)
+    return str(request.param)
+
+
+def make(cell: str, attention: str, kind: str, size: int = SIZE, **options: Any) -> RecurrentDecoder:
+    torch.manual_seed(4)
+    order, feeding = KINDS[kind]
+    decoder: RecurrentDecoder = CELLS[cell](
+        INPUT, size, ATTENTIONS[attention], size=size, order=order, input_feeding=feeding, **options
+    ).double()
+    for parameter in decoder.parameters():
+        nn.init.uniform_(parameter, -5 / (size + 2), 5 / (size + 2))
+    return decoder
+
+
+class Given(NamedTuple):
+    """What a decoder is called with; everything has a gradient."""
+
+    inputs: Tensor
+    outputs: Tensor
+    mask: Tensor
+    final: tuple[Tensor, ...]
+
+    def encoding(self) -> Encoding:
+        return Encoding(self.outputs, self.mask, self.final)
+
+
+def given(decoder: RecurrentDecoder, rows: int = ROWS, positions: int = POSITIONS) -> Given:
+    """Ragged memories: one is empty, some have holes."""
+    generator = torch.Generator().manual_seed(5)
+    like = next(decoder.parameters())
+
+    def draw(*shape: int) -> Tensor:
+        drawn = torch.randn(*shape, generator=generator, dtype=torch.float64)
+        return drawn.to(like.dtype).requires_grad_()
+
+    size, layers = decoder.stack.size, len(decoder.stack.layers)
+    mask = torch.rand(rows, positions, generator=generator) > 0.3
+    mask[:1] = False
+    final = (draw(rows, layers, size), draw(rows, layers, size))
+    return Given(draw(rows, STEPS, INPUT), draw(rows, positions, size), mask, final)
+
+
+def run(decoder: RecurrentDecoder, what: Given, lengths: Tensor | None, looped: bool) -> dict[str, Tensor]:
+    """All that a call says of real positions, and all gradients of a function of it."""
+    decoder.zero_grad()
+    for tensor in (what.inputs, what.outputs, *what.final):
+        tensor.grad = None
+    torch.manual_seed(6)
+    memory, start = decoder.start(what.encoding())
+    start = start._replace(fed=start.fed + 0.3)
+    dropped = decoder.draw(what.inputs)
+    if looped:
+        said = decoder.loop(what.inputs, memory, start, lengths, dropped)
+        assert said is not None
+    else:
+        said = decoder.steps(what.inputs, memory, start, dropped)
+    rows, steps = what.inputs.shape[:2]
+    real = length_mask(torch.full((rows,), steps) if lengths is None else lengths, steps).unsqueeze(2)
+    found = {"outputs": said.outputs * real}
+    if said.weights is not None:
+        found["weights"] = said.weights * real
+    if lengths is None:
+        found.update({"state": said.state.layers[0], "last": said.state.layers[-1], "fed": said.state.fed})
+    total = torch.zeros((), dtype=what.inputs.dtype)
+    for number, tensor in enumerate(found.values()):
+        factor = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
+        total = total + (tensor * factor.to(tensor.dtype)).sum()
+    total.backward()  # type: ignore[no-untyped-call]
+    leaves = {"inputs": what.inputs, "memory": what.outputs, "h": what.final[0], "c": what.final[1]}
+    for name, tensor in {**leaves, **dict(decoder.named_parameters())}.items():
+        found[f"gradient of {name}"] = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+    return {name: tensor.detach().clone() for name, tensor in found.items()}
+
+
+def compare(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        if tensor.numel():
+            gap = float((found[name] - tensor).abs().max())
+            assert gap <= tolerance * max(float(tensor.abs().max()), 1e-2), f"{name} differs by {gap}"
+
+
+def check(decoder: RecurrentDecoder, lengths: Tensor | None, **sizes: int) -> dict[str, Tensor]:
+    """The loop and the steps say the same, with the same gradients."""
+    what = given(decoder, **sizes)
+    expected = run(decoder, what, lengths, looped=False)
+    compare(run(decoder, what, lengths, looped=True), expected, TOLERANCE[what.inputs.dtype])
+    return expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_loop_is_its_steps(cell: str, attention: str, kind: str, kernel: str) -> None:
+    for layers, readout in itertools.product((1, 2), (None, 7)):
+        decoder = make(cell, attention, kind, layers=layers, readout=readout, residual=True)
+        if decoder.feeds_back:
+            expected = check(decoder, None)
+            unused = {"gradient of c", *({"gradient of memory"} if attention == "none" else ())}
+            assert {name for name, tensor in expected.items() if tensor.numel() and not tensor.any()} <= unused
+            check(decoder, LENGTHS)
+    assert decoder.feeds_back or (attention, kind) == ("none", "bahdanau")
+
+
+@pytest.mark.parametrize("locked", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_loop_is_its_steps_with_dropout(cell: str, kind: str, locked: bool, kernel: str) -> None:
+    for residual in (False, True):
+        decoder = make(
+            cell, "additive", kind, layers=3, dropout=0.5, locked=locked, weight_drop=0.3 * locked, residual=residual
+        )
+        expected = check(decoder, LENGTHS)
+        assert bool((expected["outputs"][2] == 0).any())
+        assert float(expected["outputs"].abs().max()) > 0
+
+
+@pytest.mark.parametrize(("attention", "kind"), [("general", "luong"), ("additive", "bahdanau"), ("none", "luong")])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_loop_is_its_steps_in_float32(cell: str, attention: str, kind: str, kernel: str) -> None:
+    check(make(cell, attention, kind, layers=2).float(), LENGTHS)
+    large = make(cell, attention, kind, size=192).float()  # large enough for the products of other libraries
+    check(large, torch.tensor([3, 0, 6, 1, 5] * 6), rows=30)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_memory_gives_no_context(kind: str, kernel: str) -> None:
+    for attention in ("general", "additive"):
+        check(make("lstm", attention, kind), LENGTHS, positions=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_row_and_no_step_are_no_loop(kind: str, kernel: str) -> None:
+    decoder = make("lstm", "general", kind)
+    what = given(decoder)
+    said = decoder(what.inputs, *decoder.start(what.encoding()), torch.zeros(ROWS, dtype=torch.long))
+    assert said.outputs.shape == (ROWS, STEPS, SIZE)
+    assert decoder(what.inputs[:, :0], *decoder.start(what.encoding())).outputs.shape == (ROWS, 0, SIZE)
+    none = Given(what.inputs[:0], what.outputs[:0], what.mask[:0], tuple(part[:0] for part in what.final))
+    assert decoder(none.inputs, *decoder.start(none.encoding()), LENGTHS[:0]).outputs.shape == (0, STEPS, SIZE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_past_the_end_of_a_row_is_computed(kind: str, kernel: str) -> None:
+    decoder = make("gru", "additive", kind, layers=2)
+    what = given(decoder)
+    expected = run(decoder, what, LENGTHS, looped=True)
+    padding = ~length_mask(LENGTHS, STEPS)
+    poisoned = what._replace(inputs=what.inputs.detach().clone())
+    poisoned.inputs[padding] = torch.nan
+    found = run(decoder, poisoned._replace(inputs=poisoned.inputs.requires_grad_()), LENGTHS, looped=True)
+    compare(found, expected, 0.0)
+    assert float(expected["gradient of inputs"][padding].abs().max()) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_state_at_the_end_is_that_of_a_rows_last_step(cell: str, kind: str, kernel: str) -> None:
+    decoder = make(cell, "general", kind, layers=2)
+    what = given(decoder)
+    memory, start = decoder.start(what.encoding())
+    said = decoder(what.inputs, memory, start, LENGTHS)
+    for row, length in enumerate(LENGTHS.tolist()):
+        state = start
+        for step in range(length):
+            state = decoder(what.inputs[:, step : step + 1], memory, state).state
+        for found, expected in zip((*said.state.layers, said.state.fed), (*state.layers, state.fed), strict=True):
+            torch.testing.assert_close(found[row], expected[row], rtol=1e-10, atol=1e-12)
+        assert not said.outputs[row, length:].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_loop_may_be_entered_anywhere(kind: str, kernel: str) -> None:
+    decoder = make("lstm", "additive", kind, layers=2)
+    what = given(decoder)
+    memory, start = decoder.start(what.encoding())
+    whole = decoder(what.inputs, memory, start)
+    first = decoder(what.inputs[:, :4], memory, start)
+    second = decoder(what.inputs[:, 4:], memory, first.state)
+    torch.testing.assert_close(torch.cat([first.outputs, second.outputs], 1), whole.outputs, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(second.state.layers, whole.state.layers, rtol=1e-10, atol=1e-12)
+
+
+def test_a_decoder_drops_the_same_with_and_without_a_loop(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = make("lstm", "general", "both", layers=2, dropout=0.5)
+    what = given(decoder)
+
+    def outputs() -> Tensor:
+        torch.manual_seed(7)
+        said: Decoded = decoder(what.inputs, *decoder.start(what.encoding()), LENGTHS)
+        return said.outputs * length_mask(LENGTHS, STEPS).unsqueeze(2)
+
+    looped = outputs()
+    monkeypatch.setenv("SEQ2ATT_KERNEL", "torch")
+    torch.testing.assert_close(outputs(), looped, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kept_graph_gives_its_gradients_again(kind: str, kernel: str) -> None:
+    decoder = make("lstm", "additive", kind, layers=2)
+    what = given(decoder)
+    outputs = decoder(what.inputs, *decoder.start(what.encoding()), LENGTHS).outputs
+    parameters = [*decoder.parameters()]
+    first = torch.autograd.grad(outputs.sum(), parameters, retain_graph=True, allow_unused=True)
+    torch.testing.assert_close(torch.autograd.grad(outputs.sum(), parameters, allow_unused=True), first)
+    with pytest.raises(RuntimeError, match="second time"):  # nothing that was kept is left
+        torch.autograd.grad(outputs.sum(), parameters, allow_unused=True)
+
+
+def test_without_gradients_nothing_is_kept(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = make("lstm", "additive", "both", layers=2)
+    what = given(decoder)
+    with_gradients = decoder(what.inputs, *decoder.start(what.encoding())).outputs
+    loops = []
+    build = feedback.build
+    monkeypatch.setattr(feedback, "build", lambda *given: loops.append(build(*given)) or loops[-1])
+    with torch.no_grad():
+        without = decoder(what.inputs, *decoder.start(what.encoding())).outputs
+    torch.testing.assert_close(without, with_gradients)
+    kept = [loops[0].query, *(part for level in loops[0].levels for part in (level.previous, level.extra, level.below))]
+    assert kept == [None] * len(kept)
+
+
+# When the loop is not taken
+
+
+def looped(decoder: RecurrentDecoder, dtype: torch.dtype = torch.float64) -> bool:
+    what = given(decoder.to(dtype))
+    memory, start = decoder.start(what.encoding())
+    return decoder.loop(what.inputs, memory, start, LENGTHS, decoder.draw(what.inputs)) is not None
+
+
+class Doubled(General):
+    """Scores twice as high."""
+
+    def score(self, query: Tensor, keys: State) -> Tensor:
+        return 2 * super().score(query, keys)
+
+
+class Shifted(Additive):
+    """Gives another context."""
+
+    def forward(self, query: Tensor, memory: Memory, state: State = ()) -> Attended:
+        found = super().forward(query, memory, state)
+        return found._replace(context=found.context + 1)
+
+
+@pytest.mark.parametrize("changed", [Doubled, Shifted])
+def test_an_attention_of_ones_own_is_asked_itself(changed: type[Attention], monkeypatch: pytest.MonkeyPatch) -> None:
+    base = changed.__mro__[1]
+    assert changed(SIZE, SIZE).fused() is None
+    assert base(SIZE, SIZE).fused() is not None  # type: ignore[attr-defined]
+    monkeypatch.setitem(ATTENTIONS, "own", changed)
+    monkeypatch.setitem(ATTENTIONS, "base", base)
+    own, plain = make("lstm", "own", "luong"), make("lstm", "base", "luong")
+    what = given(own)
+    found, expected = (decoder(what.inputs, *decoder.start(what.encoding())).outputs for decoder in (own, plain))
+    assert float((found - expected).detach().abs().max()) > 1e-3
+    assert looped(plain)
+    assert not looped(own)
+
+
+class Louder(LSTMDecoder):
+    """Says everything louder."""
+
+    def finish(self, *given: Any) -> Decoded:
+        said = super().finish(*given)
+        return said._replace(outputs=2 * said.outputs)
+
+
+def test_a_decoder_of_ones_own_goes_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CELLS, "own", Louder)
+    own, plain = make("own", "general", "bahdanau"), make("lstm", "general", "bahdanau")
+    what = given(own)
+    found, expected = (decoder(what.inputs, *decoder.start(what.encoding())).outputs for decoder in (own, plain))
+    torch.testing.assert_close(found, 2 * expected)
+
+
+@pytest.mark.parametrize("part", ["attention", "attention.energy", "stack", "stack.layers.0", "readout", "dropout"])
+def test_a_hook_sees_every_step(part: str) -> None:
+    decoder = make("lstm", "additive", "luong")
+    assert looped(decoder)
+    calls: list[int] = []
+    handle = decoder.get_submodule(part).register_forward_hook(lambda *_: calls.append(1))
+    assert not looped(decoder)
+    what = given(decoder)
+    decoder(what.inputs, *decoder.start(what.encoding()))
+    assert len(calls) == (0 if part == "dropout" else STEPS)
+    handle.remove()
+    assert looped(decoder)
+
+
+def test_a_hook_on_all_modules_sees_every_step() -> None:
+    decoder = make("lstm", "general", "luong")
+    handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+    try:
+        assert not looped(decoder)
+    finally:
+        handle.remove()
+    assert looped(decoder)
+
+
+def test_a_changed_part_is_asked_itself() -> None:
+    decoder = make("lstm", "general", "luong")
+    nn.utils.parametrizations.weight_norm(decoder.readout)
+    assert not looped(decoder)
+
+
+def test_only_what_is_plain_is_looped(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = make("lstm", "general", "luong")
+    assert looped(decoder)
+    assert looped(decoder, torch.float32)
+    assert not looped(decoder, torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not looped(decoder, torch.float32)
+    monkeypatch.setenv("SEQ2ATT_KERNEL", "torch")
+    assert not looped(decoder, torch.float32)
+
+
+def test_transforms_go_step_by_step() -> None:
+    decoder = make("gru", "general", "luong")
+    what = given(decoder)
+
+    def total(inputs: Tensor) -> Tensor:
+        said: Decoded = decoder(inputs, *decoder.start(what.encoding()))
+        return said.outputs.sum()
+
+    expected = torch.autograd.grad(total(what.inputs), what.inputs)[0]
+    torch.testing.assert_close(torch.func.grad(total)(what.inputs.detach()), expected)

@@ -1,0 +1,410 @@
+"""The twin of a model: the same answers, to the last bit beside any neighbours, in float and in int8."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seq2att import kernels, registry, testing
+from seq2att.attention import Attention
+from seq2att.decoder import LSTMDecoder
+from seq2att.head import Translation
+from seq2att.inference import FastGenerator, FastLayer, FastLinear, follows, generator, twin
+from seq2att.kernels import Matrix, Seen
+from seq2att.model import Model
+from seq2att.recurrence import Layer
+from seq2att.recurrence.reference import CellName
+from seq2att.search import Beam, Greedy, Search
+from seq2att.testing.models import distribution, empty, equal, searching
+from seq2att.types import Batch, Column, Decoded, Encoding, Hypotheses, Shared, State, select
+
+registry.load()
+BOTH = pytest.mark.parametrize("quantize", [False, True], ids=["exact", "int8"])
+needs_compiler = pytest.mark.skipif(kernels.functions(torch.float32) is None, reason="there is no C++ compiler")
+DECODERS: dict[str, tuple[dict[str, Any], str]] = {  # options of the decoder, attention
+    "lstm luong general": ({"name": "lstm"}, "general"),
+    "gru luong additive fed": ({"name": "gru", "input_feeding": True, "layers": 2}, "additive"),
+    "lstm bahdanau additive": ({"name": "lstm", "order": "bahdanau"}, "additive"),
+    "rnn bahdanau dot fed": ({"name": "rnn", "order": "bahdanau", "input_feeding": True, "readout": 5}, "dot"),
+    "relu residual": ({"name": "rnn", "nonlinearity": "relu", "layers": 3, "residual": True}, "general"),
+    "gru residual bahdanau": ({"name": "gru", "order": "bahdanau", "layers": 2, "residual": True}, "dot"),
+    "no attention": ({"name": "lstm", "layers": 2, "bridge": "copy"}, "none"),
+    "no attention, bahdanau": ({"name": "gru", "order": "bahdanau", "bridge": "zeros"}, "none"),
+}
+decoders = pytest.mark.parametrize("decoder", DECODERS)
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch does it all."""
+    monkeypatch.setenv("SEQ2ATT_KERNEL", "torch")
+
+
+def case_of(decoder: str, **changes: dict[str, Any]) -> testing.Case:
+    options, attention = DECODERS[decoder]
+    return testing.make_case({"decoder": {"size": 8, **options}, "attention": {"name": attention}, **changes})
+
+
+# Laws
+
+
+@decoders
+@BOTH
+def test_a_twin_keeps_the_laws_of_searching(decoder: str, quantize: bool) -> None:
+    case = case_of(decoder)
+    case = case._replace(model=twin(case.model, quantize))
+    assert isinstance(case.model.head, FastGenerator)
+    for law in (searching, distribution):
+        law(case)
+
+
+@pytest.mark.usefixtures("no_compiler")
+@pytest.mark.parametrize("decoder", list(DECODERS)[1:4])
+@BOTH
+def test_without_a_compiler_a_twin_keeps_them_too(decoder: str, quantize: bool) -> None:
+    case = case_of(decoder)
+    searching(case._replace(model=twin(case.model, quantize)))
+
+
+@decoders
+def test_a_twin_finds_what_its_model_finds(decoder: str) -> None:
+    case = case_of(decoder, encoder={"name": "gru", "size": 4, "layers": 2})
+    same_answers(case, twin(case.model))
+
+
+def same_answers(case: testing.Case, other: Model) -> None:
+    """Both encode, score and search alike."""
+    search = registry.build("search", case.config)
+    encodings = [model.encode(case.batch.source) for model in (other, case.model)]
+    equal(encodings[0].outputs, encodings[1].outputs, "outputs")
+    equal(encodings[0].final, encodings[1].final, "last states")
+    found, expected = (
+        search(model.head, encoding) for model, encoding in zip((other, case.model), encodings, strict=True)
+    )
+    equal(found, expected, "hypotheses")
+    equal(other.score(case.batch), case.model.score(case.batch), "scores")
+    equal(other(case.batch).total, case.model(case.batch).total, "loss")
+
+
+@BOTH
+def test_nothing_in_nothing_out(quantize: bool) -> None:
+    case = testing.make_case()
+    ready = twin(case.model, quantize)
+    none: Batch = select(case.batch, torch.tensor([], dtype=torch.long))
+    assert ready.predict(none, Beam()) == []
+    nothing = torch.zeros(4, dtype=torch.long)
+    batch = case.batch._replace(target=Column(torch.zeros(4, 0, dtype=torch.long), nothing))
+    assert bool(ready.score(batch).isfinite().all())
+    source = Column(case.batch.source.values[:, :0], nothing)
+    assert bool(ready.score(batch._replace(source=source)).isfinite().all())
+    empty(case)  # the model itself is as it was
+
+
+@needs_compiler
+@BOTH
+@pytest.mark.parametrize(
+    "decoder", ["lstm luong general", "gru luong additive fed", "lstm bahdanau additive", "gru residual bahdanau"]
+)
+def test_in_float32_an_answer_is_the_same_to_the_last_bit_beside_any_neighbours(decoder: str, quantize: bool) -> None:
+    options, attention = DECODERS[decoder]
+    changes = {"decoder": {**options, "size": 96}, "attention": {"name": attention}}
+    case = testing.make_case({**changes, "encoder": {"name": "lstm", "size": 48}})
+    ready = twin(case.model.float(), quantize)
+    lengths = torch.tensor([21, 20, 17, 17, 12, 9, 8, 8, 5, 3, 1])
+    rows = torch.arange(len(lengths))
+    values = torch.randint(4, ready.source.size, (len(rows), 21), generator=torch.Generator().manual_seed(3))
+
+    def answers(chosen: Tensor) -> list[Any]:
+        some = lengths[chosen]
+        source = Column(values[chosen, : int(some.max())], some)
+        batch = Batch(source, None, chosen, torch.zeros(len(chosen), dtype=torch.bool))
+        return ready.predict(batch, Beam(size=4, max_length=12, n_best=2))
+
+    whole = answers(rows)
+    for company in (rows[:1], rows[2:5], rows[4:], rows[[10, 3]], *rows.split(1)):
+        for row, found in zip(company.tolist(), answers(company), strict=True):
+            assert found.token_scores == whole[row].token_scores
+            assert found.tokens == whole[row].tokens
+            assert found.attention is not None
+            assert torch.equal(found.attention, whole[row].attention)
+            assert [other.token_scores for other in found.others] == [other.token_scores for other in whole[row].others]
+
+
+@BOTH
+def test_an_int8_model_is_near_its_model_but_not_it(quantize: bool) -> None:
+    case = testing.make_case({"encoder": {"name": "lstm", "size": 16}, "decoder": {"name": "lstm", "size": 32}})
+    scores = [model.score(case.batch).detach() for model in (twin(case.model, quantize), case.model)]
+    gap = float((scores[0] - scores[1]).abs().max())
+    assert 1e-6 < gap < 0.1 if quantize else gap < 1e-10
+
+
+# What becomes of the model
+
+
+@BOTH
+def test_a_twin_shares_the_parameters_and_leaves_its_model_as_it_is(quantize: bool) -> None:
+    case = testing.make_case()
+    before = copy.deepcopy(case.model.state_dict())
+    kinds = [type(module) for module in case.model.modules()]
+    ready = twin(case.model, quantize)
+    ready.predict(case.batch._replace(target=None), Greedy())
+    assert [type(module) for module in case.model.modules()] == kinds
+    assert all(torch.equal(case.model.state_dict()[name], value) for name, value in before.items())
+    ours = {parameter.data_ptr() for parameter in case.model.parameters()}
+    assert {parameter.data_ptr() for parameter in ready.parameters()} <= ours
+    assert ready.source is case.model.source
+
+
+def test_it_is_told_when_a_model_changes() -> None:
+    model = testing.make_case().model
+    seen = [follows(model), follows(model)]
+    with torch.no_grad():
+        next(model.parameters()).mul_(2)
+    seen.append(follows(model))
+    seen.append(follows(model.float()))
+    handle = model.encoder.register_forward_hook(lambda *_: None)
+    seen.append(follows(model))
+    handle.remove()
+    assert seen[0] == seen[1]
+    assert len(set(seen)) == 4
+
+
+def test_a_model_that_is_watched_runs_itself() -> None:
+    model = testing.make_case().model
+    handle = model.head.register_forward_pre_hook(lambda *_: None)
+    assert twin(model) is model
+    handle.remove()
+    assert twin(model) is not model
+
+
+class Cosine(Attention):
+    """A plugin's attention, with a layer of its own."""
+
+    def __init__(self, query_size: int, memory_size: int) -> None:
+        super().__init__(query_size, memory_size)
+        self.key = nn.Linear(memory_size, query_size)
+
+    def keys(self, outputs: Tensor) -> State:
+        return nn.functional.normalize(self.key(outputs), dim=2)
+
+    def score(self, query: Tensor, keys: Tensor) -> Tensor:
+        return nn.functional.normalize(query, dim=2) @ keys.mT
+
+
+class Doubled(LSTMDecoder):
+    """Does things its way."""
+
+    def forward(self, inputs: Tensor, memory: Any, state: State, lengths: Tensor | None = None) -> Decoded:
+        return super().forward(2 * inputs, memory, state, lengths)
+
+
+class Louder(Translation):
+    """A head that changes what is said."""
+
+    def step(self, tokens: Tensor, memory: Any, state: State) -> Any:
+        said = super().step(tokens, memory, state)
+        return said._replace(log_probs=(3 * said.log_probs).log_softmax(-1))
+
+
+@pytest.mark.usefixtures("own_registry")
+@pytest.mark.parametrize(
+    ("slot", "plugin", "usual"), [("attention", Cosine, True), ("decoder", Doubled, False), ("head", Louder, False)]
+)
+def test_plugins_are_heard(slot: str, plugin: type, usual: bool) -> None:
+    registry.register(slot, "mine")(plugin)
+    case = testing.make_case({slot: {"name": "mine"}})
+    ready = twin(case.model)
+    assert isinstance(ready.head, FastGenerator) is usual
+    search = Beam(size=3, max_length=5)
+    expected = search(case.model.head, case.model.encode(case.batch.source))
+    equal(search(ready.head, ready.encode(case.batch.source)), expected, "hypotheses")
+    rounded = twin(case.model, True)
+    assert {FastLinear, FastLayer} <= {type(module) for module in rounded.modules()}
+    assert not {nn.Linear, Layer} & {type(module) for module in rounded.modules()}
+    if slot != "head":  # whose scores are not those of its steps
+        searching(case._replace(model=rounded))
+
+
+def test_a_table_that_would_be_too_large_is_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator, "TABLE", 0)
+    case = testing.make_case()
+    ready = twin(case.model)
+    assert isinstance(ready.head, FastGenerator)
+    assert ready.head.table is None
+    same_answers(case, ready)
+
+
+def test_beams_look_at_one_memory() -> None:
+    case = testing.make_case()
+    ready = twin(case.model)
+    memory, _ = ready.head.start(ready.encode(case.batch.source))  # type: ignore[operator]
+    grown = select(memory, torch.tensor([0, 0, 3, 3, 3]))
+    assert isinstance(grown, Shared)
+    assert grown.whole is memory.whole
+    assert grown.rows.tolist() == [0, 0, 3, 3, 3]
+
+
+def test_greedy_and_beam_of_a_twin_are_one_function_of_the_encoding() -> None:
+    case = testing.make_case()
+    ready = twin(case.model, True)
+
+    def found(search: Search, encoding: Encoding) -> Hypotheses:
+        return search(ready.head, encoding)  # type: ignore[arg-type]
+
+    encoding = ready.encode(case.batch.source)
+    first = found(Greedy(max_length=6), encoding)
+    assert torch.equal(found(Beam(size=1, max_length=6), encoding).tokens, first.tokens)
+    assert torch.equal(found(Greedy(max_length=6), encoding).log_probs, first.log_probs)
+
+
+# Kernels
+
+
+@pytest.mark.parametrize("outputs", [1, 5, 48, 100])
+@pytest.mark.parametrize("inputs", [1, 3, 4, 64, 131, 1041, 3000])
+def test_int8_sums_are_exact_with_and_without_a_compiler(outputs: int, inputs: int) -> None:
+    random = torch.Generator().manual_seed(outputs * inputs)
+    rows, weight = (torch.randint(-127, 128, (number, inputs), generator=random).float() for number in (19, outputs))
+    rows[:, 0], weight[:, -1] = 127, -127  # so that every scale is 1
+    if inputs > 2000:
+        rows[:, :], weight[:, :] = 127, -127  # the largest sums there are
+    exact = (rows.double() @ weight.double().t()).float()
+    matrix = Matrix(weight, None, quantize=True)
+    for number in (1, 2, 5, 8, 11, 19):
+        assert torch.equal(matrix(rows[:number]), exact[:number])
+    matrix.functions, matrix.weight = None, weight
+    assert torch.equal(matrix(rows), exact)
+
+
+def test_int8_of_any_numbers_is_the_same_with_and_without_a_compiler() -> None:
+    random = torch.Generator().manual_seed(1)
+    rows, weight = torch.randn(33, 70, generator=random), torch.randn(50, 70, generator=random)
+    rows[3], rows[4, 1:], rows[5] = 0, 0, 1e-42
+    bias = torch.randn(50, generator=random)
+    compiled = Matrix(weight, bias, quantize=True)
+    emulated = Matrix(weight, bias, quantize=True)
+    emulated.functions, emulated.weight = None, kernels.quantized(weight)[0]
+    torch.testing.assert_close(compiled(rows), emulated(rows), rtol=1e-6, atol=1e-6)
+    error = (compiled(rows) - (rows @ weight.t() + bias)).abs()
+    assert 0 < float(error.max()) < 0.02 * 70**0.5 * float(rows.abs().max() * weight.abs().max())
+    assert torch.equal(compiled(rows)[3], bias)
+
+
+def test_a_row_of_int8_does_not_see_the_others() -> None:
+    rows, matrix = torch.randn(9, 40), Matrix(torch.randn(20, 40), None, quantize=True)
+    whole = matrix(rows)
+    rows[1:] *= 1000
+    assert torch.equal(matrix(rows)[0], whole[0])
+    rows[1:] = rows[1:].roll(1, 0)
+    assert torch.equal(matrix(rows)[2], matrix(rows[2:3])[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_product_takes_what_is_there(dtype: torch.dtype) -> None:
+    weight, bias = torch.randn(50, 33, dtype=dtype), torch.randn(50, dtype=dtype)
+    wide = torch.randn(7, 60, dtype=dtype)
+    rows, matrix = wide[:, 10:43], Matrix(weight, bias)
+    tolerance = {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(matrix(rows), rows @ weight.t() + bias, **tolerance)
+    torch.testing.assert_close(matrix(wide.t()[:33].t()), wide[:, :33] @ weight.t() + bias, **tolerance)
+    torch.testing.assert_close(matrix(rows, squash=True), (rows @ weight.t() + bias).tanh(), **tolerance)
+    place = torch.randn(7, 99, dtype=dtype)
+    before = place.clone()
+    matrix(rows, out=place[:, 20:70], add=True)
+    torch.testing.assert_close(place[:, 20:70], before[:, 20:70] + rows @ weight.t(), **tolerance)
+    assert torch.equal(place[:, :20], before[:, :20])
+    assert torch.equal(place[:, 70:], before[:, 70:])
+
+
+def test_several_threads_give_what_one_gives() -> None:
+    matrices = [Matrix(torch.randn(500, 256), torch.randn(500), quantize) for quantize in (False, True)]
+    rows = torch.randn(64, 256)
+    layer = FastLayer(Layer("lstm", 16, 256), False)
+    inputs, state = torch.randn(40, 6, 16), layer.start(rows, 40)
+
+    def results() -> list[Tensor]:
+        return [*(matrix(rows) for matrix in matrices), layer(inputs, state).outputs]
+
+    one = results()
+    torch.set_num_threads(3)
+    try:
+        assert all(torch.equal(found, expected) for found, expected in zip(results(), one, strict=True))
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("cell", ["tanh", "relu", "lstm", "gru"])
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("lengths", [None, [5, 5, 5, 5], [5, 2, 0, 4], [0, 0, 0, 0]])
+@pytest.mark.parametrize("kernel", ["cpp", "torch"])
+def test_a_fast_layer_is_the_layer(
+    cell: CellName, backwards: bool, lengths: list[int] | None, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernel == "torch" or kernels.functions(torch.float64) is not None:
+        monkeypatch.setenv("SEQ2ATT_KERNEL", kernel)
+    layer = Layer(cell, 3, 7)
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, -0.7, 0.7)
+    fast = FastLayer(layer, False)
+    inputs, known = torch.randn(4, 5, 3), None if lengths is None else torch.tensor(lengths)
+    state = tuple(torch.randn(4, 7) for _ in layer.start(inputs, 4))
+    kept = [part.clone() for part in state]
+    with torch.no_grad():
+        equal(fast(inputs, state, known, backwards), layer(inputs, state, known, backwards), cell)
+    assert all(torch.equal(part, before) for part, before in zip(state, kept, strict=True))
+
+
+def emulating(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """What the function gives in PyTorch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQ2ATT_KERNEL", "torch")
+        return function(*arguments, **named)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("additive", [False, True])
+def test_looking_is_the_attention(dtype: torch.dtype, additive: bool) -> None:
+    keys, values = torch.randn(3, 6, 20, dtype=dtype), torch.randn(3, 6, 37, dtype=dtype)
+    holes = torch.tensor([[0, 0, 0, 0, 0, 0], [0, 1, 0, 0, 1, 1], [1, 1, 1, 1, 1, 1]]).bool()
+    seen = Seen(keys, values, holes, torch.randn(20, dtype=dtype) if additive else None)
+    which, query = torch.tensor([1, 0, 1, 2, 0]), torch.randn(5, 20, dtype=dtype)
+    outs = [torch.randn(5, 40, dtype=dtype) for _ in range(2)]
+    weights = kernels.look(query, seen, which, outs[0][:, :37])
+    expected = emulating(kernels.look, query, seen, which, outs[1][:, :37])
+    torch.testing.assert_close(weights, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(outs[0][:, :37], outs[1][:, :37], rtol=1e-5, atol=1e-5)
+    assert (weights[3] == 0).all()
+    assert (outs[0][3, :37] == 0).all()
+    assert (weights[0, [1, 4, 5]] == 0).all()
+    torch.testing.assert_close(weights[[0, 1, 2, 4]].sum(1), torch.ones(4, dtype=dtype))
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+def test_log_softmax_is_torchs(size: int) -> None:
+    values = 10 * torch.randn(5, size)
+    expected = values.log_softmax(1)
+    torch.testing.assert_close(kernels.log_softmax(values), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("width", "size", "count"), [(1, 8, 8), (1, 200, 10), (5, 333, 10), (3, 64, 40)])
+def test_the_best_are_the_largest(width: int, size: int, count: int) -> None:
+    values, starts = torch.randn(4 * width, size), torch.randn(4, width)
+    values[values < -1] = -torch.inf
+    found, places = kernels.best(values, starts, count)
+    totals = (starts.unsqueeze(2) + values.view(4, width, size)).flatten(1)
+    assert torch.equal(found, totals.topk(count, 1).values)
+    there = found > -torch.inf
+    assert torch.equal(totals.gather(1, places)[there], found[there])
+    assert all(len(set(row[kept].tolist())) == int(kept.sum()) for row, kept in zip(places, there, strict=True))
+
+
+@needs_compiler
+def test_of_equals_the_first_is_the_best() -> None:
+    _, places = kernels.best(torch.zeros(2, 500), torch.zeros(1, 2), 4)
+    assert places.tolist() == [[0, 1, 2, 3]]

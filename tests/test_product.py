@@ -1,0 +1,189 @@
+"""Products by either library are the same, with the same gradients, and oneDNN's are taken only where they may be."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from seq2att.recurrence import product as module
+from seq2att.recurrence.product import linear, product
+
+SHAPES = [
+    (64, 64, 256),
+    (33, 127, 401),
+    (161, 99, 300),
+    (161, 300, 99),
+    (128, 161, 129),
+    (129, 161, 128),
+    (1, 512, 4100),
+    (5, 513, 1025),
+    (1, 3, 2),
+    (0, 300, 300),
+    (3, 0, 2),
+    (3, 2, 0),
+]
+
+
+@pytest.fixture(params=["oneDNN", "MKL"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both libraries on every processor, and what was called of oneDNN."""
+    if request.param == "oneDNN" and not module.works():
+        pytest.skip("this torch has no oneDNN product")
+    monkeypatch.setattr(module, "preferred", lambda: request.param == "oneDNN")
+    return str(request.param)
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    calls: list[tuple[int, ...]] = []
+    multiply = module.multiply
+
+    def counted(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        calls.append((*inputs.shape, weight.size(0)))
+        return multiply(inputs, weight, bias)
+
+    monkeypatch.setattr(module, "multiply", counted)
+    return calls
+
+
+def views(rows: int, columns: int) -> list[Tensor]:
+    """The same matrix by rows, turned, and with gaps."""
+    matrix = torch.randn(rows, columns)
+    return [matrix, matrix.t().contiguous().t(), torch.cat([matrix, matrix], 1)[:, :columns]]
+
+
+@pytest.mark.parametrize(("rows", "inner", "columns"), SHAPES)
+@pytest.mark.usefixtures("library")
+def test_a_product_is_that_of_float64(rows: int, inner: int, columns: int) -> None:
+    bias = torch.randn(columns)
+    for inputs in views(rows, inner):
+        for weight in views(columns, inner):
+            exact = inputs.double() @ weight.double().T
+            for found, expected in ((product(inputs, weight), exact), (product(inputs, weight, bias), exact + bias)):
+                assert found.is_contiguous()
+                assert found._base is None  # it may be changed in place
+                torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-4)
+
+
+def test_the_libraries_are_chosen_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not module.works():
+        pytest.skip("this torch has no oneDNN product")
+    monkeypatch.setattr(module, "preferred", lambda: True)
+    calls = count_calls(monkeypatch)
+    for rows, inner, columns in ((4, 512, 512), (3, 512, 1024), (3, 512, 4096), (64, 64, 128)):
+        product(torch.zeros(rows, inner), torch.zeros(columns, inner))
+    assert calls == [(4, 512, 512), (3, 512, 4096)]
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("shape", [(64, 256), (4, 17, 257), (2, 0, 256), (256,)])
+def test_linear_and_its_gradients_are_torchs(shape: tuple[int, ...], biased: bool, library: str) -> None:
+    inputs, weight, bias = torch.randn(shape), torch.randn(513, shape[-1]), torch.randn(513) if biased else None
+    direction = torch.randn(*shape[:-1], 513)
+    found = gradients(linear, inputs, weight, bias, direction)
+    expected = gradients(torch.nn.functional.linear, inputs, weight, bias, direction)
+    assert all(tensor.is_contiguous() for tensor in found[:3])
+    for ours, theirs in zip(found, expected, strict=True):
+        assert float((ours - theirs).norm()) <= 1e-5 * float(theirs.norm())
+
+
+def gradients(function: object, inputs: Tensor, weight: Tensor, bias: Tensor | None, direction: Tensor) -> list[Tensor]:
+    """The result, the gradients, and the gradient with respect to `weight` of the length of the first gradient."""
+    assert callable(function)
+    leaves = [tensor.clone().requires_grad_() for tensor in (inputs, weight, bias) if tensor is not None]
+    outputs = function(*leaves)
+    found = torch.autograd.grad(outputs, leaves, direction, create_graph=True)
+    second = torch.autograd.grad(found[0].square().sum(), leaves[1])
+    return [outputs.detach(), *(gradient.detach() for gradient in found), *second]
+
+
+def test_long_matrices_come_in_few_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not module.works():
+        pytest.skip("this torch has no oneDNN product")
+    monkeypatch.setattr(module, "preferred", lambda: True)
+    calls = count_calls(monkeypatch)
+    lengths = range(127, 300, 7)
+    for length in lengths:
+        for weight in (torch.randn(128, 256), torch.randn(256, 128)):
+            inputs = torch.randn(length, weight.size(1), requires_grad=True)
+            linear(inputs, weight.requires_grad_()).backward(torch.randn(length, weight.size(0)))
+    assert len(calls) == 6 * len(lengths)
+    assert len(set(calls)) <= 6 * (300 // 32)
+
+
+def test_linear_takes_the_quick_product_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not module.works():
+        pytest.skip("this torch has no oneDNN product")
+    monkeypatch.setattr(module, "preferred", lambda: True)
+    calls = count_calls(monkeypatch)
+    inputs, weight = torch.randn(64, 256, requires_grad=True), torch.randn(512, 256, requires_grad=True)
+    outputs = linear(inputs, weight)
+    assert calls == [(64, 256, 512)]
+    outputs.backward(torch.randn(64, 512))
+    assert sorted(calls[1:]) == [(64, 512, 256), (256, 64, 512)]
+    frozen = torch.randn(64, 256)
+    linear(frozen, weight.detach())
+    assert not linear(frozen, weight.detach()).requires_grad
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_what_is_watched_or_not_float32_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "preferred", lambda: True)
+    calls = count_calls(monkeypatch)
+    inputs, weight = torch.randn(128, 256), torch.randn(256, 256)
+    assert product(inputs.double(), weight.double()).dtype == torch.float64
+    with torch.autocast("cpu", torch.bfloat16):
+        assert linear(inputs, weight).dtype == torch.bfloat16
+    batched = torch.func.vmap(linear, (0, None))(inputs.unsqueeze(1), weight)
+    torch.testing.assert_close(batched.squeeze(1), inputs @ weight.T, rtol=0, atol=1e-3)
+    torch.func.grad(lambda x: linear(x, weight).sum())(inputs)
+    torch.jit.trace(lambda x: linear(x, weight), inputs, check_trace=False)
+    exported = torch.export.export(Affine(weight), (inputs,))
+    assert "mkldnn" not in str(exported.graph)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(inputs, torch.ones_like(inputs))
+        tangent = torch.autograd.forward_ad.unpack_dual(linear(dual, weight)).tangent
+    torch.testing.assert_close(tangent, torch.ones_like(inputs) @ weight.T)
+    assert product(inputs, weight.requires_grad_()).requires_grad
+    assert calls == []
+
+
+class Affine(torch.nn.Module):
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return linear(inputs, self.weight)
+
+
+def raising(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    raise NotImplementedError("no such operator")
+
+
+def wrong(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.zeros(inputs.size(0), weight.size(0))
+
+
+@pytest.mark.parametrize("operator", [raising, wrong])
+def test_without_a_good_operator_torch_multiplies(operator: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "multiply", operator)
+    monkeypatch.setattr(module, "processor", lambda: "vendor_id\t: AuthenticAMD")
+    module.preferred.cache_clear()
+    try:
+        assert not module.preferred()
+        inputs, weight = torch.randn(128, 256), torch.randn(256, 256)
+        assert torch.equal(product(inputs, weight), inputs @ weight.T)
+    finally:
+        module.preferred.cache_clear()
+
+
+def test_only_an_amd_processor_prefers_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "works", lambda: True)
+    try:
+        for vendor, expected in (("AuthenticAMD", True), ("GenuineIntel", False), ("", False)):
+            monkeypatch.setattr(module, "processor", lambda vendor=vendor: vendor)
+            module.preferred.cache_clear()
+            assert module.preferred() is expected
+    finally:
+        module.preferred.cache_clear()
