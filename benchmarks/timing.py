@@ -22,6 +22,7 @@ Run = Callable[[int], "float | None"]
 
 
 SLOW, SLOW_ROUNDS = 5.0, 2  # seconds from which a contender takes part in the first rounds only
+FLOAT32 = 4  # bytes
 
 
 class UnavailableError(UserError):
@@ -35,7 +36,7 @@ class Contender(NamedTuple):
     build: Callable[[], Run]
     kernel: str | None = None  # the tier of the package's recurrence
     flush: bool = True  # whether denormal numbers count as zero
-    weight_bytes: int = 4  # of each weight that it reads
+    weight_bytes: int = FLOAT32  # of each weight that it reads
 
 
 class Work(NamedTuple):
@@ -205,7 +206,7 @@ def summarize(row: Row, times: Sequence[Times]) -> list[Result]:
             ratio=statistics.median(ratios),
             least=min(ratios),
             greatest=max(ratios),
-            flops=statistics.median(flops),
+            flops=statistics.median(flops) if one.contender.weight_bytes == FLOAT32 else 0.0,  # the peak is of float32
             bandwidth=one.contender.weight_bytes * statistics.median(reads),
             memory=one.memory,
             rounds=len(one.seconds),

@@ -18,6 +18,7 @@ import torch
 from seq2att import registry
 from seq2att.errors import UserError
 from seq2att.inference import follows, twin
+from seq2att.kernels import functions
 from seq2att.model import Model
 from seq2att.model import load as load_bundle
 from seq2att.search import Search
@@ -253,6 +254,10 @@ def load(
     model, config = load_bundle(Path(path), device)
     predictor = Predictor(model, config, say or warn, quantize)
     if quantize:
+        if functions(torch.float32) is None:
+            predictor.say(
+                f"{quantize} without the C++ kernels is slower than the model as it is; install a C++ compiler"
+            )
         predictor.ready()
     return predictor
 

@@ -143,7 +143,7 @@ def test_an_int8_model_answers_as_one_of_its_own(reverse_run: Path) -> None:
     for size in (1, 3):
         again = model.translate(TEXTS, beam=4, batch_size=size)
         assert [found.text for found in again] == [found.text for found in whole]
-        assert [found.token_scores for found in again] == pytest.approx([one.token_scores for one in whole], rel=1e-3)
+        assert [found.score for found in again] == pytest.approx([found.score for found in whole], rel=1e-3)
     pairs = [(text, found.text) for text, found in zip(TEXTS, whole, strict=True) if found.text]
     scores = [found.score for found in whole if found.text]
     assert [scored.score for scored in model.score(pairs)] == pytest.approx(scores, rel=1e-3)
@@ -169,6 +169,16 @@ def test_what_cannot_be_quantized_is_refused(reverse_run: Path) -> None:
         seq2att.load(reverse_run, quantize="int4")
     with pytest.raises(UserError, match=r"quantize=int8 is for the CPU, not for device=cuda"):
         seq2att.load(reverse_run, "cuda", quantize="int8")
+
+
+def test_int8_without_a_compiler_is_slow_and_says_so(reverse_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = seq2att.load(reverse_run, quantize="int8").translate(TEXTS)
+    said: list[str] = []
+    monkeypatch.setenv("SEQ2ATT_KERNEL", "torch")
+    model = seq2att.load(reverse_run, say=said.append, quantize="int8")
+    assert said == ["int8 without the C++ kernels is slower than the model as it is; install a C++ compiler"]
+    scores = [found.score for found in model.translate(TEXTS)]
+    assert scores == pytest.approx([found.score for found in compiled], rel=1e-2)
 
 
 def test_a_predictor_follows_its_model_and_can_be_copied(reverse_run: Path) -> None:

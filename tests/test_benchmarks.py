@@ -188,7 +188,7 @@ def test_a_contender_that_cannot_run_is_named(settings: Settings) -> None:
 
 def test_figures_are_medians_and_ratios_of_the_same_round() -> None:
     work = [Work(10, 4.0), Work(20, 8.0)]
-    first, other = Contender("a", str), Contender("b", str, weight_bytes=1)
+    first, other = Contender("a", str), Contender("b", str)
     row = Row("row", "title", [first, other], work, str)
     found = timing.summarize(row, [Times(first, [1.0, 2.0, 8.0]), Times(other, [1.0, 1.0, 2.0])])[1]
     assert found == Result(

@@ -60,7 +60,9 @@ def trouble():
     from lightning.pytorch import Callback
 
     class Trouble(Callback):
-        """An idle parameter, a signal at a step, and what the random numbers were."""
+        """An idle parameter, a signal at a step, and what the random numbers were at the first batch and the end."""
+
+        draws = ()
 
         def note(self, trainer, when):
             if "NOTES" in os.environ:
@@ -70,8 +72,9 @@ def trouble():
         def setup(self, trainer, module, stage):
             module.model.idle = torch.nn.Parameter(torch.ones(3))
 
-        def on_train_start(self, trainer, module):
-            self.note(trainer, "start")
+        def on_train_batch_start(self, trainer, module, *_):
+            self.note(trainer, "start") if not len(self.draws) else None
+            self.draws = torch.rand(3)  # nobody uses them
 
         def on_exception(self, trainer, module, exception):
             self.note(trainer, "stop")

@@ -11,7 +11,7 @@ import torch
 from seq2att import registry
 from seq2att.errors import UserError
 from seq2att.field import TextEmbedding, TextField
-from seq2att.tokenizer import CharTokenizer
+from seq2att.tokenizer import CharTokenizer, SentencePieceTokenizer
 from seq2att.types import BEGIN, END, PAD, SPECIALS, UNKNOWN
 
 TEXTS = ["banana", "한국어 문장", "null nan", 'a "b"\tc', "שלום"]
@@ -34,12 +34,16 @@ def test_ids_come_back_as_text(tokenizer: str) -> None:
         assert field.decode(ids) == (" ".join(text.split()) if tokenizer == "word" else text)
 
 
-def test_batch_is_the_same_as_one_by_one() -> None:
-    field = text_field()
+@pytest.mark.parametrize("tokenizer", ["char", "sentencepiece"])
+def test_batch_is_the_same_as_one_by_one(tokenizer: str) -> None:
+    field = text_field(tokenizer)
+    if isinstance(field.tokenizer, SentencePieceTokenizer):
+        field.tokenizer.size = 26
     field.fit(TEXTS)
     values = [*TEXTS, "", "unseen Ω"]
     for one, many in zip(values, field.encode_batch(values), strict=True):
         np.testing.assert_array_equal(field.encode(one), many)
+        assert many.dtype == np.int32
 
 
 def test_empty_text_is_no_ids() -> None:

@@ -63,6 +63,13 @@ def test_a_twin_keeps_the_laws_of_searching(decoder: str, quantize: bool) -> Non
         law(case)
 
 
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "attention", "output", "head", "search"])
+def test_every_component_keeps_the_law_of_searching_in_int8(kind: str) -> None:
+    for name in registry.entries(kind):
+        for case in list(testing.cases(kind, name, {}))[::6]:
+            searching(case._replace(model=twin(case.model, True)))
+
+
 @pytest.mark.usefixtures("no_compiler")
 @pytest.mark.parametrize("decoder", list(DECODERS)[1:4])
 @BOTH
@@ -383,6 +390,20 @@ def test_looking_is_the_attention(dtype: torch.dtype, additive: bool) -> None:
     assert (outs[0][3, :37] == 0).all()
     assert (weights[0, [1, 4, 5]] == 0).all()
     torch.testing.assert_close(weights[[0, 1, 2, 4]].sum(1), torch.ones(4, dtype=dtype))
+
+
+@needs_compiler
+def test_looking_is_not_changed_by_the_padding() -> None:
+    keys, values, query = torch.randn(1, 90, 20), torch.randn(1, 90, 30), torch.randn(1, 20)
+    for size in (3, 16, 17, 33, 47):
+        found = []
+        for padded in (size, size + 1, 64, 90):
+            holes, out = torch.arange(padded).unsqueeze(0) >= size, torch.empty(1, 30)
+            seen = Seen(keys[:, :padded].contiguous(), values[:, :padded].contiguous(), holes, None)
+            found.append((kernels.look(query, seen, torch.tensor([0]), out)[:, :size], out))
+        for weights, out in found[1:]:
+            assert torch.equal(weights, found[0][0])
+            assert torch.equal(out, found[0][1])
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1000])

@@ -19,7 +19,7 @@ from seq2att.tokenizer import (
     Tokenizer,
     WordTokenizer,
 )
-from seq2att.types import SPECIALS
+from seq2att.types import SPECIALS, UNKNOWN
 
 TEXTS = [
     "the cat sat on the mat",
@@ -142,6 +142,18 @@ def test_sentencepiece_learns_from_long_lines_and_draws_the_same_sample() -> Non
     one.fit(lines)
     two.fit(lines)
     assert one.files() == two.files()
+
+
+@pytest.mark.parametrize("model", ["unigram", "bpe"])
+def test_sentencepieces_own_ids_are_those_of_its_pieces(model: str) -> None:
+    tokenizer = fitted("sentencepiece", size=84, model=model)
+    index = {piece: number for number, piece in enumerate(tokenizer.pieces, len(SPECIALS))}
+    texts = [*TEXTS, *UNSEEN, "日本q日", "<s>q</s>"]
+    expected = [[index.get(piece, UNKNOWN) for piece in tokenizer.encode(text)] for text in texts]
+    assert tokenizer.encode_ids(texts) == expected  # in threads
+    assert [tokenizer.encode_ids([text]) for text in texts] == [[ids] for ids in expected]  # one by one
+    assert UNKNOWN in expected[-2]
+    assert fitted("word").encode_ids(texts) is None
 
 
 def test_lone_surrogates_survive_sentencepiece() -> None:

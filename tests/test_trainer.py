@@ -10,6 +10,7 @@ import math
 import os
 import signal
 import sys
+import time
 import warnings
 from contextlib import nullcontext
 from itertools import chain
@@ -31,6 +32,9 @@ from seq2att.data import Ragged, collate
 from seq2att.errors import UserError
 from seq2att.metric import Score
 from seq2att.trainer import answer, evaluate, fitting, folder, likelihood, measure
+from seq2att.trainer.evaluation import answer_together
+from seq2att.trainer.module import nothing_of, reached
+from seq2att.trainer.processes import Processes
 from seq2att.types import Loss, Prediction
 
 VOCABULARY = 11
@@ -267,6 +271,20 @@ def test_the_seed_decides(tmp_path):
     assert not torch.equal(weights(one), weights(other))
 
 
+def test_parameters_that_a_loss_does_not_reach():
+    """The others get a gradient of zero, which is what the other processes wait for; nothing else changes."""
+    used, shared, idle, fixed = (nn.Parameter(torch.full((2,), 3.0)) for _ in range(4))
+    fixed.requires_grad_(False)
+    loss = ((used * shared).sum() + (shared * fixed).sum()) ** 2
+    assert reached(loss) == {id(used), id(shared)}
+    whole = loss + nothing_of([idle, fixed])
+    assert whole == loss
+    whole.backward()
+    assert torch.equal(idle.grad, torch.zeros(2))
+    assert fixed.grad is None
+    assert nothing_of([]) == 0
+
+
 # -- resumption --
 
 
@@ -430,6 +448,20 @@ def test_max_minutes_end_a_run_with_a_validation(tmp_path):
     assert int(table(tmp_path / "run")[-1]["step"]) == training.trainer.global_step < training.steps
 
 
+def test_max_minutes_bound_a_run_over_its_resumptions(tmp_path):
+    config = make_config(tmp_path / "run", epochs=10**6, max_minutes=0.05)
+    with pytest.raises(SystemExit):
+        toy(config, [interrupt(100)])
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    used = state["seq2att"]["seconds"]
+    assert 0 < used < 3
+    state["seq2att"]["seconds"] = 2.5
+    torch.save(state, tmp_path / "run" / "checkpoints" / "last.ckpt")
+    training = toy(config)
+    assert 3 <= training.seconds() < 4.5
+    assert time.monotonic() - training.began < 2
+
+
 def scripted(monkeypatch, *values):
     """Let `exact` take these values, validation after validation."""
     script = iter(values)
@@ -534,6 +566,26 @@ def test_validation_rows_bound_what_is_decoded(tmp_path):
 # -- evaluation --
 
 
+@pytest.mark.parametrize("rows", [2, 20])
+def test_processes_answer_each_source_once(rows):
+    """Together they say what one says, in its order; the first one hears it all."""
+    corpus, model, heard, asked = ToyCorpus(rows), ToyModel(), [], []
+    wanted = answer(model, corpus, corpus.unique()[::-1], None)
+    predict = model.predict
+    model.predict = lambda batch, search: asked.extend(batch.rows.tolist()) or predict(batch, search)
+
+    class Pretended(Processes):
+        def collect(self, value):
+            heard.append(value)
+            return heard if self.first else []
+
+    for rank in (2, 1, 0):
+        said = answer_together(model, corpus, corpus.unique()[::-1], None, 3, Pretended(rank, 3))
+        assert (said == []) == (rank > 0)
+    assert said == wanted
+    assert sorted(asked) == list(range(rows))
+
+
 def test_evaluate_answers_each_source_once_and_in_order():
     corpus, model = ToyCorpus(20, several=True), ToyModel()
     rows = corpus.unique()[::-1].copy()
@@ -594,6 +646,21 @@ def test_a_finished_run_is_refused(tmp_path):
     ):
         folder.claim(config)
     assert not folder.claim({**config, "overwrite": True}).resume
+
+
+def test_a_run_is_finished_if_it_is_the_same(tmp_path):
+    """Where it runs and what it shows does not matter, nor what the bundle adds to its configuration."""
+    config = make_config(tmp_path / "run", epochs=1)
+    assert not folder.finished(config)
+    folder.start(tmp_path / "run", {"format": 1, **config})
+    assert not folder.finished(config)
+    (tmp_path / "run" / "metrics.json").write_text("{}")
+    assert folder.finished(config)
+    elsewhere = {**config["trainer"], "devices": 4, "num_nodes": 2, "accelerator": "gpu", "threads": 3}
+    assert folder.finished({**config, "trainer": elsewhere})
+    assert not folder.finished({**config, "trainer": {**elsewhere, "epochs": 2}})
+    assert not folder.finished({**config, "seed": 4})
+    assert not folder.finished({**config, "overwrite": True})
 
 
 def test_a_different_run_is_refused_and_the_difference_named(tmp_path):

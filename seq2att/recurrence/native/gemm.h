@@ -60,9 +60,9 @@ void pack(const T *weight, int64_t outputs, int64_t inputs, int64_t row, int64_t
     }
 }
 
-// R rows with one panel.
+// R rows with one panel; element k of row r is a[r * a_row + k * a_column].
 template <typename T, int R>
-inline void block(const T *a, int64_t a_row, const T *panel, int64_t inputs, T *c, int64_t c_row, int64_t columns,
+inline void block(const T *a, int64_t a_row, int64_t a_column, const T *panel, int64_t inputs, T *c, int64_t c_row, int64_t columns,
                   bool add) {
   using V = typename Vectors<T>::type;
   using Loose = typename Vectors<T>::loose;
@@ -72,7 +72,7 @@ inline void block(const T *a, int64_t a_row, const T *panel, int64_t inputs, T *
     V w0 = w[0], w1 = w[1], w2 = w[2];
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
-      T x = a[r * a_row + k];
+      T x = a[r * a_row + k * a_column];
       sums[r][0] += x * w0;
       sums[r][1] += x * w1;
       sums[r][2] += x * w2;
@@ -95,20 +95,20 @@ inline void block(const T *a, int64_t a_row, const T *panel, int64_t inputs, T *
 }
 
 template <typename T>
-void rows_with_panel(const T *a, int64_t a_row, int64_t rows, const T *panel, int64_t inputs, T *c, int64_t c_row,
+inline void rows_with_panel(const T *a, int64_t a_row, int64_t rows, const T *panel, int64_t inputs, T *c, int64_t c_row,
                      int64_t columns, bool add) {
   int64_t r = 0;
   for (; r + ROWS <= rows; r += ROWS)
-    block<T, ROWS>(a + r * a_row, a_row, panel, inputs, c + r * c_row, c_row, columns, add);
+    block<T, ROWS>(a + r * a_row, a_row, 1, panel, inputs, c + r * c_row, c_row, columns, add);
   a += r * a_row, c += r * c_row;
   switch (rows - r) {
-    case 1: return block<T, 1>(a, a_row, panel, inputs, c, c_row, columns, add);
-    case 2: return block<T, 2>(a, a_row, panel, inputs, c, c_row, columns, add);
-    case 3: return block<T, 3>(a, a_row, panel, inputs, c, c_row, columns, add);
-    case 4: return block<T, 4>(a, a_row, panel, inputs, c, c_row, columns, add);
-    case 5: return block<T, 5>(a, a_row, panel, inputs, c, c_row, columns, add);
-    case 6: return block<T, 6>(a, a_row, panel, inputs, c, c_row, columns, add);
-    case 7: return block<T, 7>(a, a_row, panel, inputs, c, c_row, columns, add);
+    case 1: return block<T, 1>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
+    case 2: return block<T, 2>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
+    case 3: return block<T, 3>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
+    case 4: return block<T, 4>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
+    case 5: return block<T, 5>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
+    case 6: return block<T, 6>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
+    case 7: return block<T, 7>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
   }
 }
 
