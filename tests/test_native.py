@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seq2att.recurrence.native import Packed, build, engine
+from seq2att.kernels import Matrix
+from seq2att.recurrence.native import build, engine
 
 CACHED = (build.library, build.failure, build.compiler, build.place, engine)
 
@@ -83,8 +84,8 @@ def test_a_packed_product_is_the_product(dtype: torch.dtype, shape: tuple[int, i
     weight, bias = torch.randn(outputs, width, dtype=dtype), torch.randn(outputs, dtype=dtype)
     inputs = torch.randn(rows, width, dtype=dtype)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
-    torch.testing.assert_close(Packed(weight, bias)(inputs), inputs @ weight.t() + bias, atol=tolerance, rtol=tolerance)
-    torch.testing.assert_close(Packed(weight)(inputs), inputs @ weight.t(), atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(Matrix(weight, bias)(inputs), inputs @ weight.t() + bias, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(Matrix(weight)(inputs), inputs @ weight.t(), atol=tolerance, rtol=tolerance)
 
 
 @needs_compiler
@@ -92,8 +93,8 @@ def test_threads_of_the_kernels_flush_denormals() -> None:
     """A thread treats numbers below 1e-38 as the one that starts it does: 1e-20 * 1e-20 is 0, not 1e-40."""
     code = (
         "import torch; torch.set_flush_denormal(True); torch.set_num_threads(2)\n"
-        "from seq2att.recurrence.native import Packed\n"
-        "found = Packed(torch.full((4096, 1024), 1e-20))(torch.full((64, 1024), 1e-22))\n"
+        "from seq2att.kernels import Matrix\n"
+        "found = Matrix(torch.full((4096, 1024), 1e-20))(torch.full((64, 1024), 1e-22))\n"
         "torch.set_flush_denormal(False); print(bool((found == 0).all()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)

@@ -2,6 +2,5 @@
 
 from seq2att.recurrence.native.build import NativeError, library
 from seq2att.recurrence.native.engine import Engine, engine
-from seq2att.recurrence.native.packed import Packed
 
-__all__ = ["Engine", "NativeError", "Packed", "engine", "library"]
+__all__ = ["Engine", "NativeError", "engine", "library"]
