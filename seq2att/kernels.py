@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from seq2att.recurrence import CellName
-from seq2att.recurrence.choice import forced, native_engine
-from seq2att.recurrence.native import library as compiled
+from seq2att.recurrence.forced import compiled
+from seq2att.recurrence.native import library
 from seq2att.recurrence.product import product
 
 LARGEST = 127  # of an int8, the same up and down
@@ -83,20 +83,20 @@ ARGUMENTS = {
 
 def functions(dtype: torch.dtype) -> Functions | None:
     """The compiled functions for `dtype`, or None where there are none or SEQ2ATT_KERNEL wants others."""
-    return None if forced() in ("torch", "python") else loaded(dtype)
+    return loaded(dtype) if compiled() else None
 
 
 @functools.cache
 def loaded(dtype: torch.dtype) -> Functions | None:
     """The compiled functions for `dtype`."""
     suffix = {torch.float32: "f32", torch.float64: "f64"}.get(dtype)
-    if suffix is None or native_engine(required=forced() == "cpp") is None:
+    if suffix is None:
         return None
-    library = compiled()
-    found = {name: getattr(library, f"inference_{name}_{suffix}") for name in ARGUMENTS}
+    shared = library()
+    found = {name: getattr(shared, f"inference_{name}_{suffix}") for name in ARGUMENTS}
     for name, function in found.items():
         function.argtypes, function.restype = ARGUMENTS[name], None
-    size, pack = packing(library, suffix)
+    size, pack = packing(shared, suffix)
     return Functions(**found, packed_size=size, pack=pack)
 
 
@@ -141,7 +141,7 @@ class Matrix:
         kind = weight.dtype
         if self.scales is not None:
             weight, kind = weight.to(torch.int8), torch.uint8
-            size, pack = packing(compiled(), "i8")
+            size, pack = packing(library(), "i8")
         memory = torch.empty(size(self.outputs, self.inputs), dtype=kind)
         pack(weight.data_ptr(), self.outputs, self.inputs, memory.data_ptr())
         return memory

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seq2att.errors import UserError
 from seq2att.recurrence import product
-from seq2att.recurrence.choice import forced, native_engine
+from seq2att.recurrence.forced import compiled
 from seq2att.recurrence.native import softmax
 from seq2att.registry import kind, register
 from seq2att.types import SPECIALS
@@ -102,12 +102,6 @@ class CrossEntropy(torch.autograd.Function):
             for_bias,
             *(None, None, None),
         )
-
-
-def compiled() -> bool:
-    """Whether the pass over the logits runs in C++: where it can be built, unless SEQ2ATT_KERNEL wants another."""
-    kernel = forced()
-    return kernel not in ("torch", "python") and native_engine(required=kernel == "cpp") is not None
 
 
 def linear_loss(

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,7 @@ def test_machines_must_know_where_to_meet(monkeypatch: pytest.MonkeyPatch) -> No
 
 USER = worker.Reason(3.0, 1, worker.USER, "mend this")
 BUG = worker.Reason(2.0, 0, worker.BUG, "Traceback ...\nZeroDivisionError")
+NOW = BUG._replace(at=time.time() + 600)
 LOST = worker.Reason(1.0, 0, worker.LOST, "Traceback ...\nRuntimeError: gloo")
 
 
@@ -236,6 +238,8 @@ LOST = worker.Reason(1.0, 0, worker.LOST, "Traceback ...\nRuntimeError: gloo")
     [
         ({0: 1, 1: 2}, [LOST, USER], "^mend this$"),
         ({0: 1, 1: 2}, [BUG, USER], "^mend this$"),
+        ({0: 1, 1: -9}, [NOW], r"^process 2 of 2 \(rank 1\) was killed by SIGKILL"),  # what came of it looks like a bug
+        ({0: 1, 1: -15}, [NOW], r"^process 1 of 2 \(rank 0\) failed:\nTraceback ...\nZeroDivisionError$"),
         ({0: 1, 1: -9}, [LOST, BUG], r"^process 1 of 2 \(rank 0\) failed:\nTraceback ...\nZeroDivisionError$"),
         (
             {0: 1, 1: -9},

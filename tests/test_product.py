@@ -1,4 +1,4 @@
-"""Products by either library are the same, with the same gradients, and oneDNN's are taken only where they may be."""
+"""Products by every library are the same, with the same gradients, and each is taken only where it may be."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from seq2att.recurrence import native
 from seq2att.recurrence import product as module
+from seq2att.recurrence.forced import VARIABLE
 from seq2att.recurrence.product import linear, product
 
 SHAPES = [
     (64, 64, 256),
     (33, 127, 401),
     (161, 99, 300),
+    (300, 1100, 70),
+    (20, 600, 1000),
     (161, 300, 99),
     (128, 161, 129),
     (129, 161, 128),
@@ -25,9 +29,19 @@ SHAPES = [
 ]
 
 
-@pytest.fixture(params=["oneDNN", "MKL"])
+@pytest.fixture(autouse=True)
+def not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's two libraries, unless a test asks for ours."""
+    monkeypatch.setenv(VARIABLE, "python")
+
+
+@pytest.fixture(params=["ours", "oneDNN", "MKL"])
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both libraries on every processor, and what was called of oneDNN."""
+    """Every library on every processor."""
+    if request.param == "ours":
+        if native.engine() is None:
+            pytest.skip("no C++ compiler")
+        monkeypatch.setenv(VARIABLE, "cpp")
     if request.param == "oneDNN" and not module.works():
         pytest.skip("this torch has no oneDNN product")
     monkeypatch.setattr(module, "preferred", lambda: request.param == "oneDNN")
@@ -187,3 +201,36 @@ def test_only_an_amd_processor_prefers_onednn(monkeypatch: pytest.MonkeyPatch) -
             assert module.preferred() is expected
     finally:
         module.preferred.cache_clear()
+
+
+def test_ours_is_taken_where_it_can_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    if native.engine() is None:
+        pytest.skip("no C++ compiler")
+    calls: list[tuple[int, ...]] = []
+    ours = native.product
+
+    def counted(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        calls.append(tuple(inputs.shape))
+        return ours(inputs, weight, bias)
+
+    monkeypatch.setattr(native, "product", counted)
+    large, few, weight = torch.randn(64, 256), torch.randn(8, 2048), torch.randn(256, 256)
+    for kernel, expected in (("python", []), ("torch", []), ("cpp", [(64, 256)])):
+        monkeypatch.setenv(VARIABLE, kernel)
+        product(large, weight)
+        product(few, torch.randn(1024, 2048))
+        assert calls == expected
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_divide_ours_without_changing_it(threads: int) -> None:
+    if native.engine() is None:
+        pytest.skip("no C++ compiler")
+    inputs, tall, wide = torch.randn(300, 401), torch.randn(70, 401), torch.randn(1000, 401)
+    alone = [native.product(inputs, weight, None) for weight in (tall, wide)]
+    torch.set_num_threads(threads)
+    try:
+        for weight, expected in zip((tall, wide), alone, strict=True):
+            assert torch.equal(native.product(inputs, weight, None), expected)
+    finally:
+        torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seq2att.encoder import GRUEncoder, LSTMEncoder
 from seq2att.errors import UserError
-from seq2att.recurrence import STATES, CellName, Layer, Stack, choice, function, native, product, steps
+from seq2att.recurrence import STATES, CellName, Layer, Stack, choice, forced, function, native, product, steps
 from seq2att.recurrence.packing import pack
 from seq2att.types import length_mask
 
@@ -95,7 +95,7 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> C
         pytest.skip("no C++ compiler")
 
     def use(name: str | None) -> str:
-        monkeypatch.setenv(choice.VARIABLE, name or request.param)
+        monkeypatch.setenv(forced.VARIABLE, name or request.param)
         return str(request.param)
 
     return use
@@ -286,7 +286,7 @@ class Rough(steps.Engine):
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_comparison_notices(cell: CellName, mutant: type[steps.Engine], monkeypatch: pytest.MonkeyPatch) -> None:
     case = make_case(cell, lengths=[5, 2, 1, 0, 4])
-    monkeypatch.setenv(choice.VARIABLE, "torch")
+    monkeypatch.setenv(forced.VARIABLE, "torch")
     expected = numbers(case)
     monkeypatch.setattr(choice, "choose", lambda *arguments: mutant())
     with pytest.raises(AssertionError):
@@ -330,12 +330,12 @@ def test_a_tier_can_be_forced(kernel: Use, monkeypatch: pytest.MonkeyPatch) -> N
     assert chosen("lstm", case) == name
     kernel("torch")
     assert chosen("lstm", case) == "torch"
-    monkeypatch.setenv(choice.VARIABLE, "")
+    monkeypatch.setenv(forced.VARIABLE, "")
     assert chosen("lstm", case) == ("torch" if native.engine() is None else "cpp")
 
 
 def test_an_unknown_tier_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(choice.VARIABLE, "fast")
+    monkeypatch.setenv(forced.VARIABLE, "fast")
     with pytest.raises(UserError) as error:
         numbers(make_case("gru"))
     expected = "SEQ2ATT_KERNEL=fast is no kernel; known: torch, python, cpp; unset it to have one chosen"
@@ -347,7 +347,7 @@ def test_a_tier_that_cannot_be_built_is_refused_with_the_reason(monkeypatch: pyt
         raise native.NativeError("no C++ compiler was found")
 
     monkeypatch.setattr(native, "library", library)
-    monkeypatch.setenv(choice.VARIABLE, "cpp")
+    monkeypatch.setenv(forced.VARIABLE, "cpp")
     with pytest.raises(UserError) as error:
         numbers(make_case("gru"))
     assert str(error.value) == (
@@ -357,7 +357,7 @@ def test_a_tier_that_cannot_be_built_is_refused_with_the_reason(monkeypatch: pyt
 
 
 def test_without_a_compiler_size_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(choice.VARIABLE, raising=False)
+    monkeypatch.delenv(forced.VARIABLE, raising=False)
     monkeypatch.setattr(native, "engine", lambda: None)
     half = [30] + [15] * 63
     for cell, lengths, sizes, training, expected in (

@@ -29,7 +29,7 @@ def settle(threads: int | None, seed: int, processes: int = 1) -> None:
 
 
 def keep_memory() -> None:
-    """Let glibc keep what is freed: else the system clears the large tensors of every step anew, a tenth of its time."""
+    """Let glibc keep what is freed: else the system clears large tensors anew in every step, a tenth of it."""
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(library, "mallopt"):
         for option in (MMAP_THRESHOLD, TRIM_THRESHOLD):

@@ -87,8 +87,8 @@ def explained(error: Exception) -> tuple[str, str]:
 
     if isinstance(error, UserError):
         return USER, str(error)
-    whole = "".join(traceback.format_exception(error)).rstrip()
-    network = "torch.distributed" in type(error).__module__ or "gloo" in str(error) or "NCCL" in str(error)
+    whole = "".join(traceback.format_exception(error)).rstrip()  # with the errors that it came from
+    network = any(word in whole for word in ("torch.distributed.Dist", "gloo", "Gloo", "NCCL"))
     return LOST if network else BUG, whole
 
 

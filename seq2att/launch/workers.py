@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from torch.distributed.launcher.api import LaunchConfig
 
+PATIENCE = 20  # seconds; a worker that does not end with the others is killed by the launcher after 30
 GRACE = 600  # seconds that the workers get after a signal: as long as a validation may take
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -126,16 +128,18 @@ def reason(codes: Mapping[int, int], reasons: Sequence[worker.Reason], size: int
     for found in reasons:
         if found.kind == worker.USER:
             return UserError(found.text)
-    for found in reasons:
-        if found.kind == worker.BUG:
-            return UserError(f"process {found.rank + 1} of {size} (rank {found.rank}) failed:\n{found.text}")
-    for rank, code in sorted(codes.items()):
-        if code < 0 and -code != signal.SIGTERM:  # SIGTERM is what the launcher ends the others with
-            memory = " (by the system, if memory ran out)" if -code == signal.SIGKILL else ""
-            return UserError(
-                f"process {rank + 1} of {size} (rank {rank}) was killed by {signal.Signals(-code).name}{memory}; "
-                "the same command goes on from what was saved last"
-            )
+    crashed = {rank: -code for rank, code in sorted(codes.items()) if code < 0 and -code != signal.SIGTERM}
+    bugs = [found for found in reasons if found.kind == worker.BUG]
+    hung = bool(bugs) and time.time() - bugs[0].at > PATIENCE  # then it was the launcher that killed the others
+    if crashed and not hung:
+        rank, number = next(iter(crashed.items()))
+        memory = " (by the system, if memory ran out)" if number == signal.SIGKILL else ""
+        return UserError(
+            f"process {rank + 1} of {size} (rank {rank}) was killed by {signal.Signals(number).name}{memory}; "
+            "the same command goes on from what was saved last"
+        )
+    if bugs:
+        return UserError(f"process {bugs[0].rank + 1} of {size} (rank {bugs[0].rank}) failed:\n{bugs[0].text}")
     stopped = [number for number in (signal.SIGINT, signal.SIGTERM) if 128 + number in codes.values()]
     if stopped or not reasons:
         return ended_by(stopped[0] if stopped else signal.SIGTERM)

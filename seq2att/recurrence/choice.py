@@ -6,21 +6,16 @@ float64 on a CPU (a GPU has cuDNN), and for calls that a compiler, a tracer, aut
 
 from __future__ import annotations
 
-import os
-
 import torch
 from torch import Tensor
 
-from seq2att.errors import UserError
 from seq2att.recurrence import reference
+from seq2att.recurrence.forced import forced, native_engine
 from seq2att.recurrence.function import Engine, Setting, recur
 from seq2att.recurrence.packing import pack
 from seq2att.recurrence.product import plain, traced
 from seq2att.recurrence.reference import CellName, Run, Weights, reverse
 from seq2att.recurrence.steps import Engine as PythonEngine
-
-VARIABLE = "SEQ2ATT_KERNEL"
-KERNELS = ("torch", "python", "cpp")
 
 
 def run(
@@ -63,28 +58,6 @@ def choose(
     if kernel != "python" and (engine := native_engine(required=kernel == "cpp")) is not None:
         return engine
     return PythonEngine() if kernel == "python" or pays(cell, inputs, weights, lengths) else None
-
-
-def forced() -> str | None:
-    """The tier that the user asks for."""
-    kernel = os.environ.get(VARIABLE) or None
-    if kernel is not None and kernel not in KERNELS:
-        raise UserError(f"{VARIABLE}={kernel} is no kernel; known: {', '.join(KERNELS)}; unset it to have one chosen")
-    return kernel
-
-
-def native_engine(required: bool) -> Engine | None:
-    """The engine in C++; None where it cannot be built, which `required` makes a `UserError`."""
-    from seq2att.recurrence import native
-
-    if required:
-        try:
-            native.library()
-        except native.NativeError as error:
-            raise UserError(
-                f"{VARIABLE}=cpp: the C++ kernels cannot be built ({error}); mend that, or set it to python or torch"
-            ) from error
-    return native.engine()
 
 
 def short(inputs: Tensor, weights: Weights) -> bool:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from seq2att.recurrence import feedback_steps
-from seq2att.recurrence.choice import forced, native_engine
 from seq2att.recurrence.feedback_buffers import Engine, Fused
 from seq2att.recurrence.feedback_plan import Kind, Plan, Tensors, build
 from seq2att.recurrence.feedback_slopes import Kept, Outside, differentiate
+from seq2att.recurrence.forced import compiled, forced
 from seq2att.recurrence.native import loop as native_loop
 from seq2att.recurrence.packing import Packing, pack
 from seq2att.recurrence.product import linear, plain, traced
@@ -105,12 +105,9 @@ def engine(lengths: Tensor | None, *tensors: Tensor) -> Engine | None:
         return None
     if lengths is not None and not bool(lengths.any()):
         return None
-    kernel = forced()
-    if kernel == "torch":
+    if forced() == "torch":
         return None
-    if kernel != "python" and native_engine(required=kernel == "cpp") is not None:
-        return native_loop
-    return feedback_steps
+    return native_loop if compiled() else feedback_steps
 
 
 def unwatched(*modules: nn.Module) -> bool:

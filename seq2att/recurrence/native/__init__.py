@@ -2,5 +2,6 @@
 
 from seq2att.recurrence.native.build import NativeError, library
 from seq2att.recurrence.native.engine import Engine, engine
+from seq2att.recurrence.native.product import product
 
-__all__ = ["Engine", "NativeError", "engine", "library"]
+__all__ = ["Engine", "NativeError", "engine", "library", "product"]

@@ -52,6 +52,11 @@ void pack(const T *weight, int64_t outputs, int64_t inputs, int64_t row, int64_t
     for (int64_t part = 0; part < PANEL<T>; part += WIDTH<T>) {  // a few rows at a time, for the cache's sake
       int64_t real = std::clamp<int64_t>(outputs - first - part, 0, WIDTH<T>);
       const T *from = weight + (first + part) * row;
+      if (row == 1 && real == WIDTH<T>) {
+        for (int64_t k = 0; k < inputs; k++)
+          std::memcpy(packed + k * PANEL<T> + part, from + k * column, WIDTH<T> * sizeof(T));
+        continue;
+      }
       for (int64_t k = 0; k < inputs; k++) {
         T *to = packed + k * PANEL<T> + part;
         for (int64_t j = 0; j < real; j++) to[j] = from[j * row + k * column];

@@ -1,0 +1,83 @@
+// Large products C[M, N] = A[M, K] B' + bias, B [N, K], where either matrix may lie row by row or column by column.
+//
+// Blocked as in Goto & van de Geijn 2008: some columns of C and some of K at a time have their part of B packed; of A a
+// block of rows stays in the second cache while the panels of B go past it.
+#pragma once
+#include "gemm.h"
+#include "threads.h"
+
+template <typename T> struct Matrix {
+  const T *data;
+  int64_t row, column;  // distances between rows and between columns; one of them is 1
+  const T *at(int64_t r, int64_t c) const { return data + r * row + c * column; }
+};
+
+constexpr int64_t DEPTH = 512, HEIGHT = 256;  // of K, and of rows of A, in a block
+template <typename T> constexpr int64_t BREADTH = 20 * PANEL<T>;
+
+// A block of rows of a matrix that lies column by column: ROWS numbers of each column together.
+template <typename T> void pack_rows(const Matrix<T> &a, int64_t first, int64_t rows, int64_t start, int64_t depth, T *to) {
+  for (int64_t r = 0; r < rows; r += ROWS, to += ROWS * depth) {
+    int64_t real = std::min<int64_t>(ROWS, rows - r);
+    const T *from = a.at(first + r, start);
+    if (real == ROWS)
+      for (int64_t k = 0; k < depth; k++) std::memcpy(to + k * ROWS, from + k * a.column, ROWS * sizeof(T));
+    else
+      for (int64_t k = 0; k < depth; k++)
+        for (int64_t i = 0; i < real; i++) to[k * ROWS + i] = from[k * a.column + i];
+  }
+}
+
+template <typename T>
+void packed_rows_with_panel(const T *a, int64_t rows, const T *panel, int64_t depth, T *c, int64_t c_row,
+                            int64_t columns, bool add) {
+  int64_t r = 0;
+  for (; r + ROWS <= rows; r += ROWS)
+    block<T, ROWS>(a + r * depth, 1, ROWS, panel, depth, c + r * c_row, c_row, columns, add);
+  for (; r < rows; r++)
+    block<T, 1>(a + r / ROWS * ROWS * depth + r % ROWS, 1, ROWS, panel, depth, c + r * c_row, c_row, columns, add);
+}
+
+// Rows `top` to `bottom` and columns `left` to `right` of C.
+template <typename T>
+void product_part(const Matrix<T> &a, const Matrix<T> &b, const T *bias, int64_t inputs, T *c, int64_t c_row,
+                  int64_t top, int64_t bottom, int64_t left, int64_t right) {
+  Array<T> panels = allocate<T>(BREADTH<T> * DEPTH), rows = allocate<T>(a.column == 1 ? 0 : HEIGHT * DEPTH);
+  for (int64_t start = 0; start < inputs; start += DEPTH) {
+    int64_t depth = std::min(DEPTH, inputs - start);
+    bool add = start > 0 || bias;
+    for (int64_t column = left; column < right; column += BREADTH<T>) {
+      int64_t breadth = std::min<int64_t>(BREADTH<T>, right - column);
+      pack(b.at(column, start), breadth, depth, b.row, b.column, panels.get());
+      for (int64_t row = top; row < bottom; row += HEIGHT) {
+        int64_t height = std::min(HEIGHT, bottom - row);
+        if (a.column != 1) pack_rows(a, row, height, start, depth, rows.get());
+        if (start == 0 && bias)
+          for (int64_t r = row; r < row + height; r++)
+            std::memcpy(c + r * c_row + column, bias + column, breadth * sizeof(T));
+        for (int64_t first = 0; first < breadth; first += PANEL<T>) {
+          const T *panel = panels.get() + first * depth;
+          int64_t columns = std::min<int64_t>(PANEL<T>, breadth - first);
+          T *to = c + row * c_row + column + first;
+          if (a.column == 1) rows_with_panel(a.at(row, start), a.row, height, panel, depth, to, c_row, columns, add);
+          else packed_rows_with_panel(rows.get(), height, panel, depth, to, c_row, columns, add);
+        }
+      }
+    }
+  }
+}
+
+template <typename T>
+void run_product(const Matrix<T> &a, const Matrix<T> &b, const T *bias, int64_t rows, int64_t columns, int64_t inputs,
+                 T *c, int64_t threads) {
+  bool wide = columns > rows;
+  int64_t unit = wide ? PANEL<T> : ROWS, units = ((wide ? columns : rows) + unit - 1) / unit;
+  int64_t worth = rows * columns * inputs >> 23;  // a thread costs some 20 microseconds
+  int64_t parts = std::clamp<int64_t>(std::min(threads, worth), 1, std::max<int64_t>(units, 1));
+  in_threads(parts, [&](int64_t part) {
+    int64_t whole = wide ? columns : rows;
+    int64_t from = std::min(units * part / parts * unit, whole), to = std::min(units * (part + 1) / parts * unit, whole);
+    if (wide) product_part(a, b, bias, inputs, c, columns, 0, rows, from, to);
+    else product_part(a, b, bias, inputs, c, columns, from, to, 0, columns);
+  });
+}
