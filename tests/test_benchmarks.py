@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import crafted, flops, growth, lengths, ours, peer, report, rows, textbook, threads, timing
-from benchmarks.__main__ import main
+from benchmarks.__main__ import EXAMPLE, main, parser
 from benchmarks.machine import Peak, peak
 from benchmarks.rows.training import CELLS, KINDS, book
 from benchmarks.settings import TINY, Settings, Sizes
@@ -284,13 +285,18 @@ def test_rows_of_every_sort_run_tiny(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert all(f"### `{name}`" in printed for name in names)
 
 
-def test_memory_and_threads_are_measured_in_other_processes(settings: Settings, capsys: Any) -> None:
+def test_memory_is_that_of_a_fresh_process(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--tiny", "--rows", "training-luong", "--only", "textbook,*torch"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| seq2att, torch")]
     assert float(line.split("|")[-2].replace(",", "")) > 50  # MiB
-    values = threads.measure(settings).values
-    assert all(found["one"] > 0 and found["two"] > 0 for found in values.values())
-    assert "textbook" in values
+
+
+def test_threads_are_measured_in_processes_of_their_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = threads.rates_of(settings, 2, 0)
+    assert {"textbook", "seq2att, torch"} <= rates.keys()
+    assert all(rate > 0 for rate in rates.values())
+    monkeypatch.setattr(threads, "rates_of", lambda settings, threads, turn: {"a": 10.0 * threads + turn})
+    assert threads.measure(settings._replace(sizes=Sizes())).values == {"a": {"one": 10.5, "two": 20.5}}
 
 
 def test_profile_names_operations(capsys: pytest.CaptureFixture[str]) -> None:
@@ -317,6 +323,17 @@ def test_profile_names_operations(capsys: pytest.CaptureFixture[str]) -> None:
 def test_mistakes_are_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--tiny", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_commands_of_the_readme_and_of_the_help_are_right() -> None:
+    texts = [(ROOT / "benchmarks" / "README.md").read_text("utf-8"), EXAMPLE]
+    lines = [line for text in texts for line in text.replace("\\\n", " ").splitlines()]
+    asking = [line for line in map(str.strip, lines) if line.startswith("python -m benchmarks")]
+    commands = [shlex.split(re.sub(r" {2,}(?!-).*| # .*", "", line))[3:] for line in asking]
+    assert len(commands) > 10
+    for command in commands:
+        asked = parser().parse_args(command)
+        rows.chosen(asked.rows.split(","), [*rows.ROWS, "threads", *growth.GROWTH])
 
 
 def test_list_and_readme_name_every_row(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,14 @@ template <typename T> struct Matrix {
   const T *at(int64_t r, int64_t c) const { return data + r * row + c * column; }
 };
 
-constexpr int64_t DEPTH = 512, HEIGHT = 256;  // of K, and of rows of A, in a block
+constexpr int64_t DEPTH = 576, HEIGHT = 256;  // most of K, and most rows of A, in a block
 template <typename T> constexpr int64_t BREADTH = 20 * PANEL<T>;
+
+// The size of as few equal parts of `whole` as there can be, each at most `most` and a multiple of `unit`.
+inline int64_t evenly(int64_t whole, int64_t most, int64_t unit) {
+  int64_t parts = std::max<int64_t>((whole + most - 1) / most, 1);
+  return ((whole + parts - 1) / parts + unit - 1) / unit * unit;
+}
 
 // A block of rows of a matrix that lies column by column: ROWS numbers of each column together.
 template <typename T> void pack_rows(const Matrix<T> &a, int64_t first, int64_t rows, int64_t start, int64_t depth, T *to) {
@@ -43,14 +49,16 @@ template <typename T>
 void product_part(const Matrix<T> &a, const Matrix<T> &b, const T *bias, int64_t inputs, T *c, int64_t c_row,
                   int64_t top, int64_t bottom, int64_t left, int64_t right) {
   Array<T> panels = allocate<T>(BREADTH<T> * DEPTH), rows = allocate<T>(a.column == 1 ? 0 : HEIGHT * DEPTH);
-  for (int64_t start = 0; start < inputs; start += DEPTH) {
-    int64_t depth = std::min(DEPTH, inputs - start);
+  int64_t deep = evenly(inputs, DEPTH, 1), high = evenly(bottom - top, HEIGHT, ROWS);
+  int64_t broad = evenly(right - left, BREADTH<T>, PANEL<T>);
+  for (int64_t start = 0; start < inputs; start += deep) {
+    int64_t depth = std::min(deep, inputs - start);
     bool add = start > 0 || bias;
-    for (int64_t column = left; column < right; column += BREADTH<T>) {
-      int64_t breadth = std::min<int64_t>(BREADTH<T>, right - column);
+    for (int64_t column = left; column < right; column += broad) {
+      int64_t breadth = std::min(broad, right - column);
       pack(b.at(column, start), breadth, depth, b.row, b.column, panels.get());
-      for (int64_t row = top; row < bottom; row += HEIGHT) {
-        int64_t height = std::min(HEIGHT, bottom - row);
+      for (int64_t row = top; row < bottom; row += high) {
+        int64_t height = std::min(high, bottom - row);
         if (a.column != 1) pack_rows(a, row, height, start, depth, rows.get());
         if (start == 0 && bias)
           for (int64_t r = row; r < row + height; r++)
