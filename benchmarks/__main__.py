@@ -81,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def settings_of(options: argparse.Namespace, folder: str) -> Settings:
     """The options as settings."""
+    import torch
+
     from seq2att.errors import UserError
 
     peers = []
@@ -91,6 +93,10 @@ def settings_of(options: argparse.Namespace, folder: str) -> Settings:
         peers.append((name, python))
     if options.data is not None and not (Path(options.data) / "train.de").is_file():
         raise UserError(f"--data {options.data}: there is no train.de; name the folder of Multi30k")
+    if options.device != "cpu" and not (options.device.startswith("cuda") and torch.cuda.is_available()):
+        raise UserError(
+            f"--device {options.device}: this PyTorch sees no such device; say cpu, or cuda where there is a GPU"
+        )
     if options.cpu_time and (options.threads > 1 or options.device != "cpu"):
         raise UserError("--cpu-time counts the seconds of all threads together; leave out --threads and --device")
     if options.model is not None and options.data is None:

@@ -307,6 +307,7 @@ def test_profile_names_operations(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--device", "tpu"], "--device tpu: this PyTorch sees no such device; say cpu"),
         (["--rows", "training-loung"], "no row is called so; known: training-luong,"),
         (["--rows", "decode", "--only", "nobody"], "--only nobody: known in decode: plain batched beam;"),
         (["--peer", "keras"], "say NAME=PYTHON"),
