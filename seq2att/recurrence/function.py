@@ -175,4 +175,7 @@ def biases(cell: CellName, weights: Weights) -> tuple[Tensor, Tensor | None]:
 
 def history(packing: Packing, start: Tensor, outputs: Tensor, backwards: bool) -> Tensor:
     """The state before each packed position: `[N, H]`, of `start` `[B, H]` in order and `outputs` `[N, H]`."""
-    return torch.cat([start, outputs]).index_select(0, packing.previous_index(backwards))
+    place = packing.previous_index(backwards) - len(start)  # [N], negative where it is the start
+    before = outputs.index_select(0, place.clamp(min=0))
+    first = (place < 0).nonzero().squeeze(1)
+    return before.index_copy_(0, first, start.index_select(0, place[first] + len(start)))

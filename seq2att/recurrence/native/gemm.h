@@ -65,30 +65,31 @@ void pack(const T *weight, int64_t outputs, int64_t inputs, int64_t row, int64_t
     }
 }
 
-// R rows with one panel; element k of row r is a[r * a_row + k * a_column].
-template <typename T, int R>
-inline void block(const T *a, int64_t a_row, int64_t a_column, const T *panel, int64_t inputs, T *c, int64_t c_row, int64_t columns,
-                  bool add) {
-  using V = typename Vectors<T>::type;
+// R rows with the first V vectors of one panel; element k of row r is a[r * a_row + k * a_column].
+template <typename T, int R, int V>
+inline void block(const T *a, int64_t a_row, int64_t a_column, const T *panel, int64_t inputs, T *c, int64_t c_row,
+                  int64_t columns, bool add) {
+  using Vector = typename Vectors<T>::type;
   using Loose = typename Vectors<T>::loose;
-  V sums[R][3] = {};
+  Vector sums[R][V] = {};
   for (int64_t k = 0; k < inputs; k++, panel += PANEL<T>) {
-    const V *w = reinterpret_cast<const V *>(panel);
-    V w0 = w[0], w1 = w[1], w2 = w[2];
+    const Vector *from = reinterpret_cast<const Vector *>(panel);
+    Vector w[V];
+#pragma GCC unroll 3
+    for (int v = 0; v < V; v++) w[v] = from[v];
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
       T x = a[r * a_row + k * a_column];
-      sums[r][0] += x * w0;
-      sums[r][1] += x * w1;
-      sums[r][2] += x * w2;
+#pragma GCC unroll 3
+      for (int v = 0; v < V; v++) sums[r][v] += x * w[v];
     }
   }
-  if (columns == PANEL<T>) {
+  if (columns == V * WIDTH<T>) {
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
       Loose *to = reinterpret_cast<Loose *>(c + r * c_row);
 #pragma GCC unroll 3
-      for (int v = 0; v < 3; v++) to[v] = add ? to[v] + sums[r][v] : sums[r][v];
+      for (int v = 0; v < V; v++) to[v] = add ? to[v] + sums[r][v] : sums[r][v];
     }
     return;
   }
@@ -99,22 +100,31 @@ inline void block(const T *a, int64_t a_row, int64_t a_column, const T *panel, i
   }
 }
 
-template <typename T>
-inline void rows_with_panel(const T *a, int64_t a_row, int64_t rows, const T *panel, int64_t inputs, T *c, int64_t c_row,
-                     int64_t columns, bool add) {
+template <typename T, int V>
+inline void rows_with_vectors(const T *a, int64_t a_row, int64_t rows, const T *panel, int64_t inputs, T *c,
+                              int64_t c_row, int64_t columns, bool add) {
   int64_t r = 0;
   for (; r + ROWS <= rows; r += ROWS)
-    block<T, ROWS>(a + r * a_row, a_row, 1, panel, inputs, c + r * c_row, c_row, columns, add);
+    block<T, ROWS, V>(a + r * a_row, a_row, 1, panel, inputs, c + r * c_row, c_row, columns, add);
   a += r * a_row, c += r * c_row;
   switch (rows - r) {
-    case 1: return block<T, 1>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
-    case 2: return block<T, 2>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
-    case 3: return block<T, 3>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
-    case 4: return block<T, 4>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
-    case 5: return block<T, 5>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
-    case 6: return block<T, 6>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
-    case 7: return block<T, 7>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
+    case 1: return block<T, 1, V>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
+    case 2: return block<T, 2, V>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
+    case 3: return block<T, 3, V>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
+    case 4: return block<T, 4, V>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
+    case 5: return block<T, 5, V>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
+    case 6: return block<T, 6, V>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
+    case 7: return block<T, 7, V>(a, a_row, 1, panel, inputs, c, c_row, columns, add);
   }
+}
+
+// Some rows with as much of one panel as is real.
+template <typename T>
+inline void rows_with_panel(const T *a, int64_t a_row, int64_t rows, const T *panel, int64_t inputs, T *c, int64_t c_row,
+                            int64_t columns, bool add) {
+  if (columns <= WIDTH<T>) rows_with_vectors<T, 1>(a, a_row, rows, panel, inputs, c, c_row, columns, add);
+  else if (columns <= 2 * WIDTH<T>) rows_with_vectors<T, 2>(a, a_row, rows, panel, inputs, c, c_row, columns, add);
+  else rows_with_vectors<T, 3>(a, a_row, rows, panel, inputs, c, c_row, columns, add);
 }
 
 // C (+)= A W', W packed.

@@ -34,14 +34,21 @@ template <typename T> void pack_rows(const Matrix<T> &a, int64_t first, int64_t 
   }
 }
 
+template <typename T, int V>
+void packed_rows_with_vectors(const T *a, int64_t rows, const T *panel, int64_t depth, T *c, int64_t c_row,
+                              int64_t columns, bool add) {
+  int64_t r = 0;
+  for (; r + ROWS <= rows; r += ROWS)
+    block<T, ROWS, V>(a + r * depth, 1, ROWS, panel, depth, c + r * c_row, c_row, columns, add);
+  for (a += r * depth; r < rows; r++, a++) block<T, 1, V>(a, 1, ROWS, panel, depth, c + r * c_row, c_row, columns, add);
+}
+
 template <typename T>
 void packed_rows_with_panel(const T *a, int64_t rows, const T *panel, int64_t depth, T *c, int64_t c_row,
                             int64_t columns, bool add) {
-  int64_t r = 0;
-  for (; r + ROWS <= rows; r += ROWS)
-    block<T, ROWS>(a + r * depth, 1, ROWS, panel, depth, c + r * c_row, c_row, columns, add);
-  for (; r < rows; r++)
-    block<T, 1>(a + r / ROWS * ROWS * depth + r % ROWS, 1, ROWS, panel, depth, c + r * c_row, c_row, columns, add);
+  if (columns <= WIDTH<T>) packed_rows_with_vectors<T, 1>(a, rows, panel, depth, c, c_row, columns, add);
+  else if (columns <= 2 * WIDTH<T>) packed_rows_with_vectors<T, 2>(a, rows, panel, depth, c, c_row, columns, add);
+  else packed_rows_with_vectors<T, 3>(a, rows, panel, depth, c, c_row, columns, add);
 }
 
 // Rows `top` to `bottom` and columns `left` to `right` of C.
