@@ -92,6 +92,8 @@ class RecurrentEncoder(Encoder):
             if len(layers):
                 layer = cast(Layer, layers[level])
                 runs.append(layer(inputs, layer.start(inputs, inputs.size(0)), lengths, backwards=backwards))
+        if len(runs) == 1:
+            return runs[0].outputs, runs[0].final
         finals = zip(*(run.final for run in runs), strict=True)
         return torch.cat([run.outputs for run in runs], 2), tuple(torch.cat(parts, 1) for parts in finals)
 

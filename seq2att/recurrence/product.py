@@ -20,7 +20,7 @@ from torch.autograd.function import FunctionCtx
 from seq2att.recurrence.forced import compiled
 
 SMALLEST = 1 << 20  # multiplications from which oneDNN makes up for the cost of its call, and our own for its packing,
-FEWEST = 16  # which many rows must share
+FEWEST = 16  # which so many rows must share
 FEW_ROWS = 4  # below it both libraries wait for the memory that holds the weight,
 LARGE_WEIGHT = 1 << 21  # and MKL waits no longer than oneDNN up to so many numbers
 GRAIN = 32  # long matrices have a multiple of so many rows;
@@ -35,7 +35,7 @@ def product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     needed = torch.is_grad_enabled() and (inputs.requires_grad or weight.requires_grad)
     if needed or not quick(inputs, weight):
         return nn.functional.linear(inputs, weight, bias)
-    if min(inputs.size(0), weight.size(0)) >= FEWEST and compiled():
+    if inputs.size(0) >= FEWEST and compiled():
         from seq2att.recurrence.native import product as multiply_compiled
 
         return multiply_compiled(inputs, weight, bias)
