@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.settings import Settings
+from seq2att.recurrence import native
 
 SHAPES = ((512, 512, 2048), (1024, 512, 8000), (1024, 1024, 1024), (2048, 1024, 512))  # rows, inner, columns
 GPU_SHAPE = (8192, 8192, 8192)
@@ -25,17 +26,18 @@ class Peak(NamedTuple):
 
     mm: float = 0.0  # operations a second by torch.mm
     onednn: float = 0.0  # by oneDNN's linear, where torch has it for this device
+    ours: float = 0.0  # by the package's product, where it is compiled
     shape: tuple[int, int, int] = (0, 0, 0)  # of the better one
 
     @property
     def best(self) -> float:
-        """Operations a second of the better library."""
-        return max(self.mm, self.onednn)
+        """Operations a second of the best library."""
+        return max(self.mm, self.onednn, self.ours)
 
     def joined(self, other: Peak) -> Peak:
         """The better of both."""
         shape = self.shape if self.best >= other.best else other.shape
-        return Peak(max(self.mm, other.mm), max(self.onednn, other.onednn), shape)
+        return Peak(*(max(pair) for pair in zip(self[:3], other[:3], strict=True)), shape)
 
 
 def peak(settings: Settings, repeats: int = 4) -> Peak:
@@ -51,7 +53,10 @@ def peak(settings: Settings, repeats: int = 4) -> Peak:
         onednn = 0.0
         if settings.device == "cpu" and onednn_works():
             onednn = flop / fastest(lambda i=inputs, w=weight: onednn_product(i, w), settings, repeats)
-        found = found.joined(Peak(mm, onednn, shape))
+        ours = 0.0
+        if settings.device == "cpu" and native.engine() is not None:
+            ours = flop / fastest(lambda i=inputs, w=weight: native.product(i, w, None), settings, repeats)
+        found = found.joined(Peak(mm, onednn, ours, shape))
     return found
 
 

@@ -83,7 +83,8 @@ def header(machine: dict[str, Any], command: str, seed: int, data: str, peak: Pe
             f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}.",
             f"Command: `{command}`, seed {seed}; {data}.",
             f"Peak of this run: {peak.best / 1e9:.0f} GFLOP/s ({rows} x {inner} x {columns}; torch.mm "
-            f"{peak.mm / 1e9:.0f}, oneDNN {peak.onednn / 1e9:.0f}); copy: {copy / 1e9:.1f} GB/s read and written.",
+            f"{peak.mm / 1e9:.0f}, oneDNN {peak.onednn / 1e9:.0f}, "
+            f"ours {peak.ours / 1e9:.0f}); copy: {copy / 1e9:.1f} GB/s read and written.",
             "",
         ]
     )
