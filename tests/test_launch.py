@@ -20,6 +20,7 @@ import torch
 from seq2att import launch
 from seq2att.errors import UserError
 from seq2att.launch import place, threads, worker, workers
+from seq2att.trainer import fitting
 from seq2att.trainer.processes import ALONE, Processes
 
 OPTIONS = {"devices": 1, "num_nodes": 1, "accelerator": "cpu"}
@@ -88,15 +89,31 @@ def test_cores_are_those_allowed_and_counted_once(tmp_path: Path, monkeypatch: p
 
 def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "cores", lambda: 12)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)  # PyTorch knows of no quota
+    monkeypatch.setattr(threads, "usual_threads", lambda: 64)  # PyTorch knows of no quota
     assert [threads.fair_threads(number) for number in (1, 2, 5, 12, 40)] == [12, 6, 2, 1, 1]
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)  # OMP_NUM_THREADS says so
+    monkeypatch.setattr(threads, "usual_threads", lambda: 4)  # OMP_NUM_THREADS says so
     assert [threads.fair_threads(number) for number in (1, 2, 5)] == [4, 4, 2]
     given: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", given.append)
     launch.settle(None, 1, 3)
     launch.settle(7, 1, 3)
     assert given == [4, 7]
+
+
+def test_a_run_takes_nothing_from_the_next_one() -> None:
+    """What one run sets is not what the next one finds usual."""
+    before, usual = torch.get_num_threads(), threads.usual_threads()
+    launch.settle(usual + 3, 1)
+    assert torch.get_num_threads() == usual + 3
+    launch.settle(None, 1)
+    assert torch.get_num_threads() == min(usual, threads.cores())
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("size", "used"), [(1000, 1), (5_000_000, 6)])
+def test_small_models_have_one_thread(size: int, used: int) -> None:
+    model: Any = torch.nn.Linear(size, 1, bias=False, device="meta")
+    assert fitting.useful_threads(model, 6) == used
 
 
 # Which process this is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import sys
 from collections.abc import Iterable
@@ -38,7 +39,13 @@ def keep_memory() -> None:
 
 def fair_threads(processes: int = 1) -> int:
     """How many threads each of so many processes on this machine gets: its cores are shared, none is used twice."""
-    return min(torch.get_num_threads(), max(1, cores() // processes))
+    return min(usual_threads(), max(1, cores() // processes))
+
+
+@functools.cache
+def usual_threads() -> int:
+    """How many threads PyTorch takes by itself, or OMP_NUM_THREADS says: before a run of ours sets another number."""
+    return torch.get_num_threads()
 
 
 def cores(system: Path = SYSTEM) -> int:
