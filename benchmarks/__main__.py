@@ -122,7 +122,6 @@ def run(options: argparse.Namespace, command: str, folder: str) -> int:
     import torch
 
     from benchmarks import growth, machine, rows
-    from seq2att.launch.threads import keep_memory
 
     settings = settings_of(options, folder)
     names = [*rows.ROWS, "threads", *growth.GROWTH]
@@ -132,7 +131,6 @@ def run(options: argparse.Namespace, command: str, folder: str) -> int:
     chosen = rows.chosen(["growth-*"] if options.growth else options.rows.split(","), names)
     torch.set_num_threads(settings.threads)
     torch.set_flush_denormal(True)
-    keep_memory()
     began, found = time.monotonic(), Found(machine.peak(settings))
     try:
         for batched in [settings] if options.batch or settings.device == "cpu" else batches(settings):

@@ -218,7 +218,7 @@ def roll_out(search: Search, generator: Generates, encoding: Encoding, pick: Pic
     live = torch.arange(encoding.mask.size(0), device=encoding.mask.device)  # [N] rows still speaking
     limits = search.limits(encoding).tolist()
     parents, tokens = live, torch.full_like(live, BEGIN)
-    log_probs = totals = encoding.outputs.new_zeros(live.size(0))  # [N]
+    log_probs = totals = scores_of(encoding).new_zeros(live.size(0))  # [N]
     record = Record(search, encoding)
     while limits:
         said = generator.step(tokens, memory, state)
@@ -271,8 +271,8 @@ class Beam(Search):
         memory, state = generator.start(encoding)
         limits = self.limits(encoding).tolist()
         live = torch.arange(len(limits), device=encoding.mask.device)  # [b] sentences not done
-        scores = encoding.outputs.new_zeros(len(limits), 1)  # [b, k] of the beginnings; one at first, then `size`
-        pool = encoding.outputs.new_full((len(limits), self.size), NEVER)  # [b, K] scores of what has ended
+        scores = scores_of(encoding).new_zeros(len(limits), 1)  # [b, k] of the beginnings; one at first, then `size`
+        pool = scores_of(encoding).new_full((len(limits), self.size), NEVER)  # [b, K] scores of what has ended
         parents, tokens, log_probs = live, torch.full_like(live, BEGIN), scores.flatten()  # [b * k]
         record = Record(self, encoding)
         while limits:
@@ -350,9 +350,9 @@ def trace(record: Record, n_best: int) -> Hypotheses:
     tokens = torch.cat([move.tokens for move in record.moves])[after].masked_fill_(past, PAD)
     tokens[index, found.steps] = END
     log_probs = torch.cat([move.log_probs for move in record.moves])[after].masked_fill_(past, 0.0)
-    log_probs[index, found.steps] = found.log_probs
-    shaped.tokens[where], shaped.log_probs[where] = tokens, log_probs
-    shaped.lengths[where], shaped.scores[where] = found.steps + 1, found.scores
+    log_probs[index, found.steps] = found.log_probs.to(log_probs.dtype)
+    shaped.tokens[where], shaped.log_probs[where] = tokens, log_probs.to(shaped.log_probs.dtype)
+    shaped.lengths[where], shaped.scores[where] = found.steps + 1, found.scores.to(shaped.scores.dtype)
     if shaped.weights is not None:
         weights = [
             move.weights.index_select(0, (nodes[:, step] - start).clamp_(0, move.weights.size(0) - 1))
@@ -360,7 +360,8 @@ def trace(record: Record, n_best: int) -> Hypotheses:
             if step < nodes.size(1) and move.weights is not None
         ]
         spoken = length_mask(found.steps + 1, nodes.size(1))  # [F, T]
-        shaped.weights[where] = torch.stack(weights, 1) * spoken.unsqueeze(2)  # [F, T, S]
+        looked = torch.stack(weights, 1) * spoken.unsqueeze(2)  # [F, T, S]
+        shaped.weights[where] = looked.to(shaped.weights.dtype)
     return shaped
 
 
@@ -407,9 +408,15 @@ def walk_back(record: Record, found: Found) -> tuple[Tensor, list[int]]:
     return torch.stack(path, 1).gather(1, back.clamp(min=0)), starts
 
 
+def scores_of(encoding: Encoding) -> Tensor:
+    """An empty tensor of the type of scores, on the device: they are sums, for which half precision is too little."""
+    outputs = encoding.outputs.new_empty(0)
+    return outputs if outputs.dtype == torch.float64 else outputs.float()
+
+
 def nothing(record: Record, n_best: int, longest: int = 0) -> Hypotheses:
     """No hypotheses yet, of the right shapes."""
-    like, mask = record.encoding.outputs, record.encoding.mask
+    like, mask = scores_of(record.encoding), record.encoding.mask
     batch, device = mask.size(0), mask.device
     looked = record.attention and (not record.moves or record.moves[0].weights is not None)
     return Hypotheses(

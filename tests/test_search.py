@@ -249,3 +249,16 @@ def test_a_model_that_knows_nothing_says_nothing(search: type[Search]) -> None:
     searching.max_length = LIMIT
     found = searching(Broken(), encoding(2))
     assert found.tokens.size(0) == 2
+
+
+@pytest.mark.parametrize("search", [Greedy(), Beam(size=3), Sample()])
+def test_scores_are_sums_in_float32_where_a_model_computes_in_half_precision(search: Search) -> None:
+    class Half(Table):
+        def step(self, tokens: Tensor, memory: Memory, state: State) -> Step:
+            step = super().step(tokens, memory, state)
+            return step._replace(log_probs=step.log_probs.bfloat16())
+
+    whole = encoding(3)
+    found = search(Half(), whole._replace(outputs=whole.outputs.bfloat16()))
+    assert found.scores.dtype == found.log_probs.dtype == torch.float32
+    assert bool((found.lengths > 0).all())

@@ -24,6 +24,8 @@ WRONG, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # exit codes, as of argparse and 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; a mistake of the user is one message, not a traceback."""
+    # Read when PyTorch is loaded: its idle threads sleep. Spinning, they take the core that another thread works on.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
         arguments.run(arguments)
