@@ -263,6 +263,7 @@ LOST = worker.Reason(1.0, 0, worker.LOST, "Traceback ...\nRuntimeError: gloo")
             [LOST],
             r"^process 2 of 2 \(rank 1\) was killed by SIGKILL \(by the system, if memory ran out\);",
         ),
+        ({0: -6, 1: -9}, [LOST], r"^process 2 of 2 \(rank 1\) was killed by SIGKILL"),  # and the other one gave up
         ({0: -15, 1: -11}, [], r"^process 2 of 2 \(rank 1\) was killed by SIGSEGV; the same command goes on from what"),
         ({0: 1, 1: -15}, [LOST], r"^the processes lost each other; what process 1 saw of it:\nTraceback"),
     ],

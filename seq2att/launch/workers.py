@@ -128,11 +128,12 @@ def reason(codes: Mapping[int, int], reasons: Sequence[worker.Reason], size: int
     for found in reasons:
         if found.kind == worker.USER:
             return UserError(found.text)
-    crashed = {rank: -code for rank, code in sorted(codes.items()) if code < 0 and -code != signal.SIGTERM}
+    killed = [(rank, -code) for rank, code in sorted(codes.items()) if code < 0 and -code != signal.SIGTERM]
+    crashed = sorted(killed, key=lambda one: one[1] == signal.SIGABRT)  # who loses another may abort in the end
     bugs = [found for found in reasons if found.kind == worker.BUG]
     hung = bool(bugs) and time.time() - bugs[0].at > PATIENCE  # then it was the launcher that killed the others
     if crashed and not hung:
-        rank, number = next(iter(crashed.items()))
+        rank, number = crashed[0]
         memory = " (by the system, if memory ran out)" if number == signal.SIGKILL else ""
         return UserError(
             f"process {rank + 1} of {size} (rank {rank}) was killed by {signal.Signals(number).name}{memory}; "
