@@ -101,6 +101,10 @@ def settings_of(options: argparse.Namespace, folder: str) -> Settings:
         raise UserError("--cpu-time counts the seconds of all threads together; leave out --threads and --device")
     if options.model is not None and options.data is None:
         raise UserError("--model needs sentences to translate; add --data DIR, the folder of Multi30k")
+    if options.json is not None and not Path(options.json).absolute().parent.is_dir():
+        raise UserError(f"--json {options.json}: there is no such folder; name one that exists")
+    if options.threads < 1:
+        raise UserError(f"--threads {options.threads}: allowed is 1 or more")
     found = Settings(
         folder,
         batch=options.batch or 64,

@@ -6,7 +6,9 @@ median of the rounds' ratios with the least and the greatest, and of rates the m
 
 from __future__ import annotations
 
+import ctypes
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -140,6 +142,13 @@ def end(run: Run) -> tuple[float, str]:
 WITHOUT = (32 << 20, 64 << 20)  # where glibc's thresholds end up by themselves with large tensors
 
 
+def give_back() -> None:
+    """Return to the system what others left free in this process, so that it does not serve the next contender."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+
+
 class conditions:  # noqa: N801  # reads as a statement: with conditions(contender)
     """What a contender runs under: its tier, whether denormals are flushed, whether freed memory is kept."""
 
@@ -153,6 +162,7 @@ class conditions:  # noqa: N801  # reads as a statement: with conditions(contend
             keep_memory()
         else:
             keep_memory(*WITHOUT)
+            give_back()
         self.kernel.__enter__()
 
     def __exit__(self, *error: Any) -> None:

@@ -355,3 +355,13 @@ def test_unknown_patterns_list_the_rows() -> None:
     with pytest.raises(UserError, match="known: a, b"):
         rows.chosen(["c*"], ["a", "b"])
     assert rows.chosen(["b*", "a"], ["a", "b", "b-2"]) == ["a", "b", "b-2"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [(["--json", "nowhere/figures.json"], "no such folder"), (["--threads", "0"], "1 or more")]
+)
+def test_what_cannot_be_done_is_said_before_anything_is_measured(
+    given: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--tiny", "--rows", "decode-one", *given]) == 2
+    assert said in capsys.readouterr().err

@@ -752,7 +752,7 @@ def test_half_precision_needs_a_gpu():
         fitting.check_trainer(make_config("run", precision="16")["trainer"])
 
 
-@pytest.mark.parametrize("name", ["epochs", "accumulate", "log_every"])
+@pytest.mark.parametrize("name", ["epochs", "accumulate", "log_every", "threads"])
 def test_counts_are_positive(name):
     with pytest.raises(UserError, match=f"trainer.{name}=0: allowed is 1 or more"):
         fitting.check_trainer(make_config("run", **{name: 0})["trainer"])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from seq2att.launch.place import asked_for, joined
 from seq2att.launch.threads import settle
+from seq2att.recurrence.forced import forced
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -28,6 +29,7 @@ def run(config: Mapping[str, Any], callbacks: Sequence[Callback] = (), say: Call
     """
     from seq2att.launch.workers import launch
 
+    forced()  # refuses an unknown SEQ2ATT_KERNEL before data are read
     options = config["trainer"]
     processes = joined(options, os.environ)
     if processes is not None:

@@ -133,8 +133,8 @@ def check_trainer(options: Mapping[str, Any]) -> None:
         raise UserError(f"trainer.validate_every={every}: allowed is a part of an epoch (0.25) or whole epochs (2)")
     if options["precision"] == "16" and options["accelerator"] == "cpu":
         raise UserError("trainer.precision=16 needs a GPU; on a CPU set trainer.precision=32 (or bf16)")
-    for name in ("epochs", "accumulate", "log_every"):
-        if options[name] < 1:
+    for name in ("epochs", "accumulate", "log_every", "threads"):
+        if options[name] is not None and options[name] < 1:
             raise UserError(f"trainer.{name}={options[name]}: allowed is 1 or more")
     check_accelerator(options["accelerator"])
 

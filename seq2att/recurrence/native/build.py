@@ -55,7 +55,7 @@ def failure() -> str | None:
             compile_to(place())
         return None
     except (NativeError, OSError, subprocess.SubprocessError) as error:
-        log.info("the C++ kernels are not used, PyTorch's own are: %s", error)
+        log.warning("the C++ kernels are not used, PyTorch's own are: %s", error)
         return str(error)
 
 
