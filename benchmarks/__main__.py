@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 2 on a wrong option."""
     options = parser().parse_args(arguments)
     os.environ["OMP_NUM_THREADS"] = str(options.threads)  # before torch is loaded: its libraries read it then
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line of the package does, for everybody
     from seq2att.errors import UserError
 
     with tempfile.TemporaryDirectory(prefix="seq2att-benchmarks-") as folder:

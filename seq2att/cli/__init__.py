@@ -24,8 +24,9 @@ WRONG, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # exit codes, as of argparse and 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; a mistake of the user is one message, not a traceback."""
-    # Read when PyTorch is loaded: its idle threads sleep. Spinning, they take the core that another thread works on.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read when PyTorch is loaded. Its idle threads wait for work some 50 microseconds before they sleep: much longer,
+    # and they take the core that our own threads or another program work on; not at all, and each call wakes them.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
         arguments.run(arguments)
