@@ -68,7 +68,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 2 on a wrong option."""
     options = parser().parse_args(arguments)
-    os.environ["OMP_NUM_THREADS"] = str(options.threads)  # before torch is loaded: its libraries read it then
+    # Before torch is loaded: its libraries read it then.
+    os.environ["OMP_NUM_THREADS"] = str(max(1, options.threads))
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line of the package does, for everybody
     from seq2att.errors import UserError
 
