@@ -16,12 +16,11 @@ from torch import Tensor
 
 from seq2att.recurrence import CellName
 from seq2att.recurrence.forced import compiled
-from seq2att.recurrence.native import library
+from seq2att.recurrence.native import CELLS, library
 from seq2att.recurrence.product import product
 
 LARGEST = 127  # of an int8, the same up and down
 EXACT = (1 << 24) // LARGEST**2  # inputs whose products with int8 add up exactly in float32
-CELLS: dict[CellName, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}
 ADD, SQUASH = 1, 2
 
 

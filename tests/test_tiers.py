@@ -264,14 +264,14 @@ class Forgetful(steps.Engine):
     """Loses the gradient of the final state."""
 
     def backward(self, *arguments):  # type: ignore[no-untyped-def]
-        return super().backward(*arguments[:5], tuple(torch.zeros_like(part) for part in arguments[5]), *arguments[6:])
+        return super().backward(*arguments[:3], tuple(torch.zeros_like(part) for part in arguments[3]))
 
 
 class Late(steps.Engine):
     """Reads the rows in the wrong direction on the way back."""
 
     def backward(self, *arguments):  # type: ignore[no-untyped-def]
-        return super().backward(*arguments[:-1], not arguments[-1])
+        return super().backward(arguments[0]._replace(backwards=not arguments[0].backwards), *arguments[1:])
 
 
 class Rough(steps.Engine):

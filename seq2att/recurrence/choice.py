@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from seq2att.recurrence import reference
+from seq2att.recurrence.engine import Engine
 from seq2att.recurrence.forced import forced, native_engine
-from seq2att.recurrence.function import Engine, Setting, recur
+from seq2att.recurrence.function import Setting, recur
 from seq2att.recurrence.packing import pack
 from seq2att.recurrence.product import plain, traced
 from seq2att.recurrence.reference import CellName, Run, Weights, reverse

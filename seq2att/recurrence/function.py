@@ -6,47 +6,16 @@ Python (`steps.py`) or in C++ (`native`).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from seq2att.errors import UserError
+from seq2att.recurrence.engine import Engine, Pass
 from seq2att.recurrence.packing import Packing
 from seq2att.recurrence.product import product
 from seq2att.recurrence.reference import STATES, CellName, Run, Weights
-
-
-class Engine(Protocol):
-    """What runs the steps of a layer over packed rows; `steps.Engine` says what the arguments mean."""
-
-    name: str
-
-    def forward(
-        self,
-        cell: CellName,
-        gates: Tensor,
-        hidden_weight: Tensor,
-        new_bias: Tensor | None,
-        state: tuple[Tensor, ...],
-        sizes: list[int],
-        backwards: bool,
-        keep: bool,
-    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Outputs, final state, and what `backward` needs: LSTM (c, tanh c'), GRU (h, U_n h + d_n), else (h',)."""
-
-    def backward(
-        self,
-        cell: CellName,
-        gates: Tensor,
-        hidden_weight: Tensor,
-        saved: tuple[Tensor, ...],
-        d_outputs: Tensor,
-        d_final: tuple[Tensor, ...],
-        sizes: list[int],
-        backwards: bool,
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Gradients of the gates' input part, of U h, and of the first state."""
 
 
 class Setting(NamedTuple):
@@ -120,7 +89,8 @@ def forward(
     rows = packing.take(inputs)  # [N, I]
     gates = product(rows, weights.inputs, bias)  # [N, G*H]
     start = tuple(packing.sort(part) for part in state)
-    outputs, final, saved = engine.forward(cell, gates, weights.hidden, new_bias, start, packing.sizes, backwards, keep)
+    over = Pass(cell, gates, weights.hidden, new_bias, packing.sizes, backwards)
+    outputs, final, saved = engine.forward(over, start, keep)
     run = Run(packing.spread(outputs), tuple(packing.unsort(part) for part in final))
     if not keep:
         return run, ()
@@ -137,8 +107,8 @@ def backward(
         gates = gates.clone()  # the engine overwrites it
     d_outputs = torch.zeros_like(states) if given[0] is None else packing.take(given[0])  # [N, H]
     d_final = tuple(torch.zeros_like(start) if part is None else packing.sort(part) for part in given[1:])
-    back = engine.backward(cell, gates, hidden_weight, tuple(saved), d_outputs, d_final, packing.sizes, backwards)
-    d_gates, d_through, d_state = back
+    over = Pass(cell, gates, hidden_weight, None, packing.sizes, backwards)
+    d_gates, d_through, d_state = engine.backward(over, tuple(saved), d_outputs, d_final)
     for_inputs, *for_states, for_input, for_hidden, for_bias, for_hidden_bias = needed
     previous = None
     if for_hidden:

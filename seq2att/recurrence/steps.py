@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seq2att.recurrence.engine import Pass
 from seq2att.recurrence.product import Prepared
-from seq2att.recurrence.reference import CellName
 
 sigmoid_backward = torch.ops.aten.sigmoid_backward
 tanh_backward = torch.ops.aten.tanh_backward
@@ -21,21 +21,9 @@ class Engine:
     name = "python"
 
     def forward(
-        self,
-        cell: CellName,
-        gates: Tensor,
-        hidden_weight: Tensor,
-        new_bias: Tensor | None,
-        state: tuple[Tensor, ...],
-        sizes: list[int],
-        backwards: bool,
-        keep: bool,
+        self, over: Pass, state: tuple[Tensor, ...], keep: bool
     ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Outputs `[N, H]`, the final state `[B, H]` each, and what `backward` needs of it.
-
-        `gates` `[N, G*H]`, the input's part with all biases (but the GRU's `new_bias` `[H]`), become the gates. Of step
-        t there are `sizes[t]` rows, the first of `state` `[B, H]`; `backwards` starts at the last step.
-        """
+        cell, gates, hidden_weight, new_bias, sizes, backwards = over
         final = tuple(part.clone(memory_format=torch.contiguous_format) for part in state)
         outputs = gates.new_empty(gates.size(0), hidden_weight.size(1))
         gated = cell in ("lstm", "gru")
@@ -55,20 +43,9 @@ class Engine:
         return outputs, final, saved if gated else (outputs,)
 
     def backward(
-        self,
-        cell: CellName,
-        gates: Tensor,
-        hidden_weight: Tensor,
-        saved: tuple[Tensor, ...],
-        d_outputs: Tensor,
-        d_final: tuple[Tensor, ...],
-        sizes: list[int],
-        backwards: bool,
+        self, over: Pass, saved: tuple[Tensor, ...], d_outputs: Tensor, d_final: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Gradients of the gates before their functions `[N, G*H]`, of `U h` `[N, G*H]`, and of the first state.
-
-        Overwrites `gates`.
-        """
+        cell, gates, hidden_weight, _, sizes, backwards = over
         d_state = tuple(part.clone(memory_format=torch.contiguous_format) for part in d_final)
         through = torch.empty_like(gates) if cell == "gru" else gates
         matrix = Prepared(hidden_weight.t(), sizes[0])

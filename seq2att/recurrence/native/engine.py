@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from seq2att.recurrence.engine import Pass
 from seq2att.recurrence.native.build import NativeError, library
 from seq2att.recurrence.reference import GATES, CellName
 
@@ -45,77 +46,44 @@ class Engine:
         self.library = loaded
 
     def forward(
-        self,
-        cell: CellName,
-        gates: Tensor,
-        hidden_weight: Tensor,
-        new_bias: Tensor | None,
-        state: tuple[Tensor, ...],
-        sizes: list[int],
-        backwards: bool,
-        keep: bool,
+        self, over: Pass, state: tuple[Tensor, ...], keep: bool
     ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Outputs `[N, H]`, the final state `[B, H]` each, and what `backward` needs of it.
-
-        `gates` `[N, G*H]`, the input's part with all biases (but the GRU's `new_bias` `[H]`), become the gates. Of step
-        t there are `sizes[t]` rows, the first of `state` `[B, H]`; `backwards` starts at the last step.
-        """
         final = tuple(part.clone(memory_format=torch.contiguous_format) for part in state)
-        outputs = gates.new_empty(gates.size(0), hidden_weight.size(1))
-        saved: tuple[Tensor, ...] = (outputs,)
-        kept: tuple[Tensor | None, ...] = (None, None)
-        if cell in ("lstm", "gru"):
-            saved = (torch.empty_like(outputs), torch.empty_like(outputs)) if keep else ()
-            kept = saved if keep else (None, None)
-        self.run("forward", cell, gates, hidden_weight, new_bias, final, sizes, backwards, outputs, kept, None)
-        return outputs, final, saved
+        outputs = over.gates.new_empty(over.gates.size(0), over.hidden_weight.size(1))
+        gated = over.cell in ("lstm", "gru")
+        saved = (torch.empty_like(outputs), torch.empty_like(outputs)) if keep and gated else ()
+        self.run("forward", over, final, outputs, saved)
+        return outputs, final, saved if gated else (outputs,)
 
     def backward(
-        self,
-        cell: CellName,
-        gates: Tensor,
-        hidden_weight: Tensor,
-        saved: tuple[Tensor, ...],
-        d_outputs: Tensor,
-        d_final: tuple[Tensor, ...],
-        sizes: list[int],
-        backwards: bool,
+        self, over: Pass, saved: tuple[Tensor, ...], d_outputs: Tensor, d_final: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Gradients of the gates before their functions `[N, G*H]`, of `U h` `[N, G*H]`, and of the first state.
-
-        Overwrites `gates`.
-        """
         d_state = tuple(part.clone(memory_format=torch.contiguous_format) for part in d_final)
-        through = torch.empty_like(gates) if cell == "gru" else None
-        kept: tuple[Tensor | None, ...] = saved if cell in ("lstm", "gru") else (None, None)
-        outputs = d_outputs.contiguous()
-        self.run("backward", cell, gates, hidden_weight, None, d_state, sizes, backwards, outputs, kept, through)
-        return gates, gates if through is None else through, d_state
+        through = torch.empty_like(over.gates) if over.cell == "gru" else None
+        self.run("backward", over, d_state, d_outputs.contiguous(), saved, through)
+        return over.gates, over.gates if through is None else through, d_state
 
     def run(
         self,
         way: str,
-        cell: CellName,
-        gates: Tensor,
-        hidden_weight: Tensor,
-        new_bias: Tensor | None,
+        over: Pass,
         state: tuple[Tensor, ...],
-        sizes: list[int],
-        backwards: bool,
         outputs: Tensor,
-        kept: tuple[Tensor | None, ...],
-        through: Tensor | None,
+        saved: tuple[Tensor, ...],
+        through: Tensor | None = None,
     ) -> None:
-        """Call the library; `state` and `gates` are overwritten."""
+        """Call the library; `state` and the gates are overwritten."""
+        cell, gates, hidden_weight, new_bias, sizes, backwards = over
         weight = hidden_weight.contiguous()
         bias = None if new_bias is None else new_bias.contiguous()
+        previous, extra = saved if len(saved) > 1 else (None, None)
         rows, size = state[0].shape
         assert gates.size(1) == GATES[cell] * size == weight.size(0) and gates.size(0) == sum(sizes)
         layer = LayerRun(
             *(CELLS[cell], len(sizes), rows, size, int(backwards), torch.get_num_threads()),
             (c_int64 * len(sizes))(*sizes),
             *(address(tensor) for tensor in (weight, bias, gates, state[0], state[1] if len(state) > 1 else None)),
-            *(address(tensor) for tensor in (outputs, *kept, through)),
+            *(address(tensor) for tensor in (outputs, previous, extra, through)),
         )
         getattr(self.library, f"layer_{way}_{SUFFIX[gates.dtype]}")(ctypes.byref(layer))
 
