@@ -311,10 +311,10 @@ def evaluate(
     search = predictor.search(beam)
     search.attention = False
     exact = Predictor(model, config, predictor.say).ready()
-    figures = measure(exact, corpus, search, config.get("metrics") or (), batch_size)
+    figures = measure(exact, corpus, search, config.get("metrics"), batch_size)
     if quantize is None:
         return figures
-    rounded = measure(predictor.ready(), corpus, search, config.get("metrics") or (), batch_size)
+    rounded = measure(predictor.ready(), corpus, search, config.get("metrics"), batch_size)
     return compared(figures, rounded, str(next(model.parameters()).dtype).removeprefix("torch."), quantize)
 
 

@@ -50,10 +50,10 @@ class Model(nn.Module):
         assert batch.target is not None
         return self.head.score(self.encode(batch.source), batch.target)
 
-    def predict(self, batch: Batch, search: Search) -> list[Prediction]:
+    def predict(self, batch: Batch, search: Search | None) -> list[Prediction]:
         """An answer for every row of the batch, in its order; an empty source gets an empty answer."""
         predictions = [Prediction("", 0.0)] * batch.source.lengths.size(0)
-        full = batch.source.lengths.nonzero().squeeze(1)  # [N]
+        full = (batch.source.lengths >= int(self.source.needed)).nonzero().squeeze(1)  # [N]
         source: Column = select(batch.source, full)
         ids, lengths = source.values.tolist(), source.lengths.tolist()
         found = self.head.predict(self.encode(source), search, batch.rows[full])

@@ -6,7 +6,7 @@ V vocabulary size, K hypotheses a row, N rows of a search. Dimension 0 of every 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -114,6 +114,7 @@ class Prediction(NamedTuple):
     attention: Tensor | None = None  # [T, S], rows sum to 1
     token_scores: tuple[float, ...] = ()  # log p of each token, the end symbol last
     others: tuple[Prediction, ...] = ()  # the next best, where more than one was asked for
+    probabilities: Mapping[str, float] | None = None  # of every class, likeliest first, where the target is a label
 
     @property
     def text(self) -> str:

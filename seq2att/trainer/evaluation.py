@@ -32,27 +32,42 @@ Rows = NDArray[np.int64]
 
 
 def evaluate(
-    model: Model, corpus: Corpus, search: Search | None, metrics: Sequence[str] = (), batch_size: int = 64
+    model: Model, corpus: Corpus, search: Search | None, metrics: Sequence[str] | None = None, batch_size: int = 64
 ) -> dict[str, Any]:
-    """All figures of a model on a split, ready for JSON: loss and perplexity of a target token, then the metrics.
+    """All figures of a model on a split, ready for JSON: the mean loss and what the head tells of it, then the metrics.
 
-    `metrics` are names of the kind metric (by default the head's own). `signatures` says how each was computed.
+    `metrics` are names of the kind metric (None: the head's own). `signatures` says how each was computed.
     """
     if len(corpus) == 0 or corpus.target is None:
         raise UserError("evaluate: there are no rows with right answers; name a split or a file that has both sides")
-    rows = corpus.unique()
+    rows = asked(model, corpus)
     loss = mean(likelihood(model, corpus, batch_size))
-    said = answer(model, corpus, rows, search, batch_size)
-    scores = measure(said, corpus.references(rows), metrics or model.head.metrics)
+    names = model.head.metrics if metrics is None else metrics
+    said = answer(model, corpus, rows, search, batch_size) if names else []
+    scores = measure(said, references(model, corpus, rows), names) if names else {}
     return {
         "rows": len(corpus),
         "sources": len(rows),
         "loss": loss,
-        "perplexity": perplexity(loss),
+        **{name: figure(loss) for name, figure in model.head.figures.items()},
         **{name: score.value for name, score in scores.items()},
         "signatures": {name: score.signature for name, score in scores.items()},
         "details": {name: score.details for name, score in scores.items() if score.details},
     }
+
+
+def asked(model: Model, corpus: Corpus) -> Rows:
+    """The rows that a model is asked: one of each source where any answer will do, else all of them."""
+    return corpus.unique() if model.head.several_answers else np.arange(len(corpus))
+
+
+def references(model: Model, corpus: Corpus, rows: Rows) -> list[tuple[str, ...]]:
+    """The right answers for each row, written as predictions are."""
+    if model.head.several_answers:
+        found = corpus.references(rows)
+    else:
+        found = [(value,) for value in corpus.target_values(rows)]
+    return [tuple(map(model.target.text, values)) for values in found]
 
 
 def likelihood(model: Model, corpus: Corpus, batch_size: int = 64) -> Loss:
@@ -72,7 +87,7 @@ def answer(model: Model, corpus: Corpus, rows: Rows, search: Search | None, batc
     with predicting(model) as device:
         for chunk in by_length(corpus, rows, batch_size):
             batch = moved(collate(corpus, chunk)._replace(target=None), device)
-            for row, prediction in zip(chunk.tolist(), model.predict(batch, search), strict=True):  # type: ignore[arg-type]
+            for row, prediction in zip(chunk.tolist(), model.predict(batch, search), strict=True):
                 found[row] = prediction._replace(attention=None, others=())
     return [found[row] for row in rows.tolist()]
 
@@ -101,11 +116,6 @@ def measure(
 def mean(loss: Loss) -> float:
     """The loss of one target token in nats; NaN where there is none."""
     return float(loss.total) / float(loss.count) if float(loss.count) else math.nan
-
-
-def perplexity(loss: float) -> float:
-    """`exp(loss)`, infinite where that is too large to write."""
-    return math.exp(loss) if loss < 700 else math.inf if loss == loss else math.nan
 
 
 def by_length(corpus: Corpus, rows: Rows, batch_size: int) -> Iterator[Rows]:

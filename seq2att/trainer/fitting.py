@@ -106,9 +106,10 @@ def silent(line: str) -> None:
 def known_figures(config: Mapping[str, Any]) -> dict[str, bool]:
     """Every figure of a validation, and whether more of it is better."""
     head: Any = registry.find("head", config["head"]["name"]).target
-    names = config["metrics"] or head.metrics
+    names = head.metrics if config["metrics"] is None else config["metrics"]
     metrics = {name: registry.build("metric", {"metric": {"name": name}}) for name in names}
-    return {"loss": False, "perplexity": False, **{name: metric.higher_is_better for name, metric in metrics.items()}}
+    higher = {name: metric.higher_is_better for name, metric in metrics.items()}
+    return {"loss": False, **dict.fromkeys(head.figures, False), **higher}
 
 
 def check_figures(config: Mapping[str, Any], known: Mapping[str, bool]) -> None:

@@ -37,7 +37,7 @@ from seq2att.trainer.checkpoint import (
     restore_random_states,
     save_last,
 )
-from seq2att.trainer.evaluation import Rows, answer_together, measure, perplexity
+from seq2att.trainer.evaluation import Rows, answer_together, asked, measure, references
 from seq2att.trainer.processes import ALONE, Processes, seed
 from seq2att.types import Batch, Loss, Prediction
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from seq2att.data import Corpus
+    from seq2att.metric import Score
     from seq2att.model import Model
     from seq2att.search import Search
 
@@ -55,7 +56,7 @@ NEVER = sys.maxsize
 class Figures(NamedTuple):
     """What a validation found."""
 
-    values: dict[str, float]  # loss, perplexity and the metrics
+    values: dict[str, float]  # loss, the head's figures and the metrics
     signatures: dict[str, str]  # how each metric was computed
     step: int
     epoch: float  # in epochs done
@@ -78,7 +79,8 @@ class Remaining:
 class Training(LightningModule):
     """A model in training.
 
-    `higher` says of every figure of a validation whether more of it is better; all but loss and perplexity are metrics.
+    `higher` says of every figure of a validation whether more of it is better; all but the loss and those of the head
+    are metrics.
     """
 
     def __init__(
@@ -309,26 +311,33 @@ class Training(LightningModule):
             raise UserError(
                 f"the validation loss is {loss} at step {step}; lower optimizer.learning_rate or trainer.clip"
             )
-        corpus, rows = self.corpora["validation"], self.asked()
-        with self.trainer.precision_plugin.val_step_context():
-            size = rows_of_a_batch(self.config["data"])
-            said = answer_together(self.model, corpus, rows, self.search, size, self.processes)
-        metrics = [name for name in self.higher if name not in ("loss", "perplexity")]
-        scores = self.processes.share(lambda: measure(said, corpus.references(rows), metrics))
-        values = {"loss": loss, "perplexity": perplexity(loss), **{name: score.value for name, score in scores.items()}}
+        scores, self.examples = self.answers()
+        values = {"loss": loss, **{name: figure(loss) for name, figure in self.model.head.figures.items()}}
+        values |= {name: score.value for name, score in scores.items()}
         signatures = {name: score.signature for name, score in scores.items()}
         train_loss = self.since[0] / self.since[1] if self.since[1] else math.nan
         self.figures, self.since = Figures(values, signatures, step, self.progress, train_loss), (0.0, 0)
-        self.examples = said[:2]
         self.best = self.figures if self.improved(self.figures) else self.best
         self.log_dict(values)
         if self.plateau is not None:
             value = values[self.plateau.monitor]
             self.plateau.scheduler.step(-value if self.higher[self.plateau.monitor] else value)
 
+    def answers(self) -> tuple[dict[str, Score], list[Prediction]]:
+        """How good the model's own answers are, where a metric asks for them, and the first of them."""
+        metrics = [name for name in self.higher if name != "loss" and name not in self.model.head.figures]
+        if not metrics:
+            return {}, []
+        corpus, rows = self.corpora["validation"], self.asked()
+        with self.trainer.precision_plugin.val_step_context():
+            size = rows_of_a_batch(self.config["data"])
+            said = answer_together(self.model, corpus, rows, self.search, size, self.processes)
+        scores = self.processes.share(lambda: measure(said, references(self.model, corpus, rows), metrics))
+        return scores, said[:2]
+
     def asked(self) -> Rows:
         """The rows that a validation decodes: every source once, or so many of them at equal distances."""
-        rows, most = self.corpora["validation"].unique(), self.options["validation_rows"]
+        rows, most = asked(self.model, self.corpora["validation"]), self.options["validation_rows"]
         return rows if most is None or most >= len(rows) else rows[:: math.ceil(len(rows) / most)]
 
     def improved(self, figures: Figures) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from lightning.pytorch import Callback, Trainer
 
+from seq2att.trainer.evaluation import references
 from seq2att.trainer.folder import CURVES, TABLE
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ def examples(module: Training) -> list[str]:
     """What the model says to the first sources of the validation split, and a right answer."""
     corpus, rows = module.corpora["validation"], module.asked()[: len(module.examples)]
     lines = []
-    for source, said, right in zip(corpus.source_values(rows), module.examples, corpus.references(rows), strict=True):
+    answers = references(module.model, corpus, rows)
+    for source, said, right in zip(corpus.source_values(rows), module.examples, answers, strict=True):
         lines.append(f"  {one_line(source)} -> {one_line(said.text)}   (right: {one_line(right[0])})")
     return lines
 

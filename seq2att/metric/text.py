@@ -1,52 +1,14 @@
-"""Metrics: how good predictions are, judged by one or several right answers for each row."""
+"""Metrics of texts: by sacrebleu, by equality, by edits."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from seq2att.errors import UserError
-from seq2att.registry import kind, register
-
-
-class Score(NamedTuple):
-    """The value of a metric, and what makes it comparable."""
-
-    value: float
-    signature: str  # everything that the value depends on beside the texts
-    details: dict[str, Any] = {}  # noqa: RUF012  # numbers and lists of numbers; never written to
-
-
-@kind("metric")
-class Metric:
-    """Compares predictions with the right answers; a subclass writes `measure`."""
-
-    higher_is_better: bool = True
-
-    def __call__(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        """The score of all rows together.
-
-        `references` holds for each row its right answers, one or more; their number may differ between rows.
-        `UserError` when there is nothing to score or a row has no right answer.
-        """
-        name = type(self).__name__
-        if not predictions:
-            raise UserError(f"{name}: there are no predictions to score; check the file or the split that is evaluated")
-        if len(predictions) != len(references):
-            raise UserError(
-                f"{name}: {len(predictions)} predictions meet right answers for {len(references)} rows; give as many"
-            )
-        for number, row in enumerate(references, 1):
-            if isinstance(row, str):
-                raise UserError(f"{name}: row {number} is the text {row!r}, not a sequence of texts; write [{row!r}]")
-            if not row:
-                raise UserError(f"{name}: row {number} has no right answer; leave the row out or give it one")
-        return self.measure(predictions, references)
-
-    def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        """The score, of at least one row, each with at least one right answer."""
-        raise NotImplementedError
+from seq2att.metric import Metric, Score
+from seq2att.registry import register
 
 
 def streams(references: Sequence[Sequence[str]]) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""Fields: how a value of the data (a text) becomes the numbers of a model, and back."""
+"""Text, as the pieces of a tokenizer."""
 
 from __future__ import annotations
 
@@ -13,55 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from seq2att.errors import UserError
-from seq2att.registry import Factory, kind, register
+from seq2att.field import Field
+from seq2att.registry import Factory, register
 from seq2att.tokenizer import Tokenizer
 from seq2att.types import END, PAD, SPECIALS, UNKNOWN
 
-NORMAL_FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
-
-
-@kind("field")
-class Field:
-    """One side of the data: its values as arrays, and the layer that reads them.
-
-    `size` is the size of the vocabulary (special tokens included) or the width of a vector, known after `fit` or
-    `restore`; `plural` says whether a value is a sequence.
-    """
-
-    size: int
-    plural: bool = True
-
-    def fit(self, values: Iterable[Any]) -> None:
-        """Learn from the values of the training split, read once."""
-        raise NotImplementedError
-
-    def encode(self, value: Any) -> npt.NDArray[Any]:
-        """The value as an array; of a sequence `[S]` int32 ids, without begin and end."""
-        raise NotImplementedError
-
-    def encode_batch(self, values: Sequence[Any]) -> list[npt.NDArray[Any]]:
-        """Every value as an array, in order."""
-        return [self.encode(value) for value in values]
-
-    def decode(self, ids: Sequence[int]) -> Any:
-        """The value that the ids stand for: what comes before the end token, other special tokens left out."""
-        raise NotImplementedError
-
-    def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
-        """The written form of every id, special tokens included, for display."""
-        raise NotImplementedError
-
-    def embed(self) -> nn.Module:
-        """A new layer from `[B, S]` ids to `[B, S, output_size]`; it has the attribute `output_size`."""
-        raise NotImplementedError
-
-    def files(self) -> dict[str, bytes]:
-        """What `fit` learned, as files of a bundle: never a pickle."""
-        raise NotImplementedError
-
-    def restore(self, files: Mapping[str, bytes]) -> None:
-        """Become the field that wrote these files."""
-        raise NotImplementedError
+NORMAL_FORMS: dict[str, Literal["NFC", "NFD", "NFKC", "NFKD"]] = {
+    "nfc": "NFC",
+    "nfd": "NFD",
+    "nfkc": "NFKC",
+    "nfkd": "NFKD",
+}
 
 
 @register("field", "text")
@@ -69,7 +31,7 @@ class TextField(Field):
     """A text, as the pieces of a tokenizer.
 
     `remove` is a regular expression whose matches are deleted before anything else; `normalize` is a Unicode
-    normal form; `dropout` is that of the embedding.
+    normal form (`nfd` cuts Hangul syllables into letters and accents off theirs); `dropout` is that of the embedding.
     """
 
     def __init__(
@@ -79,7 +41,7 @@ class TextField(Field):
         embedding_size: int = 256,
         dropout: float = 0.0,
         remove: str = "",
-        normalize: Literal["none", "nfc", "nfkc"] = "none",
+        normalize: Literal["none", "nfc", "nfd", "nfkc", "nfkd"] = "none",
     ) -> None:
         if embedding_size < 1:
             raise UserError(f"field: embedding_size={embedding_size} is no size; set 1 or more")

@@ -1,19 +1,19 @@
-"""Heads: what a model is for, from an encoding to a loss and to predictions.
-
-A `Generator` says sequences: it is all that a search, an ensemble or an export ever sees of a model.
-"""
+"""Heads that say sequences, token by token."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seq2att.decoder import Decoder
 from seq2att.field import Field
+from seq2att.head import Head
 from seq2att.output import Output
-from seq2att.registry import Factory, kind, register
+from seq2att.registry import Factory, register
 from seq2att.search import Search
 from seq2att.types import (
     BEGIN,
@@ -31,31 +31,16 @@ from seq2att.types import (
 )
 
 
-@kind("head")
-class Head(nn.Module):
-    """Says something about an encoded source, and how wrong that is."""
-
-    metrics: ClassVar[tuple[str, ...]] = ()
-    """Metrics that are reported when the configuration names none."""
-
-    def __init__(self, memory_size: int, target: Field) -> None:
-        super().__init__()
-
-    def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
-        """The summed loss of the right answers and their number."""
-        raise NotImplementedError
-
-    def predict(self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None) -> list[Prediction]:
-        """An answer for every row, in row order."""
-        raise NotImplementedError
-
-    def score(self, encoding: Encoding, target: Column) -> Tensor:
-        """Log p(target | source) of every row: `[B]`."""
-        raise NotImplementedError
+def perplexity(loss: float) -> float:
+    """`exp(loss)` of the mean loss of a token, infinite where that is too large to write."""
+    return math.exp(loss) if loss < 700 else math.inf if loss == loss else math.nan
 
 
 class Generator(Head):
     """Generates a sequence token by token: embedding, decoder and output layer."""
+
+    figures: ClassVar[Mapping[str, Callable[[float], float]]] = {"perplexity": perplexity}
+    several_answers: ClassVar[bool] = True
 
     def __init__(
         self,

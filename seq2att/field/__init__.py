@@ -1,0 +1,78 @@
+"""Fields: how a value of the data (a text, a label, numbers) becomes the numbers of a model, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy.typing as npt
+from torch import nn
+
+from seq2att.registry import kind
+from seq2att.types import UNKNOWN
+
+
+@kind("field")
+class Field:
+    """One side of the data: its values as arrays, and the layer that reads them.
+
+    `size` is the size of the vocabulary (special tokens included), the number of classes, or the width of a vector,
+    known after `fit` or `restore`.
+    """
+
+    size: int
+    plural: ClassVar[bool] = True
+    """Whether a value is a sequence, or one thing for each row: a label, a number, a vector."""
+    needed: ClassVar[bool] = True
+    """Whether a row without a value on this side teaches nothing; of `none` no value is ever read."""
+    aligned: ClassVar[bool] = False
+    """Whether a target has exactly one item for each item of its source: tags."""
+    unknown: ClassVar[int] = UNKNOWN
+    """The id of what `fit` has not seen."""
+
+    def fit(self, values: Iterable[Any]) -> None:
+        """Learn from the values of the training split, read once."""
+        raise NotImplementedError
+
+    def encode(self, value: Any) -> npt.NDArray[Any]:
+        """The value as an array; of a sequence `[S]` int32 ids, without begin and end."""
+        raise NotImplementedError
+
+    def encode_batch(self, values: Sequence[Any]) -> list[npt.NDArray[Any]]:
+        """Every value as an array, in order."""
+        return [self.encode(value) for value in values]
+
+    def decode(self, ids: Sequence[int]) -> Any:
+        """The value that the ids stand for: what comes before the end token, other special tokens left out."""
+        raise NotImplementedError
+
+    def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """The written form of every id, special tokens included, for display."""
+        raise NotImplementedError
+
+    def embed(self) -> nn.Module:
+        """A new layer from `[B, S]` ids to `[B, S, output_size]`; it has the attribute `output_size`."""
+        raise NotImplementedError
+
+    def text(self, value: Any) -> str:
+        """A value as it was read, written as `decode` writes it: what a prediction is compared with."""
+        return str(value)
+
+    def warm(self, embedding: nn.Module, root: Path | None) -> str | None:
+        """Start a new layer from what is known before training (pretrained vectors); gives a line to say, if any."""
+        return None
+
+    def files(self) -> dict[str, bytes]:
+        """What `fit` learned, as files of a bundle: never a pickle."""
+        raise NotImplementedError
+
+    def restore(self, files: Mapping[str, bytes]) -> None:
+        """Become the field that wrote these files."""
+        raise NotImplementedError
+
+
+# The components stand below the base class that they are made from.
+from seq2att.field.text import TextEmbedding, TextField  # noqa: E402
+
+__all__ = ["Field", "TextEmbedding", "TextField"]
