@@ -6,11 +6,13 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from seq2att import registry
+from seq2att.field import Field
 from seq2att.model import Model, make, make_fields
-from seq2att.types import SPECIALS, Batch, Column, select
+from seq2att.types import Batch, Column, select
 
 LETTERS = "abcdefg"
 SOURCE_LENGTHS = (5, 2, 3, 1)
@@ -56,6 +58,18 @@ SMALL: dict[str, Config] = {  # sizes that fit together, for the components that
 }
 
 
+def text_of(length: int, random: np.random.Generator) -> str:
+    """Letters."""
+    return "".join(random.choice(list(LETTERS), length))
+
+
+VALUES: dict[str, Callable[[int, np.random.Generator], Any]] = {"text": text_of}
+"""A value of so many items for every field, as a reader gives it; a field that is not named takes text."""
+
+HEADS: dict[str, Config] = {"translation": {}}
+"""What differs from `DEFAULTS` in the smallest model of every head; a head that is not named is a translation."""
+
+
 def make_case(changes: Mapping[str, Config] | None = None) -> Case:
     """A case with some slots changed."""
     config: Config = {slot: dict(options) for slot, options in DEFAULTS.items()}
@@ -63,26 +77,37 @@ def make_case(changes: Mapping[str, Config] | None = None) -> Case:
         config[slot] = dict(options)
     torch.manual_seed(1)
     source, target = make_fields(config)
-    source.fit([LETTERS])
-    target.fit([LETTERS])
+    for slot, field in (("source", source), ("target", target)):
+        random = np.random.default_rng(1)
+        value_of = VALUES.get(config[slot]["name"], text_of)
+        field.fit([value_of(length, random) for length in range(12, 36)])
     model = make(config, source, target).double().eval()
     for parameter in model.parameters():  # nothing starts at 0, so that every part counts
         torch.nn.init.uniform_(parameter, -0.7, 0.7)
-    return Case(config, model, make_batch(source.size, target.size))
+    return Case(config, model, make_batch(config, source, target))
 
 
-def make_batch(source_size: int, target_size: int) -> Batch:
+def make_batch(config: Config, source: Field, target: Field) -> Batch:
     """Rows of several lengths; what stands on padding is noise, which must not matter."""
-    generator = torch.Generator().manual_seed(2)
+    random = np.random.default_rng(2)
+    lengths = SOURCE_LENGTHS if target.aligned else TARGET_LENGTHS
 
-    def column(lengths: tuple[int, ...], size: int) -> Column:
-        shape = (len(lengths), max(lengths) + 1)
-        values = torch.randint(len(SPECIALS), size, shape, generator=generator)
-        return Column(values, torch.tensor(lengths))
+    def column(slot: str, field: Field, lengths: tuple[int, ...]) -> Column:
+        value_of = VALUES.get(config[slot]["name"], text_of)
+        found = [torch.from_numpy(field.encode(value_of(length, random))) for length in lengths]
+        noise = [value_of(3 * max(lengths), random) for _ in found]  # more than there is room for
+        room = max(map(len, found)) + int(field.plural and field.needed)
+        padded = [
+            torch.cat([one, torch.from_numpy(field.encode(more))])[:room]
+            for one, more in zip(found, noise, strict=True)
+        ]
+        values = torch.stack(padded)
+        kept = values.double() if values.is_floating_point() else values.long()
+        return Column(kept, torch.tensor([len(one) for one in found]))
 
     rows = torch.arange(len(SOURCE_LENGTHS))
-    source, target = column(SOURCE_LENGTHS, source_size), column(TARGET_LENGTHS, target_size)
-    return Batch(source, target, rows, torch.zeros(len(rows), dtype=torch.bool))
+    batch = (column("source", source, SOURCE_LENGTHS), column("target", target, lengths))
+    return Batch(*batch, rows, torch.zeros(len(rows), dtype=torch.bool))
 
 
 def row_of(batch: Batch, row: int) -> Batch:
@@ -100,8 +125,9 @@ def cases(kind: str, name: str, options: Mapping[str, Any]) -> Iterator[Case]:
     entry = registry.find(kind, name)
     small = {key: value for key, value in SMALL.get(kind, {}).items() if key in entry.options}
     component = {kind: {"name": name, **small, **options}}
+    around = HEADS.get(name, {}) if kind == "head" else {}
     for surroundings in SURROUNDINGS[kind](entry):
-        changes = {**surroundings, **component}
+        changes = {**around, **surroundings, **component}
         if kind in surroundings:
             changes[kind] = {**component[kind], **surroundings[kind]}
         yield make_case(changes)
@@ -154,8 +180,10 @@ def around_search(entry: registry.Entry) -> Iterator[Config]:
 
 
 def around_head(entry: registry.Entry) -> Iterator[Config]:
-    """As it is."""
-    yield {}
+    """Every pooling, with and without transitions, in both directions; as it is where it has no such option."""
+    for options in choices(entry, pool=("last", "mean", "max", "attend"), transitions=(False, True)):
+        for bidirectional in (False, True):
+            yield {"head": options, "encoder": {"name": "lstm", "size": 4, "bidirectional": bidirectional}}
 
 
 SURROUNDINGS: dict[str, Callable[[registry.Entry], Iterator[Config]]] = {
