@@ -74,7 +74,8 @@ class RecurrentDecoder(Decoder):
     tanh(W [state ; context]) (Luong et al. 2015, eq. 5). bahdanau: the previous state asks the attention, the context
     enters the cell beside the embedding, and the output is tanh(W [state ; context ; embedding]) (Bahdanau et al.
     2015, with one tanh layer for their maxout). `input_feeding` gives each output to the next step. Without attention
-    the output is the state itself, unless `readout` asks for a layer of that size. `locked` dropout is the same at
+    the output is the state itself, unless `readout` asks for a layer of that size. `input_dropout` falls on the
+    embedded tokens, `dropout` on what every layer and the readout give. `locked` dropout is the same at
     every step (Gal & Ghahramani 2016); `weight_drop` sets numbers of the recurrent matrices to 0 for a whole sequence
     (Merity et al. 2018).
     """
@@ -90,6 +91,7 @@ class RecurrentDecoder(Decoder):
         size: int = 512,
         layers: int = 1,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
         bridge: Literal["dense", "copy", "zeros"] = "dense",
         order: Literal["luong", "bahdanau"] = "luong",
         input_feeding: bool = False,
@@ -112,6 +114,7 @@ class RecurrentDecoder(Decoder):
             Dense(size + context + input_size * self.query_first, self.output_size, bias=False) if mixed else None
         )
         self.bridge = Bridge(bridge, memory_size, size, layers, self.stack.states)
+        self.input_dropout = Dropout(input_dropout, locked)
         self.dropout = Dropout(dropout, locked)
 
     def start(self, encoding: Encoding) -> tuple[Memory, State]:
@@ -122,6 +125,7 @@ class RecurrentDecoder(Decoder):
 
     def forward(self, inputs: Tensor, memory: Memory, state: State, lengths: Tensor | None = None) -> Decoded:
         """All steps at once when nothing feeds back; else as one loop, or by the same equations step by step."""
+        inputs = self.input_dropout(inputs)  # [B, T, E]
         if not self.feeds_back or inputs.size(1) <= 1:
             return self.advance(inputs, memory, state, lengths)
         dropped = self.draw(inputs)
@@ -309,6 +313,7 @@ class RNNDecoder(RecurrentDecoder):
         size: int = 512,
         layers: int = 1,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
         bridge: Literal["dense", "copy", "zeros"] = "dense",
         order: Literal["luong", "bahdanau"] = "luong",
         input_feeding: bool = False,
@@ -325,6 +330,7 @@ class RNNDecoder(RecurrentDecoder):
             size=size,
             layers=layers,
             dropout=dropout,
+            input_dropout=input_dropout,
             bridge=bridge,
             order=order,
             input_feeding=input_feeding,

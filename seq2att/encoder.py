@@ -45,10 +45,10 @@ class NoEncoder(Encoder):
 class RecurrentEncoder(Encoder):
     """A stack of recurrent layers, each read in one or both directions.
 
-    `size` is the number of units in one direction. Dropout falls on what every layer gives, the last one included;
-    with `residual` every layer but the first adds its input to its output. `locked` dropout is the same at every
-    position (Gal & Ghahramani 2016); `weight_drop` is the probability with which a number of a recurrent matrix is 0
-    for a whole batch (Merity et al. 2018).
+    `size` is the number of units in one direction. `input_dropout` falls on what the first layer takes, `dropout` on
+    what every layer gives, the last one included; with `residual` every layer but the first adds its input to its
+    output. `locked` dropout is the same at every position (Gal & Ghahramani 2016); `weight_drop` is the probability
+    with which a number of a recurrent matrix is 0 for a whole batch (Merity et al. 2018).
     """
 
     cell: CellName
@@ -61,6 +61,7 @@ class RecurrentEncoder(Encoder):
         layers: int = 1,
         bidirectional: bool = True,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
         residual: bool = False,
         locked: bool = False,
         weight_drop: float = 0.0,
@@ -70,11 +71,13 @@ class RecurrentEncoder(Encoder):
         widths = [input_size] + [self.output_size] * (layers - 1)
         self.forwards = nn.ModuleList(Layer(self.cell, width, size, weight_drop) for width in widths)
         self.backwards = nn.ModuleList(Layer(self.cell, width, size, weight_drop) for width in widths if bidirectional)
+        self.input_dropout = Dropout(input_dropout, locked)
         self.dropout = Dropout(dropout, locked)
         self.residual = residual
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Encoding:
         known = lengths if inputs.is_cuda or bool((lengths < inputs.size(1)).any()) else None
+        inputs = self.input_dropout(inputs)  # [B, S, E]
         finals = []
         for level in range(len(self.forwards)):
             outputs, final = self.read(level, inputs, known)
@@ -126,6 +129,7 @@ class RNNEncoder(RecurrentEncoder):
         layers: int = 1,
         bidirectional: bool = True,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
         residual: bool = False,
         locked: bool = False,
         weight_drop: float = 0.0,
@@ -137,6 +141,7 @@ class RNNEncoder(RecurrentEncoder):
             layers=layers,
             bidirectional=bidirectional,
             dropout=dropout,
+            input_dropout=input_dropout,
             residual=residual,
             locked=locked,
             weight_drop=weight_drop,

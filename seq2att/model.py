@@ -7,17 +7,18 @@ A bundle is a folder: `config.yaml`, `model.safetensors`, the fields' files unde
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from seq2att import registry
 from seq2att.encoder import Encoder
 from seq2att.errors import UserError
 from seq2att.field import Field
-from seq2att.head import Head
+from seq2att.head import Generator, Head
 from seq2att.search import Search
 from seq2att.types import Batch, Column, Encoding, Loss, Prediction, State, select
 
@@ -62,6 +63,14 @@ class Model(nn.Module):
             others = tuple(other._replace(source_tokens=pieces) for other in prediction.others)
             predictions[row] = prediction._replace(source_tokens=pieces, others=others)
         return predictions
+
+    def go_on(self, prefixes: list[Sequence[int]], search: Search, rows: Tensor) -> list[Prediction]:
+        """What follows after each of the prefixes, for a model without a source; `rows` are their numbers."""
+        device = next(self.parameters()).device
+        nothing = torch.zeros(len(prefixes), dtype=torch.long, device=device)
+        source = Column(nothing.new_zeros(len(prefixes), 0), nothing)
+        assert isinstance(self.head, Generator)
+        return self.head.predict(self.encode(source), search, rows.to(device), prefixes)
 
 
 def make(config: Mapping[str, Any], source: Field, target: Field) -> Model:

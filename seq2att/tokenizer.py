@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from seq2att.registry import kind, register
 from seq2att.types import BEGIN, END, PAD, SPECIALS, UNKNOWN
 
 THREADS = 4  # sentencepiece adds up floats per thread: were it the machine's number, the pieces would depend on it
+AT_ONCE = 4096  # texts that a vocabulary is counted from at once
 FEW_TEXTS = 16  # that sentencepiece cuts sooner one by one than by starting threads
 LONGEST_LINE = 1 << 20  # in bytes; sentencepiece silently skips training lines that are longer (by its default: 4,192)
 
@@ -68,10 +70,15 @@ class CountingTokenizer(Tokenizer):
     def fit(self, texts: Iterable[str]) -> None:
         """Keep the most frequent pieces; among equally frequent ones, by code point: row order does not matter."""
         counts: collections.Counter[str] = collections.Counter()
-        for text in texts:
-            counts.update(self.encode(text))
+        for part in parts(texts):
+            for pieces in self.encode_batch(part):
+                counts.update(pieces)
+        self.keep(counts)
+
+    def keep(self, counts: collections.Counter[str]) -> None:
+        """Make the most frequent pieces the vocabulary."""
         if not counts:
-            raise UserError(no_text())
+            raise UserError(self.nothing())
         often = sorted((-count, piece) for piece, count in counts.items() if count >= self.min_count)
         if not often:
             raise UserError(
@@ -80,6 +87,10 @@ class CountingTokenizer(Tokenizer):
             )
         kept = None if self.size is None else self.size - len(SPECIALS)
         self.pieces = tuple(piece for _, piece in often[:kept])
+
+    def nothing(self) -> str:
+        """What to say when no training text has a piece."""
+        return no_text()
 
     def files(self) -> dict[str, bytes]:
         """The pieces as JSON (a piece may hold line ends), one a line."""
@@ -92,22 +103,53 @@ class CountingTokenizer(Tokenizer):
 
 @register("tokenizer", "word")
 class WordTokenizer(CountingTokenizer):
-    """Words between white space.
+    r"""Words between white space, or what `pattern` finds.
 
-    `size` is the largest vocabulary, special tokens included; `min_count` drops rarer words; `lower` ignores case.
+    `size` is the largest vocabulary: the most frequent words and the special tokens, of which `<pad>` is 0 and `<unk>`,
+    which stands for every other word, is 1; `min_count` drops rarer words; `lower` ignores case. `pattern` is a regular
+    expression of one word, such as `[^\W\d_]+` for runs of letters: what it does not find is left out.
+    `stop_words` are left out too, before words are counted; with `lower` their case does not matter either.
     """
 
-    def __init__(self, *, size: int | None = None, min_count: int = 1, lower: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        size: int | None = None,
+        min_count: int = 1,
+        lower: bool = False,
+        pattern: str = "",
+        stop_words: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(size, min_count)
+        try:
+            self.pattern = re.compile(pattern) if pattern else None
+        except re.error as error:
+            raise UserError(f"tokenizer: pattern={pattern!r} is no regular expression ({error}); mend it") from error
         self.lower = lower
+        self.stop_words = frozenset(word.lower() if lower else word for word in stop_words)
 
     def encode(self, text: str) -> list[str]:
-        """The words."""
-        return (text.lower() if self.lower else text).split()
+        """The words in their order, those that are no piece of the vocabulary too; no stop words."""
+        if self.lower:
+            text = text.lower()
+        words = (
+            text.split() if self.pattern is None else [found[0] for found in self.pattern.finditer(text) if found[0]]
+        )
+        return [word for word in words if word not in self.stop_words] if self.stop_words else words
 
     def decode(self, pieces: Sequence[str]) -> str:
         """The words with one space between them."""
         return " ".join(pieces)
+
+    def nothing(self) -> str:
+        """What to say when no training text has a word."""
+        if self.pattern is None and not self.stop_words:
+            return no_text()
+        pattern = "" if self.pattern is None else f"pattern={self.pattern.pattern!r} and "
+        return (
+            f"tokenizer: {pattern}{len(self.stop_words)} stop_words leave no word of the training texts; "
+            f"mend source.tokenizer (or target's), or check the files that the reader names"
+        )
 
 
 @register("tokenizer", "char")
@@ -296,6 +338,13 @@ class SentencePieceTokenizer(Tokenizer):
         self.processor = sentencepiece.SentencePieceProcessor(model_proto=files["tokenizer.model"])
         ids = range(len(SPECIALS), self.processor.get_piece_size())
         self.pieces = tuple(self.processor.id_to_piece(list(ids)))
+
+
+def parts(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts, some thousand at once."""
+    rest = iter(texts)
+    while part := list(itertools.islice(rest, AT_ONCE)):
+        yield part
 
 
 class TrainingLines:

@@ -86,6 +86,13 @@ class Loss(NamedTuple):
     state: State = ()  # detached, for running text
 
 
+class Running(NamedTuple):
+    """What a loss is given beside a batch of running text."""
+
+    before: State  # what `Loss.state` said of the batch before; () or its leaves will do
+    continues: Tensor  # [B] bool: which rows go on from there, `Batch.continues`; the others begin anew
+
+
 class Step(NamedTuple):
     """One step of a generator, all that a search ever sees."""
 
@@ -154,6 +161,29 @@ def tree_map(function: Callable[[Tensor], Tensor], tree: State) -> State:
 def select(tree: State, rows: Tensor) -> State:
     """The rows `[N]` of every tensor in the tree: expands a beam, reorders it, drops finished sentences."""
     return tree_map(lambda tensor: tensor.index_select(0, rows), tree)
+
+
+def leaves(tree: State) -> list[Tensor]:
+    """All tensors of a tree, in order."""
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    tree_map(note, tree)
+    return found
+
+
+def where(rows: Tensor, one: State, other: State) -> State:
+    """A tree with the rows of `one` where `rows` `[N]` is true, and of `other` elsewhere; `other` may be its leaves."""
+    waiting = iter(leaves(other))
+
+    def choose(tensor: Tensor) -> Tensor:
+        chosen = rows.view(-1, *[1] * (tensor.dim() - 1))
+        return torch.where(chosen, tensor, next(waiting).to(tensor))
+
+    return tree_map(choose, one)
 
 
 def detach(tree: State) -> State:

@@ -12,6 +12,7 @@ import torch
 
 import seq2att
 from seq2att import api
+from seq2att.api import predictor
 from seq2att.errors import UserError
 from seq2att.model import Model
 from seq2att.search import Search
@@ -206,7 +207,7 @@ def test_long_texts_are_answered_few_at_a_time(reverse_run: Path, monkeypatch: p
         return predict(self, batch, search)
 
     monkeypatch.setattr(Model, "predict", spy)
-    monkeypatch.setattr(api, "AT_ONCE", 50)
+    monkeypatch.setattr(predictor, "AT_ONCE", 50)
     again = model.translate(texts, search={"name": "greedy", "max_length": 50})
     assert [found.text for found in again] == whole
     assert sizes[:3] == [(1, 40), (1, 40), (4, 12)]

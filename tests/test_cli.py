@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from seq2att import api, cli, launch, registry
+from seq2att.cli import searching
 from seq2att.config import compose, recipes
 from seq2att.errors import UserError
 from seq2att.types import Prediction
@@ -25,6 +26,8 @@ from seq2att.types import Prediction
 
 class FakePredictor:
     """Says the text backwards, and remembers how it was asked."""
+
+    verb = "translate"
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -40,6 +43,14 @@ class FakePredictor:
         if "refuse me" in texts:
             raise UserError("line 1 is refused")
         return [answer(text, options) for text in texts]
+
+    def classify(self, texts: str | Sequence[str], **options: Any) -> Any:
+        found = self.translate(texts, **options)
+        several = found if isinstance(found, list) else [found]
+        classes = [one._replace(probabilities={one.text: 0.75, "other": 0.25}) for one in several]
+        return classes if isinstance(found, list) else classes[0]
+
+    tag = estimate = generate = translate
 
     def score(self, pairs: Sequence[tuple[str, str]], **options: Any) -> list[Any]:
         self.calls.append({"pairs": list(pairs), **options})
@@ -92,6 +103,39 @@ def stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
 
 
 Capture = pytest.CaptureFixture[bytes]
+
+# the commands that answer
+
+
+@pytest.mark.parametrize("command", ["translate", "classify", "tag", "estimate", "generate"])
+def test_every_command_that_answers_keeps_lines_and_their_order(
+    command: str, predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdin(monkeypatch, b"ab\n\nlast")
+    result = run(capfdbinary, command, "runs/x", "--batch-size", "2")
+    assert (result.code, result.out) == (0, "ba\n\ntsal\n")
+    assert predictor.calls[0]["batch_size"] == 2
+    assert predictor.calls[0]["first_line"] == 1
+
+
+def test_every_class_with_its_probability(
+    predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdin(monkeypatch, b"ab\n")
+    result = run(capfdbinary, "classify", "runs/x", "--probabilities")
+    assert result.out == "ba\tba\t0.7500\tother\t0.2500\n"
+
+
+def test_a_prompt_is_one_input_and_what_comes_of_it_may_have_several_lines(
+    predictor: FakePredictor, capfdbinary: Capture
+) -> None:
+    result = run(capfdbinary, "generate", "runs/x", "--prompt", "a\nb", "--max-length", "5")
+    assert result.out == "b\na\n"
+    assert predictor.calls[0]["texts"] == "a\nb"
+    assert predictor.calls[0]["search"] == {"max_length": 5}
+    several = run(capfdbinary, "generate", "runs/x", "--prompt", "ab", "--n-best", "2")
+    assert several.out == "1\t-1.0000\tba\n1\t-2.0000\tAB\n"
+
 
 # translate
 
@@ -149,7 +193,7 @@ def test_files_go_by_in_pieces(
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "": {"beam": None, "n_best": 1, "search": None, "too_long": None},
+    "": {"beam": None, "n_best": 1, "search": None},
     "--beam 4 --min-length 1": {"beam": 4, "search": {"min_length": 1}},
     "--n-best 2 --length-penalty 0.5": {"n_best": 2, "search": {"length_penalty": 0.5}},
     "--sample --temperature 0.5 --top-k 3 --top-p 0.9 --seed 2": {
@@ -169,8 +213,8 @@ def test_search_options(
 
 def test_search_options_are_those_of_the_components() -> None:
     registry.load()
-    assert set(cli.translate.SAMPLING) <= set(registry.find("search", "sample").options)
-    assert set(cli.translate.LENGTHS) <= set(registry.find("search", "beam").options)
+    assert set(searching.SAMPLING) <= set(registry.find("search", "sample").options)
+    assert set(searching.LENGTHS) <= set(registry.find("search", "beam").options)
 
 
 def test_n_best_is_a_table(predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +290,8 @@ def test_show_prints_and_draws(predictor: FakePredictor, capfdbinary: Capture, h
     blind = run(capfdbinary, "show", "runs/x", "blind")
     assert (blind.code, blind.out) == (2, "dnilb\n")
     assert blind.err == (
-        "seq2att: error: runs/x: this model has no attention to show (it was trained with attention=none)\n"
+        "seq2att: error: runs/x: this model has no attention to show; train one with an attention "
+        "(attention=general), or a classifier with head.pool=attend\n"
     )
 
 

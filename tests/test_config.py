@@ -40,7 +40,20 @@ reader: {train: "${data.language}.tsv"}
 data: {language: 한국}
 trainer: {epochs: 3}
 """
-CODE_WORDS = {"known_encoders": "known: gru, lstm, none, rnn"}
+registry.load()
+
+
+def known(kind: str) -> str:
+    """The components of a kind as a message lists them."""
+    return f"known: {', '.join(sorted(registry.entries(kind)))}"
+
+
+def peek(*, rows: tuple[int, ...] = (), of: dict[str, int] | None = None) -> Any:
+    """A callback with options."""
+
+
+def ring(*, bell: str) -> Any:
+    """A callback with an option that must be given."""
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +64,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
 
     registry.load()
     request.getfixturevalue("own_registry")
+    register("callback", "peek")(peek)
+    register("callback", "ring")(ring)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "r.yaml").write_text(RECIPE, "utf-8")
     Plugins.instance()
@@ -96,8 +111,8 @@ def test_everything_has_its_place() -> None:
     assert (
         list(config)
         == (
-            "recipe seed run overwrite plugins share metrics callbacks loggers head source target encoder decoder "
-            "attention output search reader optimizer schedule data trainer"
+            "recipe seed run overwrite plugins share metrics callbacks loggers metric head source target encoder "
+            "decoder attention output search reader optimizer schedule data trainer"
         ).split()
     )
     assert (config["recipe"], config["seed"], config["run"], config["share"]) == ("r", 7, "runs/r", "nothing")
@@ -134,7 +149,7 @@ def test_a_resolved_configuration_is_plain() -> None:
 def test_our_recipes_compose_and_build(name: str) -> None:
     config = compose(name)
     assert config["recipe"] == name
-    for slot in ("encoder", "decoder", "attention", "output", "search", "reader", "optimizer", "schedule"):
+    for slot in {"encoder", "decoder", "attention", "output", "search", "reader", "schedule"}.intersection(config):
         entry = registry.find(slot, config[slot]["name"])
         assert set(config[slot]) == {"name", *entry.options}
 
@@ -157,13 +172,14 @@ def test_two_recipes_in_a_row_and_the_first_again() -> None:
     assert compose("r.yaml") == first
 
 
+BLEU = {"lowercase": False, "tokenize": "13a"}
 OVERRIDES = {
     ("attention=none",): {"attention": {"name": "none"}},
     ("attention=dot",): {"attention": {"name": "dot", "scaled": False}},
     ("attention=additive", "attention.size=32"): {"attention": {"name": "additive", "size": 32}},
     ("encoder=lstm",): {"encoder.size": 256},
     ("encoder=lstm", "encoder=gru"): {"encoder.size": 64},
-    ("source/tokenizer=word",): {"source.tokenizer": {"name": "word", "size": None, "min_count": 1, "lower": False}},
+    ("source/tokenizer=word",): {"source.tokenizer.name": "word", "source.tokenizer.lower": False},
     ("source.tokenizer.min_count=2",): {"source.tokenizer": {"name": "char", "min_count": 2, "lower": True}},
     ("seed=1", "seed=2"): {"seed": 2},
     ("+encoder.size=3", "++encoder.layers=2"): {"encoder.size": 3, "encoder.layers": 2},
@@ -175,6 +191,13 @@ OVERRIDES = {
     ("metrics=[bleu, chrf]",): {"metrics": ["bleu", "chrf"]},
     ("metrics=bleu",): {"metrics": ["bleu"]},
     ("metrics=null", "loggers=[]"): {"metrics": None, "loggers": []},
+    ("metrics=[bleu]", "metric.bleu.tokenize=char"): {"metric": {"bleu": {**BLEU, "tokenize": "char"}}},
+    ("metrics=[exact, bleu]",): {"metric": {"exact": {}, "bleu": BLEU}},
+    ("metric.ter.lowercase=true",): {"metrics": None, "metric.ter.lowercase": True, "metric.exact": {}},
+    ("callbacks=peek", "callback.peek.rows=[1,5]"): {"callback": {"peek": {"rows": [1, 5], "of": None}}},
+    ("callbacks=[peek]", "callback.peek.rows=3"): {"callback.peek.rows": [3]},
+    ("callbacks=[peek]", "callback.peek.of.a=1"): {"callback.peek.of": {"a": 1}},
+    ("loggers=[csv]",): {"logger": {"csv": {}}},
     ("seed=${encoder.size}", "decoder.size=${encoder.size}"): {"seed": 64, "decoder.size": 64},
     ("reader.train=${data.language}/${seed}",): {"reader.train": "한국/7"},
     ("recipe=other",): {"run": "runs/other"},
@@ -223,6 +246,54 @@ def test_what_is_rendered_is_read_back(text: str) -> None:
 def test_lists_of_odd_texts() -> None:
     assert read_value("[한국/a.py, b c, '[']", list[str]) == ["한국/a.py", "b c", "["]
     assert commas("a,[b,c],'d,e',f(g,h)") == ["a", "[b,c]", "'d,e'", "f(g,h)"]
+
+
+# Listed components
+
+
+def test_a_recipe_tunes_what_it_lists_and_overrides_list_anew() -> None:
+    mine = write(
+        "defaults: [config, override reader: reverse]\nmetrics: [bleu, chrf]\nmetric: {bleu: {tokenize: zh}}\n"
+        "callbacks: [ring, peek]\ncallback: {ring: {bell: ding}}\n"
+    )
+    config = compose(mine)
+    assert config["metric"]["bleu"] == {**BLEU, "tokenize": "zh"}
+    assert list(config["metric"]) == ["bleu", "chrf"]
+    assert config["callback"] == {"ring": {"bell": "ding"}, "peek": {"rows": [], "of": None}}
+    assert "callback" not in compose(mine, ["callbacks=[]", "metrics=[bleu]"])
+    assert compose(mine, ["metrics=[exact, bleu]"])["metric"] == {"exact": {}, "bleu": {**BLEU, "tokenize": "zh"}}
+    assert compose(mine, ["metrics=[exact]"])["metric"] == {"exact": {}}
+    again = write("defaults: [mine]\ncallback: {peek: {rows: [2]}, ring: {bell: dong}}\n", "again.yaml")
+    assert compose(again)["callback"] == {"ring": {"bell": "dong"}, "peek": {"rows": [2], "of": None}}
+
+
+def test_options_of_what_a_recipe_does_not_list_are_refused() -> None:
+    mine = write("defaults: [config, override reader: reverse]\nmetrics: [bleu]\nmetric: {chrf: {beta: 3}}\n")
+    assert refused(recipe=mine) == [
+        "mine.yaml: metric.chrf: chrf is not in metrics (the list is [bleu]); add it, as in metrics=[bleu,chrf], "
+        "or leave its options out"
+    ]
+    assert refused("metrics=[bleu]", "metric.chrf.beta=3") == [
+        "metric.chrf: chrf is not in metrics (the list is [bleu]); add it, as in metrics=[bleu,chrf], "
+        "or leave its options out"
+    ]
+
+
+def test_listed_components_are_built_with_their_options() -> None:
+    config = compose("r.yaml", ["metrics=[bleu,exact]", "metric.bleu.tokenize=char"])
+    assert registry.build_listed("metric", config, "bleu").tokenize == "char"
+    assert registry.build_listed("metric", config, "exact").higher_is_better
+    old = {"metrics": ["bleu"]}  # the configuration of a bundle made before these options
+    assert registry.build_listed("metric", old, "bleu").tokenize == "13a"
+    with pytest.raises(registry.RegistryError, match=r"metric.bleu.beta: metric.bleu=bleu has no option 'beta'; known"):
+        registry.build_listed("metric", {"metric": {"bleu": {"beta": 1}}}, "bleu")
+
+
+def test_a_sweep_over_options_of_a_listed_component(here: Path) -> None:
+    jobs: list[dict[str, Any]] = []
+    sweep("r.yaml", ["metrics=[bleu]", "metric.bleu.tokenize=char,none", "run=runs/s"], jobs.append)
+    assert [job["metric"]["bleu"]["tokenize"] for job in jobs] == ["char", "none"]
+    assert Path(jobs[1]["run"]).name == "metrics=['bleu'],metric.bleu.tokenize=none"
 
 
 # Slots
@@ -337,7 +408,7 @@ WRONG = {
     + PLUGIN_HINT,
     "encoder=한국": "encoder=한국: no encoder is called '한국'; known: gru, lstm, none, rnn" + PLUGIN_HINT,
     "source/tokenizer=chars": "source/tokenizer=chars: no tokenizer is called 'chars'; "
-    "known: byte, char, sentencepiece, word; did you mean 'char'?" + PLUGIN_HINT,
+    f"{known('tokenizer')}; did you mean 'char'?" + PLUGIN_HINT,
     "encodr=gru": "encodr: there is no setting 'encodr'; did you mean 'encoder'?",
     "size=3": "size: there is no setting 'size'; did you mean "
     "encoder.size or decoder.size or attention.size or search.size?",
@@ -358,8 +429,7 @@ WRONG = {
     "trainer.limit_train_batches=true": "trainer.limit_train_batches=true: allowed is a number or a whole number",
     "decoder.order=luongg": "decoder.order=luongg: allowed is luong or bahdanau; did you mean 'luong'?",
     "trainer.precision=33": "trainer.precision=33: allowed is 32, bf16, 16 or 64",
-    "metrics=[bleu,chrff]": "metrics: no metric is called 'chrff'; known: bleu, chrf, exact, per, ter, wer; "
-    "did you mean 'chrf'?",
+    "metrics=[bleu,chrff]": f"metrics: no metric is called 'chrff'; {known('metric')}; did you mean 'chrf'?",
     "metrics={a: b}": "metrics={a: b}: allowed is a list, as in [a, b], each a text or null",
     "metrics=bleu,chrf": f"metrics=bleu,chrf: {SEVERAL}, or write one list: metrics=[bleu,chrf]",
     "attention=none,dot": f"attention=none,dot: {SEVERAL}",
@@ -382,6 +452,20 @@ WRONG = {
     "data.root=${data.rot}": "data.root: Interpolation key 'data.rot' not found",
     "seed=${encoder.dropout}": "seed=0.0: allowed is a whole number",
     "plugins=[no.py]": "plugins: there is no file 'no.py'; name a file.py, a folder or an installed module",
+    "metric.bleu.tokenise=char": "metric.bleu.tokenise: metric.bleu has no option 'tokenise'; known: lowercase, "
+    "tokenize; did you mean 'tokenize'?",
+    "metric.bleu.tokenize=chars": "metric.bleu.tokenize=chars: allowed is 13a, intl, char, zh or none; "
+    "did you mean 'char'?",
+    "metric.blue.tokenize=char": f"metric.blue: no metric is called 'blue'; {known('metric')}; did you mean 'bleu'?",
+    "tokenize=char": "tokenize: there is no setting 'tokenize'; did you mean metric.bleu.tokenize?",
+    "metric=bleu": "metric=bleu: metrics are listed, as in metrics=[NAME]; metric holds their options, as in "
+    "metric.NAME.OPTION=VALUE",
+    "metric.bleu=char": "metric.bleu=char: metric.bleu is a block of options; set them one by one, as in "
+    "metric.bleu.NAME=VALUE",
+    "callback.peek.rows=[1]": "callback.peek: peek is not in callbacks (the list is empty); add it, as in "
+    "callbacks=[peek], or leave its options out",
+    "callbacks=[ring]": "callback.ring.bell: missing; ring in callbacks needs it: add callback.ring.bell=VALUE, or "
+    "leave ring out of callbacks (seq2att list callback)",
     "share=tokenizer": "share=tokenizer: the tokenizers are char and sentencepiece; make them equal, as in "
     "target/tokenizer=char",
 }
@@ -402,11 +486,11 @@ def test_everything_wrong_is_said_at_once() -> None:
         "  mine.yaml: source.tokenizer.lowr: source/tokenizer=char has no option 'lowr'; known: lower, min_count; "
         "did you mean 'lower'?\n"
         "  decoder=gruu: no decoder is called 'gruu'; known: gru, lstm, rnn; did you mean 'gru'?" + PLUGIN_HINT + "\n"
-        "  decoder.sise: decoder=lstm has no option 'sise'; known: bridge, dropout, input_feeding, layers, "
-        "locked, order, readout, residual, size, weight_drop; did you mean 'size'?\n"
-        "  nonsense: there is no setting 'nonsense'; known: attention, callbacks, data, decoder, encoder, head, "
-        "loggers, metrics, optimizer, output, overwrite, plugins, reader, recipe, run, schedule, search, seed, share, "
-        "source, target, trainer\n"
+        "  decoder.sise: decoder=lstm has no option 'sise'; known: bridge, dropout, input_dropout, "
+        "input_feeding, layers, locked, order, readout, residual, size, weight_drop; did you mean 'size'?\n"
+        "  nonsense: there is no setting 'nonsense'; known: attention, callback, callbacks, data, decoder, encoder, "
+        "head, logger, loggers, metric, metrics, optimizer, output, overwrite, plugins, reader, recipe, run, schedule, "
+        "search, seed, share, source, target, trainer\n"
         "  reader.train: missing; reader=csv needs it: add reader.train=VALUE, or choose another reader "
         "(seq2att list reader)"
     )
@@ -513,7 +597,8 @@ def test_recipes_need_no_defaults_list_and_blocks_may_name_their_component() -> 
 
 
 def test_whole_numbers_may_stand_for_text() -> None:
-    assert compose(write("reader: {train: x, source: 3}\ntrainer: {precision: 16}"))["reader"]["source"] == "3"
+    config = compose(write("data: {language: 3}\nreader: {train: x}\ntrainer: {precision: 16}"))
+    assert (config["data"]["language"], config["trainer"]["precision"]) == ("3", "16")
 
 
 def test_recipes_in_korean() -> None:

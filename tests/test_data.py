@@ -4,7 +4,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -290,6 +290,318 @@ def test_load_split_gives_what_prepare_gave(bench: Bench) -> None:
     config = bench.config({"test": "other.tsv"})
     other = load_split(config, *bench.fields, registry.build("reader", config), "test")
     assert texts(other, bench) == [("s1", "t1"), ("", "")]
+
+
+def taken(bench: Bench, **options: Any) -> dict[str, Corpus]:
+    """What is taken from the training rows for the other splits."""
+    return bench.prepare(bench.config({"validation": None, "test": None}, **options))
+
+
+def rows_of(corpora: Mapping[str, Corpus], bench: Bench) -> dict[str, list[int]]:
+    """The line of every row, for each split."""
+    return {
+        split: [int(corpus.place(row).split(":")[1]) for row in range(len(corpus))] for split, corpus in corpora.items()
+    }
+
+
+def test_a_split_at_the_end_takes_the_last_rows_unshuffled(bench: Bench) -> None:
+    bench.write(
+        "train.tsv", [(f"s{number}", "t") for number in range(9)] + [("", "t"), ("s1", "u")]
+    )  # 10 hold something
+    corpora = taken(bench, split="end", validation_fraction=0.2, test_fraction=0.25)
+    assert rows_of(corpora, bench) == {"train": [1, 2, 3, 4, 5], "validation": [6, 7], "test": [8, 9, 11]}
+    assert corpora["train"].account.given == {"validation": 2, "test": 3}
+    assert corpora["train"].account.dropped == {"empty source": ["train.tsv:10"]}
+    assert "test: 1 of its 3 distinct sources are in train too" in bench.said
+    corpora = taken(bench, split="end", validation_fraction=0.1, test_fraction=0.3)  # 0.3 * 10 is a little more than 3
+    assert [len(corpus) for corpus in corpora.values()] == [6, 1, 3]
+
+
+def test_rows_with_an_equal_target_stay_together_on_request(bench: Bench) -> None:
+    bench.write("train.tsv", [(f"s{number % 150}", f"t{number % 200}") for number in range(600)])
+    corpora = taken(bench, split_by="target", validation_fraction=0.2, test_fraction=0.1)
+    targets = [set(corpus.target_values(range(len(corpus)))) for corpus in corpora.values()]
+    assert sum(map(len, targets)) == len(set.union(*targets)) == 200
+    assert all(len(found) > 5 for found in targets)
+    assert any(line.startswith("test:") and line.endswith("distinct sources are in train too") for line in bench.said)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_stratified_split_takes_the_fraction_of_each_class(bench: Bench, copies: int) -> None:
+    sizes = {"a": 100, "b": 60, "c": 7, "d": 1}
+    pairs = [(f"{name}{number}", name) for name, size in sizes.items() for number in range(size)] * copies
+    bench.write("train.tsv", pairs)
+    corpora = taken(bench, stratify=True, validation_fraction=0.1, test_fraction=0.2)
+    found = {split: corpus.target_values(range(len(corpus))) for split, corpus in corpora.items()}
+    for split, share in (("validation", 0.1), ("test", 0.2)):
+        for name, size in sizes.items():
+            assert abs(found[split].count(name) - share * size * copies) < 2 * copies  # one row, or one group
+    total = sum(sizes.values())
+    assert [len(found[split]) for split in found] == pytest.approx(
+        [0.7 * total * copies, 17 * copies, 34 * copies], abs=2
+    )
+    parts = [sources(corpus) for corpus in corpora.values()]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == total  # copies of a source stay together
+    bench.write("train.tsv", pairs[::-1])
+    assert sources(taken(bench, stratify=True, validation_fraction=0.1, test_fraction=0.2)["test"]) == parts[2]
+    other = taken(bench, stratify=True, validation_fraction=0.1, test_fraction=0.2, split_seed=2)
+    assert sources(other["test"]) != parts[2]
+
+
+def test_a_stratified_split_of_unique_targets_is_exact(bench: Bench) -> None:
+    bench.write("train.tsv", [(f"s{number}", f"t{number}") for number in range(97)])
+    corpora = taken(bench, stratify=True, validation_fraction=0.1, test_fraction=0.2)
+    assert [len(corpus) for corpus in corpora.values()] == [68, 10, 19]
+
+
+@pytest.mark.parametrize(
+    ("reader", "options", "message"),
+    [
+        (
+            {},
+            {"split": "end"},
+            "data.stratify=true puts rows by chance, data.split=end does not; leave one of them out",
+        ),
+        (
+            {},
+            {"split_by": "target"},
+            "data.stratify=true puts every class in both parts, data.split_by=target does not",
+        ),
+        (
+            {"target": None},
+            {},
+            "data.stratify needs targets, and the rows have none; set reader.target, or leave it out",
+        ),
+    ],
+)
+def test_settings_of_splits_that_exclude_each_other(
+    bench: Bench, reader: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        bench.prepare(bench.config(reader, stratify=True, **options))
+    assert str(error.value).startswith(message)
+
+
+# --- what is missing -------------------------------------------------------------------------------------------
+
+
+def test_texts_that_stand_for_nothing_are_missing(bench: Bench) -> None:
+    pairs = [("a", "b"), ("NA", "b"), ("c", " - "), ("NAN", "d"), ("", "e")]
+    bench.write("train.tsv", pairs)
+    bench.write("test.tsv", [("NA", "b"), ("a", "b")])
+    corpora = bench.prepare(bench.config(missing=["NA", "-"]))
+    assert texts(corpora["train"], bench) == [("a", "b"), ("NAN", "d")]
+    assert corpora["train"].account.dropped == {
+        "missing source": ["train.tsv:2"],
+        "missing target": ["train.tsv:3"],
+        "empty source": ["train.tsv:5"],
+    }
+    assert corpora["test"].source_values([0, 1]) == ["", "a"]  # a row of the test is never dropped
+    assert corpora["test"].account.noted == {"missing source": ["test.tsv:1"]}
+    assert len(bench.prepare(bench.config())["train"]) == 4
+    with pytest.raises(UserError, match=r"^train\.tsv:2: missing source; fill it, delete the line, or set data\.empty"):
+        bench.prepare(bench.config(missing=["NA"], empty="refuse"))
+
+
+def test_nothing_in_a_table_is_empty(bench: Bench) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    nan = float("nan")
+    table = {"text": ["a", None, "b", "c", "d"], "number": [1.0, 2.0, nan, None, 0.1]}
+    parquet.write_table(pa.table(table), bench.folder / "x.parquet")
+    reader = {"name": "parquet", "train": "x.parquet", "source": ["text"], "target": ["number"]}
+    config = bench.config({**reader, "validation": "x.parquet", "test": None}, test_fraction=0.0)
+    fields = [registry.build("field", config, slot="source"), Floats()]
+    corpora = prepare(config, *fields, registry.build("reader", config), bench.said.append)
+    account = corpora["train"].account
+    assert account.dropped == {
+        "empty source": ["x.parquet:2"],
+        "empty target": ["x.parquet:3", "x.parquet:4"],
+    }
+    assert corpora["train"].target_values([0, 1]) == [1.0, 0.1]
+    assert corpora["validation"].target_values(range(5)) == [1.0, 2.0, None, None, 0.1]
+    assert corpora["train"].target is not None
+    batch = collate(corpora["train"], [1, 0])
+    assert batch.target is not None
+    assert batch.target.values.dtype == torch.float32
+    assert batch.target.values.tolist() == [[[pytest.approx(0.1)]], [[1.0]]]
+
+
+# --- sides of other kinds --------------------------------------------------------------------------------------
+
+
+class Floats(Field):
+    """A number for each row."""
+
+    plural = False
+    size = 1
+
+    def fit(self, values: Iterable[Any]) -> None:
+        self.fitted = [self.encode(value) for value in values]
+
+    def encode(self, value: Any) -> Any:
+        if value is not None and not np.isfinite(value):
+            raise UserError(f"{value} is no number to learn from")
+        return np.array([[value or 0.0]], np.float32)
+
+    def files(self) -> dict[str, bytes]:
+        return {}
+
+    def restore(self, files: Mapping[str, bytes]) -> None:
+        pass
+
+
+class Items(Floats):
+    """A list of numbers, or of words as ids with two more numbers each."""
+
+    plural = True
+
+    def encode(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return np.array([[len(word), 1, 1] for word in value.split()], np.int32).reshape(-1, 3)
+        return np.array(value, np.float32).reshape(len(value), len(value[0]) if value else 2)
+
+
+class Tags(Items):
+    """A label for each item of the source."""
+
+    aligned = True
+    unknown = -1
+
+    def encode(self, value: Any) -> Any:
+        return np.array([-1 if tag == "?" else len(tag) for tag in value.split()], np.int32)
+
+
+class Nothing(Floats):
+    """No value at all."""
+
+    plural, needed, size = True, False, 0
+
+    def encode(self, value: Any) -> Any:
+        return np.zeros(0, np.int32)
+
+
+def test_rows_without_source_are_grouped_and_split_by_their_target(bench: Bench) -> None:
+    bench.write("train.tsv", [("", f"t{number % 100}") for number in range(300)])
+    config = bench.config({"source": None, "validation": None, "test": None}, validation_fraction=0.2)
+    fields = [Nothing(), registry.build("field", config, slot="target")]
+    corpora = prepare(config, *fields, registry.build("reader", config), bench.said.append)
+    parts = [set(corpus.target_values(range(len(corpus)))) for corpus in corpora.values()]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 100
+    train = corpora["train"]
+    assert train.source_values([0, 1]) == [None, None]
+    assert train.references([0]) == [(train.target_values([0])[0],)]
+    assert len(train.unique()) == len(parts[0])
+    assert train.account.dropped == {}
+    batch = collate(train, [2, 0])
+    assert batch.source.values.shape == (2, 0)
+    assert batch.source.lengths.tolist() == [0, 0]
+    with pytest.raises(UserError, match=r"reader: its rows have no source, which the model reads; set reader\.source"):
+        bench.prepare(config)
+    unused = bench.config({"validation": "train.tsv", "test": None}, test_fraction=0.0)  # a column that nobody reads
+    corpora = prepare(unused, *fields, registry.build("reader", unused), bench.said.append)
+    assert (len(corpora["train"]), corpora["train"].account.dropped) == (300, {})
+
+
+def test_no_piece_of_a_document_is_dropped(bench: Bench) -> None:
+    text = "a b\n\n \n\nc d\n" * 5
+    (bench.folder / "a.txt").write_text(text)
+    reader = {"name": "document", "train": "a.txt", "piece": 1}
+    config = bench.config(split="end", validation_fraction=0.2, test_fraction=0.2)
+    config = {**config, "reader": reader, "target": {"name": "text", "tokenizer": {"name": "word"}}}
+    fields = [Nothing(), registry.build("field", config, slot="target")]
+    corpora = prepare(config, *fields, registry.build("reader", config), bench.said.append)
+    assert "".join(value for corpus in corpora.values() for value in corpus.target_values(range(len(corpus)))) == text
+    assert [len(corpus) for corpus in corpora.values()] == [15, 5, 5]
+    assert corpora["train"].account.dropped == {}
+
+
+def test_lists_of_numbers_are_read_and_empty_ones_dropped(bench: Bench) -> None:
+    rows = [([[1, 2.5], [3, 4]], 1), ([], 2), ([[5, 6]], 3.5), ([[7, 8]] * 3, 4)]
+    lines = (json.dumps({"source": source, "target": target}) + "\n" for source, target in rows)
+    (bench.folder / "a.jsonl").write_text("".join(lines))
+    reader = {"name": "jsonl", "train": "a.jsonl", "validation": "a.jsonl", "test": None}
+    config = bench.config(reader, test_fraction=0.0, max_length=2, too_long="drop")
+    corpora = prepare(config, Items(), Floats(), registry.build("reader", config), bench.said.append)
+    train = corpora["train"]
+    assert train.account.dropped == {"empty source": ["a.jsonl:2"], "longer than data.max_length=2": ["a.jsonl:4"]}
+    assert train.source_values([1]) == [[[5.0, 6.0]]]
+    assert collate(train, [0, 1]).source.values.tolist() == [[[1, 2.5], [3, 4]], [[5, 6], [0, 0]]]
+    assert not [line for line in bench.said if "unknown are" in line]  # of numbers none is unknown
+    (bench.folder / "a.jsonl").write_text('{"source": [[1.0]], "target": 1}\n{"source": [[1.0]], "target": 1e999}\n')
+    with pytest.raises(UserError, match=r"^a\.jsonl:2: the target: inf is no number to learn from"):
+        prepare(config, Items(), Floats(), registry.build("reader", config), bench.said.append)
+
+
+def test_arrays_of_a_plugin_are_lists(bench: Bench) -> None:
+    class Arrays(Reader):
+        def splits(self) -> tuple[str, ...]:
+            return ("train", "validation")
+
+        def read(self, split: str, root: Path | None) -> Iterator[seq2att.reader.Row]:
+            yield seq2att.reader.Row((np.ones((2, 3), np.float32), np.int64(4)), "made", 1)
+            yield seq2att.reader.Row((np.zeros((0, 3)), np.float64("nan")), "made", 2)
+
+        def fingerprint(self, split: str, root: Path | None) -> str:
+            return split
+
+    config = bench.config(test_fraction=0.0)
+    train = prepare(config, Items(), Floats(), Arrays(), bench.said.append)["train"]
+    assert (train.source_values([0]), train.target_values([0])) == ([[[1.0] * 3] * 2], [4])
+    assert train.account.dropped == {"empty source": ["made:2"]}
+
+
+def test_an_aligned_target_has_one_item_for_each_of_its_source(bench: Bench) -> None:
+    reader = {"validation": "train.tsv", "test": None}
+    config = bench.config(reader, test_fraction=0.0, max_length=2, too_long="cut", keep="end")
+    text = {"name": "text", "tokenizer": {"name": "word"}}
+    bench.write("train.tsv", [("a b c", "X YY ZZZ"), ("", ""), ("d", "?")])
+    fields = [registry.build("field", {"source": text}, slot="source"), Tags()]
+    corpora = prepare(config, *fields, registry.build("reader", config), bench.said.append)
+    train = corpora["train"]
+    assert train.target is not None
+    assert decoded(train.source, fields[0]) == ["b c", "d"]  # both are cut, both keep the end
+    assert train.target.gather([0, 1]).values.tolist() == [[2, 3], [-1, 0]]
+    assert train.unknown_rate("target", -1) == pytest.approx(1 / 3)
+    assert "validation: unknown are 0.00% of the source tokens and 33.33% of the target tokens" in bench.said
+    bench.write("train.tsv", [("a b c", "X YY ZZZ"), ("d e", "X")])
+    for source, remedy in (
+        (fields[0], "set source/tokenizer=word, or mend the line"),
+        (Items(), "mend the line"),
+    ):
+        with pytest.raises(UserError) as error:
+            prepare(config, source, Tags(), registry.build("reader", config), bench.said.append)
+        assert str(error.value) == (
+            "train.tsv:2: the source has 2 items, but the target has 1 item, and each item of the source has one; "
+            + remedy
+        )
+
+
+def test_the_first_of_wide_ids_is_the_token(bench: Bench) -> None:
+    bench.write("train.tsv", [("a bb c", "X"), ("d", "Y")])
+    config = bench.config({"validation": "train.tsv", "test": None}, test_fraction=0.0)
+    target = registry.build("field", config, slot="target")
+    train = prepare(config, Items(), target, registry.build("reader", config), bench.said.append)["train"]
+    assert train.unknown_rate("source") == 0.75  # the words of one letter; the other columns are all 1
+    assert collate(train, [0]).source.values.dtype == torch.int64
+    assert collate(train, [0]).source.values.tolist() == [[[1, 1, 1], [2, 1, 1], [1, 1, 1]]]
+
+
+def test_one_value_for_a_row_is_not_counted_nor_cut(bench: Bench) -> None:
+    bench.write("train.tsv", [("abc", "1"), ("d", "2")])
+
+    class Whole(Floats):
+        def encode(self, value: Any) -> Any:
+            return np.array([int(value)], np.int32)
+
+    config = bench.config({"validation": "train.tsv", "test": None}, test_fraction=0.0, max_length=0, too_long="cut")
+    source = registry.build("field", config, slot="source")
+    for keep in ("start", "end"):
+        config["data"]["keep"] = keep
+        train = prepare(config, source, Whole(), registry.build("reader", config), bench.said.append)["train"]
+        assert train.target is not None
+        assert (train.source.lengths.tolist(), train.target.lengths.tolist()) == ([0, 0], [1, 1])
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------

@@ -159,6 +159,18 @@ def test_locked_dropout_drops_the_same_units_at_every_step(options: dict[str, An
 
 
 @pytest.mark.parametrize("options", [{}, {"input_feeding": True}, {"order": "bahdanau"}])
+def test_input_dropout_is_dropout_of_the_embedded_tokens(options: dict[str, Any]) -> None:
+    decoder = make("lstm", General, input_dropout=0.5, locked=True, **options)
+    torch.manual_seed(3)
+    found = decoder(inputs(), *decoder.start(encoding())).outputs
+    torch.manual_seed(3)
+    dropped = decoder.input_dropout(inputs())
+    decoder.input_dropout.p = 0.0
+    torch.testing.assert_close(found, decoder(dropped, *decoder.start(encoding())).outputs)
+    assert bool((dropped == 0).any())
+
+
+@pytest.mark.parametrize("options", [{}, {"input_feeding": True}, {"order": "bahdanau"}])
 def test_dropped_weights_are_drawn_for_every_call_in_training(options: dict[str, Any]) -> None:
     decoder = make("lstm", General, weight_drop=0.5, **options)
     first, second = (decoder(inputs(), *decoder.start(encoding())).outputs for _ in range(2))

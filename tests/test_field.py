@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from seq2att import registry
+from seq2att import registry, testing
+from seq2att.config import compose
+from seq2att.data.batching import source_batch
+from seq2att.data.corpus import Ragged
 from seq2att.errors import UserError
-from seq2att.field import TextEmbedding, TextField
+from seq2att.field import OneHotEmbedding, SpelledEmbedding, TextEmbedding, TextField
+from seq2att.model import load, save
+from seq2att.search import Greedy
 from seq2att.tokenizer import CharTokenizer, SentencePieceTokenizer
 from seq2att.types import BEGIN, END, PAD, SPECIALS, UNKNOWN
 
@@ -150,3 +157,261 @@ def test_settings_that_cannot_be() -> None:
         TextField(CharTokenizer, dropout=1.0)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="embedding_size=0 is no size; set 1 or more"):
         TextField(CharTokenizer, embedding_size=0)  # type: ignore[arg-type]
+
+
+# ---- cleaning
+
+
+def test_replacements_come_first_and_in_their_order() -> None:
+    field = text_field("word", replace={"<br />": " ", "[^A-Za-z]+": " ", r"(\w)\1+": r"\1"}, remove="z")
+    field.fit(["a"])
+    assert field.clean("Hello,<br />big-WORLDzz 99!") == "Helo big WORLD "
+    assert text_field(replace={"a": "b", "b": "c"}).clean("ab") == "cc"
+
+
+def test_replacements_are_settings(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(
+        "defaults: [config, override reader: tsv, override source/tokenizer: word, _self_]\n"
+        "source: {replace: {'[^A-Za-z]+': ' ', 'b.': x}, tokenizer: {stop_words: [the, a], pattern: '\\w+'}}\n"
+        "reader: {train: t.tsv}\n"
+    )
+    config = compose(str(tmp_path / "x.yaml"), ["source.embedding=one_hot"])
+    assert list(config["source"]["replace"].items()) == [("[^A-Za-z]+", " "), ("b.", "x")]
+    assert registry.build("field", config, slot="source").clean("ab9c") == "ax"
+
+
+def test_replacements_that_cannot_be() -> None:
+    with pytest.raises(UserError, match=r"replace='\[' is no regular expression .* mend it"):
+        text_field(replace={"[": " "})
+    for wrong in (r"\1", r"\g<x>", "\\"):
+        with pytest.raises(UserError, match=r"the second is no replacement .*; write \\1 for the first group"):
+            text_field(replace={"a": wrong})
+
+
+# ---- ways to read a piece
+
+
+def small(**options: Any) -> dict[str, dict[str, Any]]:
+    return {"source": {"name": "text", "embedding_size": 3, "tokenizer": {"name": "word", "pattern": "..?"}, **options}}
+
+
+READERS_OF_TEXT = [
+    {"embedding": "frozen"},
+    {"embedding": "one_hot"},
+    {"characters": 4, "character_length": 5},
+    {"characters": 4, "character_length": 5, "embedding": "one_hot"},
+]
+
+
+@pytest.mark.parametrize("options", READERS_OF_TEXT, ids=str)
+@pytest.mark.parametrize("law", testing.MODEL_LAWS, ids=lambda law: law.__name__)
+def test_models_keep_the_laws_however_they_read(options: dict[str, Any], law: Any) -> None:
+    law(testing.make_case(small(**options)))
+
+
+def test_one_hot() -> None:
+    field = text_field(embedding="one_hot")
+    field.fit(["abc"])
+    embedding = field.embed()
+    assert isinstance(embedding, OneHotEmbedding)
+    assert embedding.output_size == field.size == 7
+    assert not list(embedding.parameters())
+    assert not embedding.state_dict()
+    ids = torch.tensor([[4, 6, UNKNOWN], [5, PAD, PAD]])
+    expected = torch.eye(7)[ids]
+    expected[ids == PAD] = 0
+    assert torch.equal(embedding(ids), expected)
+    assert embedding.double()(ids).dtype == torch.float64
+    assert embedding(ids[:0]).shape == (0, 3, 7)
+
+
+def test_frozen() -> None:
+    field = text_field(embedding="frozen")
+    field.fit(["abc"])
+    assert [one.requires_grad for one in field.embed().parameters()] == [False]
+    assert [one.requires_grad for one in text_field().embed().parameters()] == [True]
+
+
+def test_ids_with_characters() -> None:
+    field = text_field("word", characters=6, character_length=4)
+    field.fit(["cab bed", "bed"])
+    letters = {letter: number for number, letter in enumerate("abcde", 2)}
+    a, b, c, d, e = (letters[letter] for letter in "abcde")
+    found = field.encode("bed cabbed xa")
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, [[4, b, e, d, 0], [UNKNOWN, c, a, b, b], [UNKNOWN, 1, a, 0, 0]])
+    np.testing.assert_array_equal(field.encode_batch(["", "bed cabbed xa"])[1], found)
+    assert field.encode("").shape == (0, 5)
+    assert field.decode(found) == "bed <unk> <unk>"
+    assert field.decode([*found, END]) == "bed <unk> <unk>"  # type: ignore[list-item]
+    assert field.pieces(found.tolist()) == ("bed", "<unk>", "<unk>")
+    assert field.unknown_rate(["bed cabbed xa", ""]) == 2 / 3
+    other = text_field("word", characters=6, character_length=4)
+    other.restore(field.files())
+    np.testing.assert_array_equal(other.encode("bed cabbed xa"), found)
+
+
+def test_characters_of_sentencepieces_own_ids() -> None:
+    field = text_field("sentencepiece", characters=3)
+    assert isinstance(field.tokenizer, SentencePieceTokenizer)
+    field.tokenizer.size = 26
+    field.fit(TEXTS)
+    for one, many in zip(TEXTS, field.encode_batch(TEXTS), strict=True):
+        np.testing.assert_array_equal(field.encode(one), many)
+        assert many.shape[1] == 21
+
+
+def test_characters_are_composed_as_ma_and_hovy_say() -> None:
+    field = text_field("word", characters=6, character_length=5, embedding_size=3)
+    field.fit(["cab bed faces", "bed"])
+    torch.manual_seed(1)
+    embedding = field.embed().double()
+    assert isinstance(embedding, SpelledEmbedding)
+    assert embedding.output_size == 9
+    texts = ["bed cab bed fad", "faces x", ""]
+    column = Ragged.of(field.encode_batch(texts)).gather([0, 1, 2])
+    found = embedding(column.values).detach().numpy()
+    assert found.shape == (3, 4, 9)
+    table = embedding.characters.weight.detach().numpy()  # [alphabet, H]
+    weight, bias = (one.detach().numpy() for one in (embedding.compose.weight, embedding.compose.bias))
+    for row, text in enumerate(texts):
+        for place in range(4):
+            words = text.split()
+            expected = np.zeros(9)
+            if place < len(words):
+                letters = [field.spelling.index.get(letter, UNKNOWN) for letter in words[place]]
+                given = np.concatenate([np.zeros((1, 30)), table[letters], np.zeros((1, 30))])
+                units = [
+                    [(weight[f] * given[i : i + 3].T).sum() + bias[f] for f in range(6)] for i in range(len(letters))
+                ]
+                expected[3:] = np.max(units, 0)
+                expected[:3] = embedding.words.weight[field.index.get(words[place], UNKNOWN)].detach().numpy()
+            np.testing.assert_allclose(found[row, place], expected, atol=1e-12)
+
+
+def test_no_rows_have_no_characters() -> None:
+    field = text_field("word", characters=6, embedding_size=3)
+    field.fit(["cab"])
+    assert field.embed()(torch.zeros(0, 0, dtype=torch.long)).shape == (0, 0, 9)
+    assert field.embed()(torch.zeros(2, 0, 21, dtype=torch.long)).shape == (2, 0, 9)
+
+
+def test_a_model_says_words_for_words_with_characters() -> None:
+    case = testing.make_case(small(characters=4))
+    found = case.model.predict(source_batch(case.model.source, ["abc gag", "", "xyz abc"]), Greedy(max_length=3))
+    assert [one.source_tokens for one in found] == [("<unk>", "<unk>"), (), ("<unk>", "<unk>")]
+    assert case.model.predict(source_batch(case.model.source, []), Greedy()) == []
+
+
+def test_ways_to_read_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"target\.characters=5: a target is said piece by piece.* set target.charac"):
+        text_field(characters=5).check("target", None)
+    text_field(characters=5).check("source", None)
+    text_field().check("target", None)
+    with pytest.raises(UserError, match=r"characters=-1 and character_length=20 are no sizes; set characters=0"):
+        text_field(characters=-1)
+    with pytest.raises(UserError, match=r"embedding=one_hot has no vectors to read; set embedding=trained or frozen"):
+        text_field(embedding="one_hot", vectors="x")
+
+
+# ---- pretrained vectors
+
+
+VECTORS = "the 0.5 1 -2\nThe 7 7 7\n. . . 1 2 3\nnot 1e-1 +2 3\ncat 4 5 6\ncat 9 9 9\n영화 1 1 1\n"
+
+
+def warmed(folder: Path, content: str, **options: Any) -> tuple[str | None, TextField, Any]:
+    (folder / "vectors.txt").write_text(content, "utf-8")
+    field = text_field("word", embedding_size=3, vectors="vectors.txt", **options)
+    field.fit(["the The CAT dog 영화 Not."])
+    embedding = field.embed()
+    return field.warm(embedding, folder), field, embedding
+
+
+@pytest.mark.parametrize("header", ["", "7 3\n"])
+@pytest.mark.parametrize("options", [{}, {"embedding": "frozen"}, {"characters": 2}], ids=str)
+def test_pretrained_vectors(header: str, options: dict[str, Any], tmp_path: Path) -> None:
+    said, field, embedding = warmed(tmp_path, header + VECTORS, **options)
+    assert said == f"vectors: 4 of 6 pieces found in {tmp_path / 'vectors.txt'}"
+    table = getattr(embedding, "words", embedding).weight
+    field.look_up()
+    vector_of = {piece: table[number].tolist() for piece, number in field.index.items()}
+    assert vector_of["the"] == [0.5, 1, -2]
+    assert vector_of["The"] == [7, 7, 7]  # as it is written, before its lower-cased form
+    assert vector_of["CAT"] == [4, 5, 6]  # the first of equal words
+    assert vector_of["영화"] == [1, 1, 1]
+    assert not table[PAD].any()
+    assert table.requires_grad == (options.get("embedding") != "frozen")
+
+
+def test_words_of_spaces_tabs_and_packed_files(tmp_path: Path) -> None:
+    content = "the\t1\t2\t3 \n. . . 4 5 6\n\nCAT 7 8 9\n"
+    (tmp_path / "v.vec.gz").write_bytes(gzip.compress(content.encode()))
+    field = text_field("word", embedding_size=3, vectors="v.vec")
+    field.fit(["the CAT"])
+    embedding = field.embed()
+    assert field.warm(embedding, tmp_path) == f"vectors: 2 of 2 pieces found in {tmp_path / 'v.vec.gz'}"
+    assert embedding.weight[field.encode("the CAT")].tolist() == [[1, 2, 3], [7, 8, 9]]
+
+
+def test_what_is_not_found_is_as_long_as_what_is(tmp_path: Path) -> None:
+    lines = [f"w{number} {' '.join(['3', '-3'] * 50)}" for number in range(5)]
+    (tmp_path / "v").write_text("\n".join(lines))
+    field = text_field("word", embedding_size=100, vectors="v")
+    field.fit([" ".join(f"w{number}" for number in range(100))])
+    torch.manual_seed(1)
+    embedding = field.embed()
+    field.warm(embedding, tmp_path)
+    assert embedding.weight[-90:].std().item() == pytest.approx(3, rel=0.05)
+
+
+def test_a_bundle_needs_no_file_of_vectors(tmp_path: Path) -> None:
+    case = testing.make_case(small(vectors="nowhere", embedding="frozen"))
+    save(case.model, case.config, tmp_path, {})
+    model, _ = load(tmp_path)
+    assert torch.equal(model.embedding.weight, case.model.embedding.weight)
+    assert not model.embedding.weight.requires_grad
+
+
+def test_without_vectors_nothing_is_said(tmp_path: Path) -> None:
+    field = text_field()
+    field.fit(["a"])
+    assert field.warm(field.embed(), tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("the 1 2\ncat 1 2\n", r"vectors\.txt:1: its vectors have 2 numbers, but source\.embedding_size=3; set source"),
+        (
+            "5 300\nthe 1 2 3\n",
+            r"its vectors have 300 numbers, .* set source\.embedding_size=300, or name another file",
+        ),
+        ("the 1 2 3\ncat 1 2\n", r"vectors\.txt:2: 2 numbers follow 'cat', but 3 are wanted; mend the line, or delete"),
+        ("the 1 2 3\ncat 1 2 3 4\n", r"vectors\.txt:2: 4 numbers follow 'cat', but 3 are wanted"),
+        ("the 1 2 3\ncat 1 x 3\n", r"vectors\.txt:2: 'x' in the vector of 'cat' is no finite number; mend the line"),
+        ("the 1 nan 3\n", r"vectors\.txt:1: 'nan' in the vector of 'the' is no finite number"),
+        ("the 1 1e999 3\n", r"'1e999' in the vector of 'the' is no finite number"),
+        ("", r"vectors\.txt: the file is empty; name one with a word and its vector in each line"),
+        ("word\n", r"its vectors have 0 numbers, but source\.embedding_size=3; name another file"),
+        ("no 1 2 3\n", r"none of the 6 pieces of the vocabulary is in it; name the vectors of this language's words"),
+    ],
+)
+def test_broken_files_of_vectors(content: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        warmed(tmp_path, content)
+
+
+def test_a_cut_off_file_is_told(tmp_path: Path) -> None:
+    said, _, _ = warmed(tmp_path, "400000 3\n" + VECTORS)
+    assert str(said).endswith("vectors.txt (its first line promises 400,000 vectors, there are 7)")
+
+
+def test_missing_vectors_are_refused_before_data_are_read(tmp_path: Path) -> None:
+    (tmp_path / "glove.txt").write_text("the 1 2 3 4\n")
+    field = text_field("word", vectors="globe.txt", embedding_size=3)
+    with pytest.raises(UserError, match=r"target\.vectors: there is no file .*globe\.txt; the folder holds glove\.txt"):
+        field.check("target", tmp_path)
+    with pytest.raises(UserError, match=r"glove\.txt:1: its vectors have 4 numbers, but source\.embedding_size=3"):
+        text_field("word", vectors="glove.txt", embedding_size=3).check("source", tmp_path)
+    text_field("word", vectors="glove.txt", embedding_size=4).check("source", tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,24 @@ from seq2att.attention import Additive, General
 from seq2att.decoder import DecoderState, LSTMDecoder
 from seq2att.encoder import LSTMEncoder
 from seq2att.errors import UserError
-from seq2att.head import Translation
+from seq2att.field import TagsField
+from seq2att.head import Tagging, Translation
 from seq2att.output import Linear
 from seq2att.recurrence.feedback import Fused
 from seq2att.search import Beam
-from seq2att.types import Attended, Decoded, Encoding, Loss, Memory, State, Step, length_mask, select
+from seq2att.types import Attended, Column, Decoded, Encoding, Loss, Memory, State, Step, length_mask, select
 
 registry.load()
 FILES = {  # readers need a file to read: its name, its content, the options that name it
     "tsv": ("x.tsv", "a\tb\nc\td\n", {"train": "x.tsv"}),
     "csv": ("x.csv", "source,target\na,b\n", {"train": "x.csv"}),
     "jsonl": ("x.jsonl", '{"source": "a", "target": "b"}\n', {"train": "x.jsonl"}),
+    "lines": ("x.txt", "a b\n\nc\n", {"train": "x.txt"}),
+    "document": ("x.txt", "a b\n\nc\n", {"train": "x.txt", "piece": 3}),
+    "folder": ("x.txt", "a\nb\n", {}),
+    "given": ("x.txt", "", {"train": ["a\tb"]}),
+    "conll": ("x.txt", "a B-X\nb O\n\nc O\n", {"train": "x.txt"}),
+    "conllu": ("x.conllu", "# c\n1\ta\ta\tX\t_\t_\t0\troot\t_\t_\n", {"train": "x.conllu"}),
 }
 ALL = [(kind, name) for kind in registry.kinds() for name in registry.entries(kind)]
 IN_READER_TESTS = {"parallel", "parquet", "huggingface", "package"}  # need more than one text file
@@ -155,6 +162,26 @@ class Overcounting(Translation):
         return found._replace(count=found.count + 1)
 
 
+class Neighbourly(Tagging):
+    """Takes padding for the end of a row."""
+
+    def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
+        full = torch.full_like(target.lengths, target.values.size(1))
+        return super().loss(encoding._replace(mask=torch.ones_like(encoding.mask)), target._replace(lengths=full))
+
+    def score(self, encoding: Encoding, target: Column) -> Tensor:
+        full = torch.full_like(target.lengths, target.values.size(1))
+        return super().score(encoding._replace(mask=torch.ones_like(encoding.mask)), target._replace(lengths=full))
+
+
+class Improper(Tagging):
+    """Counts every row twice."""
+
+    def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
+        found = super().loss(encoding, target)
+        return found._replace(total=2 * found.total)
+
+
 class Generous(Linear):
     """Log-probabilities that promise too much, in the loss as well."""
 
@@ -205,6 +232,14 @@ def counter() -> Iterator[float]:
 COUNTER = counter()
 
 
+class Reversed(TagsField):
+    """Comes back from its files with another order."""
+
+    def restore(self, files: Mapping[str, bytes]) -> None:
+        super().restore(files)
+        self.learn(self.tags[::-1], self.regular)
+
+
 class CaseFolding(registry.find("tokenizer", "char").target):  # type: ignore[misc]
     """Loses capitals, stands for a tokenizer that loses anything."""
 
@@ -242,9 +277,12 @@ MUTANTS: list[tuple[str, Callable[..., Any], str]] = [
     ("head", Mean, "padding law"),
     ("head", Overcounting, "loss law"),
     ("head", Unreordered, "search law"),
+    ("head", Neighbourly, "padding law"),
+    ("head", Improper, "loss law"),
     ("output", Generous, "distribution law"),
     ("search", Endless, "search law"),
     ("tokenizer", CaseFolding, "comes back changed"),
+    ("field", Reversed, "differently after restoring"),
     ("metric", Backwards, "right answers score"),
     ("optimizer", uphill, "led nowhere"),
     ("schedule", negative, "rates"),

@@ -7,16 +7,23 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seq2att import registry
 from seq2att.errors import UserError
 from seq2att.reader import (
+    Conll,
+    ConllU,
     Csv,
+    Document,
     FileReader,
+    Folder,
+    Given,
     HuggingFace,
     Jsonl,
+    Lines,
     PackageFile,
     Parallel,
     Parquet,
@@ -309,6 +316,227 @@ def test_a_csv_separator_is_one_character(separator: str) -> None:
         Csv(train="a", separator=separator)
 
 
+# --- several columns, and none ---------------------------------------------------------------------------------
+
+RECORDS = [
+    {"a": "x", "b": "y", "n": 3, "c": "1"},
+    {"a": "", "b": "z", "n": 4, "c": "2"},
+    {"a": "", "b": "", "n": 5, "c": "3"},
+]
+
+
+def table_readers(folder: Path, **options: Any) -> list[Reader]:
+    """The same table in every form."""
+    from datasets import Dataset
+
+    (folder / "t.jsonl").write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
+    for name, separator in (("t.tsv", "\t"), ("t.csv", ",")):
+        rows = [list("abnc"), *([str(value) for value in record.values()] for record in RECORDS)]
+        (folder / name).write_text("".join(separator.join(row) + "\n" for row in rows))
+    data = Dataset.from_list(RECORDS)
+    data.to_parquet(folder / "t.parquet")
+    data.save_to_disk(folder / "saved")
+    return [
+        Tsv(train="t.tsv", header=True, **options),
+        Csv(train="t.csv", **options),
+        Jsonl(train="t.jsonl", **options),
+        Parquet(train="t.parquet", **options),
+        HuggingFace(path="saved", validation=None, test=None, **options),
+    ]
+
+
+def test_several_columns_are_joined(tmp_path: Path) -> None:
+    for reader in table_readers(tmp_path, source=["a", "b"], target="c", join=" | "):
+        assert values(reader, tmp_path) == [("x | y", "1"), (" | z", "2"), ("", "3")]  # nothing and nothing is nothing
+    for reader in table_readers(tmp_path, source=["b", "n"], target=["c"]):
+        assert values(reader, tmp_path) == [("y\t3", "1"), ("z\t4", "2"), ("\t5", "3")]
+        assert reader.absent == frozenset()
+
+
+def test_a_side_without_columns_is_absent(tmp_path: Path) -> None:
+    for reader in table_readers(tmp_path, source=None, target=["b"]):
+        assert values(reader, tmp_path) == [(None, "y"), (None, "z"), (None, "")]
+        assert reader.absent == {"source"}
+    for reader in table_readers(tmp_path, source=["b"], target=None):
+        assert values(reader, tmp_path) == [("y",), ("z",), ("",)]
+        assert reader.absent == {"target"}
+    with pytest.raises(UserError, match=r"reader\.source and reader\.target are both null; name the columns of one"):
+        table_readers(tmp_path, source=None, target=[])
+
+
+def test_columns_that_cannot_be_joined_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": [1, 2], "b": "x", "c": 1}\n{"a": null, "b": 2.5, "c": true}\n')
+    reader = Jsonl(train="a.jsonl", source=("a", "b"), target=("c",))
+    with pytest.raises(
+        UserError, match=r"a\.jsonl:1: a list cannot be joined with other columns \(\[1, 2\]\); name one"
+    ):
+        values(reader, tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"a": null, "b": 2.5, "c": true}\n')
+    assert values(reader, tmp_path) == [("\t2.5", True)]
+
+
+# --- rows without columns --------------------------------------------------------------------------------------
+
+
+def test_given_rows_stand_in_the_recipe() -> None:
+    reader = Given(train=["a\tb", "c\td\te"], test=["f\t"])
+    assert reader.splits() == ("train", "test")
+    assert list(reader.read("train", None)) == [
+        Row(("a", "b"), "reader.train", 1),
+        Row(("c", "d\te"), "reader.train", 2),
+    ]
+    assert values(reader, None, "test") == [("f", "")]
+    alone = Given(train=["to be\tor not"], separator=None)
+    assert (values(alone, None), alone.absent) == ([(None, "to be\tor not")], {"source"})
+    assert len({one.fingerprint("train", None) for one in (reader, alone, Given(train=["a\tb"]))}) == 3
+    with pytest.raises(UserError) as error:
+        Given(train=["a => b", "no arrow"], separator=" => ").check(None)
+    assert str(error.value) == (
+        "reader.train: text 2 has no ' => ' between source and target ('no arrow'); write one, or set reader.separator"
+    )
+    with pytest.raises(UserError, match=r"reader\.separator: nothing separates no sides; set a text, or null for rows"):
+        Given(train=[], separator="")
+
+
+def test_lines_have_no_source(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(" no it was \n\n\tx\r\n \n")
+    rows = list(Lines(train="a.txt").read("train", tmp_path))
+    assert [row.values for row in rows] == [(None, " no it was "), (), (None, "\tx"), ()]
+    assert [row.skipped for row in rows] == ["", "blank line", "", "blank line"]
+    assert Lines(train="a.txt").absent == {"source"}
+
+
+@pytest.mark.parametrize("piece", [1, 7, 20, 10_000])
+def test_the_pieces_of_a_document_are_the_document(piece: int, tmp_path: Path) -> None:
+    text = "First\n\n\n  second \u2028 line\r\n" + "x" * 50 + "\n한국어\n \nno end"
+    (tmp_path / "a.txt").write_bytes(text.encode())
+    reader = Document(train="a.txt", piece=piece)
+    rows = list(reader.read("train", tmp_path))
+    pieces = [str(row.values[1]) for row in rows]
+    assert "".join(pieces) == text
+    assert all(len(one) >= piece and one.endswith("\n") for one in pieces[:-1])
+    assert all(one.rstrip("\n").count("\n") == 0 for one in pieces if piece == 1)
+    starts = [1 + "".join(pieces[:number]).count("\n") for number in range(len(pieces))]
+    assert [row.line for row in rows] == starts
+    assert all(row.values[0] is None for row in rows)
+    assert (reader.absent, reader.running) == ({"source"}, True)
+    (tmp_path / "a.txt").write_text("")
+    assert values(reader, tmp_path) == []
+
+
+def test_a_document_has_pieces() -> None:
+    with pytest.raises(UserError, match=r"reader\.piece: 0 is no number of characters; set 1 or more"):
+        Document(train="a", piece=0)
+
+
+def test_a_folder_has_a_file_for_each_class(tmp_path: Path) -> None:
+    (tmp_path / "Korean.txt").write_text("김\n\n이\n")
+    with gzip.open(tmp_path / "Greek.txt.gz", "wb") as packed:
+        packed.write(b"Pappas\n")
+    (tmp_path / "SOURCE.md").write_text("not a class\n")
+    reader = Folder(pattern="*.txt*")
+    rows = list(reader.read("train", tmp_path))
+    assert [row.values for row in rows] == [("Pappas", "Greek"), ("김", "Korean"), (), ("이", "Korean")]
+    assert [(row.file, row.line) for row in rows][-1] == ("Korean.txt", 3)
+    assert values(Folder(source="name", target="line"), tmp_path) == [("Korean", "김"), (), ("Korean", "이")]
+    before = reader.fingerprint("train", tmp_path)
+    (tmp_path / "Korean.txt").rename(tmp_path / "Hangul.txt")
+    assert reader.fingerprint("train", tmp_path) != before
+
+
+def test_mistakes_of_a_folder_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(UserError) as error:
+        Folder().check(tmp_path)
+    assert str(error.value) == (
+        f"reader.pattern: no file of {tmp_path} matches '*.txt'; the folder holds a.csv; data.root is {tmp_path}, "
+        f"correct the name or set data.root=DIR"
+    )
+    with pytest.raises(UserError, match=r"reader\.train: there is no folder .*/names; the folder holds a\.csv; data"):
+        Folder(train="names").check(tmp_path)
+    with pytest.raises(UserError, match=r"reader\.pattern: '/\*' is no pattern \(.*\); set one like \*\.txt"):
+        Folder(pattern="/*").check(tmp_path)
+    with pytest.raises(UserError, match=r"reader\.source and reader\.target are both 'line'; one is line, the other"):
+        Folder(target="line")
+
+
+# --- sentences with tags ---------------------------------------------------------------------------------------
+
+CONLL = "-DOCSTART- -X- O\n\nEU NNP  B-ORG\nrejects VBZ O\n\n\nGerman\tJJ\tB-MISC\n. . O"
+CONLLU = """# sent_id = 1
+# text = Vámonos al mar
+1-2\tVámonos\t_\t_\t_\t_\t_\t_\t_\t_
+1\tVamos\tir\tVERB\tV\t_\t0\troot\t_\t_
+2\tnos\tnosotros\tPRON\tP\t_\t1\tobj\t_\t_
+2.1\tx\tx\tX\tX\t_\t_\t_\t_\t_
+3\t10 000\t10\u00a0000\tNUM\t_\t_\t1\tobl\t_\t_
+
+1\t#\t#\tSYM\tS\t_\t0\troot\t_\t_
+"""
+
+
+def test_conll_sentences_have_a_tag_for_each_word(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(CONLL)
+    rows = list(Conll(train="a.txt", tags=3).read("train", tmp_path))
+    assert rows == [
+        Row((), "a.txt", 1, "-DOCSTART- line"),
+        Row(("EU rejects", "B-ORG O"), "a.txt", 3),
+        Row(("German .", "B-MISC O"), "a.txt", 7),
+    ]
+    assert [row.values for row in Conll(train="a.txt").read("train", tmp_path)][1:] == [
+        ("EU rejects", "NNP VBZ"),
+        ("German .", "JJ ."),
+    ]
+    alone = Conll(train="a.txt", words=2, tags=None)
+    assert (values(alone, tmp_path)[1:], alone.absent) == ([("NNP VBZ",), ("JJ .",)], {"target"})
+    (tmp_path / "a.txt").write_text("a\u00a0b X\nc\x85 Y\n")  # no reader of words may see a space there
+    assert values(Conll(train="a.txt"), tmp_path) == [("a_b c_", "X Y")]
+
+
+def test_conllu_leaves_out_ranges_and_empty_nodes(tmp_path: Path) -> None:
+    (tmp_path / "a.conllu").write_text(CONLLU)
+    rows = list(ConllU(train="a.conllu").read("train", tmp_path))
+    assert rows == [
+        Row(("Vamos nos 10_000", "VERB PRON NUM"), "a.conllu", 4),
+        Row(("#", "SYM"), "a.conllu", 9),
+    ]
+    assert values(ConllU(train="a.conllu", words="lemma", tags="xpos"), tmp_path)[0] == ("ir nosotros 10_000", "V P _")
+
+
+@pytest.mark.parametrize(
+    ("reader", "content", "message"),
+    [
+        (Conll(train="a"), "a X\nb\n", "{}:2: has 1 column, but the word before has 2; correct the line; a blank line"),
+        (Conll(train="a"), "a X\n\nb X Y\n", "{}:3: has 3 columns, but the word before has 2; correct the line"),
+        (
+            Conll(train="a", tags=4),
+            "a X\n",
+            "{}:1: has 2 columns, but column 4 is asked; correct the line, or reader.w",
+        ),
+        (
+            ConllU(train="a"),
+            "1\ta\tb\n",
+            "{}:1: has 3 columns, but CoNLL-U has 10, split at tabs; correct the line, or",
+        ),
+        (ConllU(train="a"), "1 a b c d e f g h i\n", "{}:1: has 1 column, but CoNLL-U has 10, split at tabs"),
+    ],
+)
+def test_wrong_columns_of_sentences_are_told(reader: FileReader, content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(content)
+    with pytest.raises(UserError) as error:
+        list(reader.read("train", tmp_path))
+    assert str(error.value).startswith(message.format(tmp_path / "a"))
+
+
+def test_columns_of_sentences_that_are_none_are_told() -> None:
+    with pytest.raises(UserError, match=r"reader\.tags: 0 is no column; columns are counted from 1"):
+        Conll(train="a", tags=0)
+    with pytest.raises(
+        UserError, match=r"reader\.tags: CoNLL-U has no column 'upso'; known: .*; did you mean 'upos'\?"
+    ):
+        ConllU(train="a", tags="upso")
+
+
 # --- Hugging Face ----------------------------------------------------------------------------------------------
 
 
@@ -385,6 +613,61 @@ def test_parallel_files_under_the_root_stand_in_for_the_hub(tmp_path: Path) -> N
         HuggingFace(path="x", files={"train": "train"})
 
 
+def test_files_under_the_root_may_have_any_form(tmp_path: Path) -> None:
+    def reader(name: str, **options: Any) -> HuggingFace:
+        named = {"path": "no-one/nothing", "validation": None, "test": None, "source": "text", "target": "label"}
+        return HuggingFace(**{**named, "files": {"train": name}, **options})
+
+    record = {"label": "1", "text": "굳 ㅋ"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record))
+    (tmp_path / "a.csv").write_text("label,text\n1,굳 ㅋ\n")
+    (tmp_path / "ratings_train.txt").write_text("id\tdocument\tlabel\n7\t굳 ㅋ\t1\n")
+    with gzip.open(tmp_path / "b.tsv.gz", "wb") as packed:
+        packed.write("1\t굳 ㅋ\n".encode())
+    readers = [
+        reader("a.jsonl"),
+        reader("a.csv"),
+        reader("b.tsv", columns={"text": "2", "label": "1"}),
+        reader("ratings_train.txt", form="tsv", columns={"text": "document"}),
+    ]
+    for one in readers:
+        assert values(one, tmp_path) == [("굳 ㅋ", "1")]
+        assert one.fingerprint("train", tmp_path)
+        one.check(tmp_path)
+    (tmp_path / "c.txt").write_text("x y\n")
+    lines = reader("c.txt", source=None, target=["sentence"])
+    assert (values(lines, tmp_path), lines.absent) == ([(None, "x y")], {"source"})
+    joined = reader("a.csv", source=["label", "text"], target=None, join=" ")
+    assert values(joined, tmp_path) == [("1 굳 ㅋ",)]
+    with pytest.raises(UserError, match=r"set data\.root=DIR to a folder that holds a\.csv and so on"):
+        next(reader("a.csv").read("train", None))
+
+
+def test_files_of_no_clear_form_are_told() -> None:
+    with pytest.raises(
+        UserError, match=r"reader\.files: 'a\.txt' holds one text a line, but source and target are named"
+    ):
+        HuggingFace(path="x", validation=None, test=None, files={"train": "a.txt"})
+    with pytest.raises(
+        UserError, match=r"reader\.files: a\.tsv, b\.csv are of several forms \(csv, tsv\); set reader\.f"
+    ):
+        HuggingFace(path="x", validation=None, files={"train": "a.tsv", "test": "b.csv"})
+    with pytest.raises(
+        UserError, match=r"reader\.files: 'a' is taken for parallel text, which has one column for each"
+    ):
+        HuggingFace(path="x", validation=None, test=None, files={"train": "a"}, source=("a", "b"))
+
+
+def test_a_class_is_given_by_its_name(tmp_path: Path) -> None:
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["neg", "pos"])})
+    rows = {"text": ["a", "b", "c"], "label": [1, 0, -1]}
+    Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
+    reader = HuggingFace(path="saved", validation=None, test=None, source=("text",), target=("label",))
+    assert values(reader, tmp_path) == [("a", "pos"), ("b", "neg"), ("c", None)]  # -1: nobody has labelled it
+
+
 # --- a file of a package, a toy --------------------------------------------------------------------------------
 
 
@@ -410,6 +693,13 @@ def test_a_package_is_read_without_running_its_code(package: str) -> None:
     assert reader.fingerprint("train", None) != PackageFile(package=package, path="words.txt").fingerprint(
         "train", None
     )
+
+
+def test_a_package_may_have_one_side_only(package: str) -> None:
+    for side, expected in (("source", [("CAT",), ("CAT(2)",)]), ("target", [(None, "CAT"), (None, "CAT(2)")])):
+        reader = PackageFile(package=package, path="words.txt", pattern=rf"(?P<{side}>\S+) .*", skip=";;.*")
+        assert values(reader, None)[1:] == expected
+        assert reader.absent == {"source", "target"} - {side}
 
 
 def test_mistakes_of_a_package_are_told(package: str) -> None:
@@ -471,6 +761,7 @@ def test_impossible_toys_are_refused(options: dict[str, int], message: str) -> N
 
 def test_every_reader_is_registered() -> None:
     names = {"parallel", "tsv", "csv", "jsonl", "parquet", "huggingface", "package", "reverse"}
+    names |= {"given", "lines", "document", "folder", "conll", "conllu"}
     assert names <= set(registry.entries("reader"))
     built = registry.build("reader", {"reader": {"name": "tsv", "train": "a", "validation": "b"}})
     assert built.splits() == ("train", "validation")

@@ -19,7 +19,7 @@ from seq2att.tokenizer import (
     Tokenizer,
     WordTokenizer,
 )
-from seq2att.types import SPECIALS, UNKNOWN
+from seq2att.types import PAD, SPECIALS, UNKNOWN
 
 TEXTS = [
     "the cat sat on the mat",
@@ -97,6 +97,27 @@ def test_word_joins_with_one_space() -> None:
     tokenizer = fitted("word", lower=True)
     assert tokenizer.encode(" The  CAT\tsat ") == ["the", "cat", "sat"]
     assert tokenizer.decode(["the", "cat", "sat"]) == "the cat sat"
+
+
+def test_word_finds_words_by_a_pattern() -> None:
+    tokenizer = WordTokenizer(pattern=r"[^\W\d_]+(?:'(\w+))?")  # the group is for the pattern, not for us
+    assert tokenizer.encode("Don't say_it 3 times, 영화!") == ["Don't", "say", "it", "times", "영화"]
+    assert WordTokenizer(pattern="a*").encode("baab") == ["aa"]  # nothing is no word
+
+
+def test_stop_words_are_left_out_before_counting() -> None:
+    tokenizer = WordTokenizer(size=6, lower=True, stop_words=("The", "a"))
+    tokenizer.fit(["the cat and THE dog", "A cat", "a the a the"])
+    assert tokenizer.pieces == ("cat", "and")
+    assert tokenizer.encode("The bird and a cat") == ["bird", "and", "cat"]
+    assert WordTokenizer(stop_words=("the",)).encode("The cat of the house") == ["The", "cat", "of", "house"]
+
+
+def test_a_vocabulary_of_n_holds_the_n_most_frequent_with_the_specials() -> None:
+    words = WordTokenizer(size=len(SPECIALS) + 2)
+    words.fit(["a a a b b c"])
+    assert words.pieces == ("a", "b")
+    assert (PAD, UNKNOWN) == (0, 1)
 
 
 def test_vocabulary_is_by_count_then_text_whatever_the_order() -> None:
@@ -196,6 +217,15 @@ def test_settings_that_cannot_be() -> None:
         SentencePieceTokenizer(sample=10)
     with pytest.raises(UserError, match=r"min_count=9 leaves no piece, the most frequent one occurs 2 times; lower"):
         WordTokenizer(min_count=9).fit(["a a b"])
+
+
+def test_a_pattern_and_stop_words_that_leave_nothing() -> None:
+    with pytest.raises(UserError, match=r"pattern='\(' is no regular expression .* mend it"):
+        WordTokenizer(pattern="(")
+    with pytest.raises(UserError, match=r"pattern='x' and 0 stop_words leave no word of the training texts; mend"):
+        WordTokenizer(pattern="x").fit(["a b"])
+    with pytest.raises(UserError, match=r"tokenizer: 2 stop_words leave no word .* or check the files"):
+        WordTokenizer(stop_words=("a", "b")).fit(["a b"])
 
 
 def test_an_error_of_the_reader_comes_through() -> None:

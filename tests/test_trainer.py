@@ -14,6 +14,7 @@ import time
 import warnings
 from contextlib import nullcontext
 from itertools import chain
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,6 +79,8 @@ class ToyModel(nn.Module):
         self.embedding = nn.Embedding(VOCABULARY, 6, padding_idx=0)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(6, VOCABULARY)
+        self.head = SimpleNamespace(figures={"perplexity": math.exp}, several_answers=True, metrics=("exact",))
+        self.source = self.target = SimpleNamespace(needed=True, text=str)
         self.batches = []
 
     def logits(self, batch):
@@ -138,7 +141,8 @@ def toy(config, callbacks=(), say=lambda line: None, model=None, rows=32, claim=
     claim = claim or folder.claim(config)
     if not claim.resume:
         folder.start(claim.path, config)
-    return fitting.fit(model, config, corpora, HIGHER, claim, callbacks, say, loggers=fitting.make_loggers(config))
+    watching = [*fitting.make_callbacks(config), *callbacks]
+    return fitting.fit(model, config, corpora, HIGHER, claim, watching, say, loggers=fitting.make_loggers(config))
 
 
 def weights(training):

@@ -1,4 +1,4 @@
-"""The command line: `seq2att train`, `translate`, `evaluate`, `score`, `show` and `list`.
+"""The command line: `seq2att train`, `translate`, `classify`, `tag`, `generate`, `evaluate`, `show` and others.
 
 A command parses its arguments and calls the API; what is slow to load is imported when a command needs it.
 """
@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from seq2att.cli import evaluate, listing, score, show, train, translate
+from seq2att.cli import baseline, classify, estimate, evaluate, generate, listing, score, show, tag, train, translate
 from seq2att.errors import UserError
 
-COMMANDS = (train, translate, evaluate, score, show, listing)
+COMMANDS = (train, translate, classify, tag, estimate, generate, evaluate, baseline, score, show, listing)
 EXAMPLES = """start here:
   seq2att train reverse
   seq2att translate runs/reverse

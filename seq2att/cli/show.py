@@ -1,4 +1,4 @@
-"""`seq2att show`: where a model looks while it speaks."""
+"""`seq2att show`: where a model looks while it speaks, classifies or tags."""
 
 from __future__ import annotations
 
@@ -15,45 +15,69 @@ from seq2att.errors import UserError
 
 if TYPE_CHECKING:
     from seq2att.cli.train import Commands
+    from seq2att.types import Prediction
 
 EXAMPLES = """examples:
   seq2att show runs/reverse "a b c d"
-  seq2att show runs/reverse "a b c d" -o attention.png"""
+  seq2att show runs/reverse "a b c d" -o attention.png
+  seq2att show runs/imdb "what a wonderful film"     (needs head.pool=attend)"""
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "show",
-        help="show the attention of a translation",
-        description="Translate one text and show which source token each target token looked at.",
+        help="show what a model looks at",
+        description="Answer one text, and show which source token each part of the answer looked at.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add_model(parser)
-    parser.add_argument("text", metavar="TEXT", help="what to translate")
+    parser.add_argument("text", metavar="TEXT", help="what to answer")
     parser.add_argument("-o", "--output", metavar="FILE.png", help="draw the map into this file, too")
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the translation and its attention, and draw it if asked."""
+    """Print the answer and what it looked at, and draw that if asked."""
     if not arguments.text.strip():
         raise UserError("the text is empty; give a sentence in quotes")
     if arguments.output and not arguments.output.lower().endswith(".png"):
         raise UserError(f"-o {arguments.output}: the map is drawn as a PNG; name a file that ends in .png")
+    predictor = load(arguments)
+    search = {"beam": arguments.beam} if predictor.verb in ("translate", "generate") else {}
+    prediction = getattr(predictor, predictor.verb)(arguments.text, **search)
+    put(sys.stdout.buffer, [prediction.text, *beside(prediction, predictor.verb)])
+    if prediction.attention is not None:
+        draw(prediction, arguments.output)
+    elif predictor.verb != "tag" or arguments.output:
+        raise UserError(
+            f"{arguments.model}: this model has no attention to show; train one with an attention (attention=general), "
+            f"or a classifier with head.pool=attend"
+        )
+
+
+def beside(prediction: Prediction, verb: str) -> list[str]:
+    """What is told beside the answer: the probability of every class, or each word with its tag."""
+    if prediction.probabilities is not None:
+        return [f"  {label}  {probability:.4f}" for label, probability in prediction.probabilities.items()]
+    if verb != "tag":
+        return []
+    width = max(map(len, prediction.source_tokens), default=0)
+    pairs = zip(prediction.source_tokens, prediction.tokens, strict=True)
+    return [f"  {word:{width}}  {tag}" for word, tag in pairs]
+
+
+def draw(prediction: Prediction, output: str | None) -> None:
+    """Print the attention, and draw it into a file if asked."""
     from seq2att import drawing
 
-    prediction = load(arguments).translate(arguments.text, beam=arguments.beam)
-    put(sys.stdout.buffer, [prediction.text])
-    if prediction.attention is None:
-        raise UserError(f"{arguments.model}: this model has no attention to show (it was trained with attention=none)")
-    seen = (prediction.attention, prediction.source_tokens, prediction.tokens)
+    seen = (prediction.attention, prediction.source_tokens, prediction.tokens or (prediction.text,))
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     width = shutil.get_terminal_size((100, 24)).columns
     sys.stdout.buffer.write(f"\n{drawing.attention_text(*seen, width=width, color=color).rstrip()}\n".encode())
-    if arguments.output:
-        drawing.attention_map(*seen, Path(arguments.output))
-        print(f"drawn into {arguments.output}", file=sys.stderr)
+    if output:
+        drawing.attention_map(*seen, Path(output))
+        print(f"drawn into {output}", file=sys.stderr)

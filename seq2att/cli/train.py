@@ -111,7 +111,7 @@ def table(jobs: list[dict[str, Any]]) -> list[str]:
     found = {Path(config["run"]).name: results(config) for config in jobs}
     by = next(iter(found.values()))["best_by"]
     is_metric = by in registry.entries("metric")  # else the loss, or what a head tells of it: less is better
-    higher = is_metric and registry.build("metric", {"metric": {"name": by}}).higher_is_better
+    higher = is_metric and registry.build_listed("metric", jobs[0], by).higher_is_better
     figures = {name: found[name]["validation"] for name in found}
     order = sorted(found, key=lambda name: (by not in figures[name], figures[name].get(by, 0) * (-1 if higher else 1)))
     names = list(dict.fromkeys(name for values in figures.values() for name in values))

@@ -12,8 +12,8 @@ from seq2att import registry
 from seq2att.config import override
 from seq2att.config.options import ConfigError, DataOptions, Settings, TrainerOptions, options_of, schema_of
 from seq2att.config.recipe import Layer, Recipe, base_layer, read_recipe, show
-from seq2att.config.slots import TRAINER, Checker, Slots, mapped, presets
-from seq2att.registry import MISSING, RegistryError, entries
+from seq2att.config.slots import NAMES, TRAINER, Checker, Lists, Slots, everything, lists_after, mapped, presets
+from seq2att.registry import MISSING, Entry, RegistryError, entries
 
 PRIMARY = "seq2att-recipe"  # the recipe's name in Hydra's store
 
@@ -32,6 +32,14 @@ class Plan(NamedTuple):
         """The component that the recipe puts into every slot."""
         return self.stages[-1][0]
 
+    @property
+    def lists(self) -> Lists:
+        """The components that the recipe lists."""
+        lists: Lists = {}
+        for _, values in self.stages:
+            lists = lists_after(lists, values)
+        return lists
+
     def waits(self, slot: str) -> bool:
         """Whether a slot waits for its choice, which an override must make; for Hydra any will do until then."""
         return self.choices[slot] == MISSING and bool(entries(self.slots.kinds[slot]))
@@ -44,12 +52,12 @@ def compose(recipe: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """
     given = override.split(overrides)
     plan = make_plan(recipe, given)
-    told = override.read(plan.slots, plan.choices, [one for one in given if one.key != "plugins"])
+    told = override.read(plan.slots, plan.choices, plan.lists, [one for one in given if one.key != "plugins"])
     problems = plan.problems + told.problems + missing_options(plan, told)
     if problems:
         raise ConfigError(problems)
-    with stored(plan, told.choices):
-        return finish(compose_hydra(list(told.lines.values())), plan, told.choices)
+    with stored(plan, told):
+        return finish(compose_hydra(list(told.lines.values())), plan, told)
 
 
 def make_plan(recipe: str, overrides: Sequence[override.Override] = ()) -> Plan:
@@ -58,9 +66,11 @@ def make_plan(recipe: str, overrides: Sequence[override.Override] = ()) -> Plan:
     plugins = load_plugins(read, overrides)
     slots = Slots()
     choices = {**slots.choices, TRAINER: base_layer().choices[TRAINER]}
+    lists: Lists = {}
     stages, problems = [], []
     for layer in read.layers:
-        choices, values, wrong = check_layer(slots, choices, layer)
+        lists = lists_after(lists, layer.values)
+        choices, values, wrong = check_layer(slots, choices, lists, layer)
         stages.append((choices, values))
         problems += wrong
     return Plan(read, plugins, slots, stages, problems)
@@ -97,7 +107,7 @@ def named_plugins(overrides: Sequence[str]) -> list[str]:
 
 
 def check_layer(
-    slots: Slots, before: Mapping[str, str], layer: Layer
+    slots: Slots, before: Mapping[str, str], lists: Lists, layer: Layer
 ) -> tuple[dict[str, str], dict[str, Any], list[str]]:
     """The choices up to a layer of a recipe, its values, and what is wrong with them."""
     values = {name: value for name, value in layer.values.items() if name != "hydra"}
@@ -115,7 +125,7 @@ def check_layer(
             problems.append(f"{show(layer.file)}: {problem}")
         else:
             choices[slot] = name
-    checker = Checker(slots, choices, show(layer.file))
+    checker = Checker(slots, choices, lists, show(layer.file))
     for slot in layer.choices:
         if slot in slots.kinds and slot not in slots.asked(choices) and slot not in values:
             checker.refuse(checker.unasked(slot))
@@ -145,12 +155,28 @@ def missing_options(plan: Plan, told: override.Overrides) -> list[str]:
             key = f"{slot.replace('/', '.')}.{name}"
             if option.default == MISSING and name not in given and key not in told.lines:
                 problems.append(missing(key, slot, entry.name))
+    problems += missing_listed(plan, told)
     problems += [
         f"{slot}: must be chosen: {slot}=NAME{registry.known('', entries(plan.slots.kinds[slot]))}"
         for slot in plan.slots.used(told.choices)
         if told.choices[slot] == MISSING
     ]
     return problems
+
+
+def missing_listed(plan: Plan, told: override.Overrides) -> list[str]:
+    """What must be given to components that settings list, and is not."""
+    settings = {kind: setting for setting, kind in NAMES.items()}
+    return [
+        f"{kind}.{name}.{option}: missing; {name} in {settings[kind]} needs it: add {kind}.{name}.{option}=VALUE, "
+        f"or leave {name} out of {settings[kind]} (seq2att list {kind})"
+        for kind, of in plan.slots.listed(told.choices, told.lists).items()
+        for name, entry in of.items()
+        for option, held in entry.options.items()
+        if held.default == MISSING
+        and f"{kind}.{name}.{option}" not in told.lines
+        and not any(option in block_of(f"{kind}/{name}", values) for _, values in plan.stages)
+    ]
 
 
 def missing(key: str, slot: str, name: str) -> str:
@@ -167,10 +193,10 @@ def block_of(slot: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def stored(plan: Plan, choices: Mapping[str, str] | None = None) -> Iterator[None]:
+def stored(plan: Plan, told: override.Overrides | None = None) -> Iterator[None]:
     """Hydra's store filled with the components as the recipe tunes them; emptied of them again at the end.
 
-    With `choices`, only the components that the recipe or they choose are there, which is quicker.
+    With overrides, only the components that the recipe or they choose are there, which is quicker.
     """
     from hydra.core.config_store import ConfigStore
 
@@ -178,7 +204,7 @@ def stored(plan: Plan, choices: Mapping[str, str] | None = None) -> Iterator[Non
     groups = ConfigStore.instance().repo
     saved = {name: groups.pop(name) for name in ours if name in groups}
     try:
-        fill(plan, choices)
+        fill(plan, told)
         yield
     finally:
         for name in ours:
@@ -186,11 +212,11 @@ def stored(plan: Plan, choices: Mapping[str, str] | None = None) -> Iterator[Non
         groups.update(saved)
 
 
-def fill(plan: Plan, choices: Mapping[str, str] | None = None) -> None:
+def fill(plan: Plan, told: override.Overrides | None) -> None:
     """Put the components of every slot, the trainer's presets and the recipe into Hydra's store."""
     from hydra.core.config_store import ConfigStore
 
-    store = ConfigStore.instance()
+    store, choices = ConfigStore.instance(), told.choices if told else None
     for slot, kind in plan.slots.kinds.items():
         wanted = {plan.choices[slot], choices[slot]} if choices and not plan.waits(slot) else entries(kind)
         for name in entries(kind).keys() & wanted:
@@ -199,7 +225,8 @@ def fill(plan: Plan, choices: Mapping[str, str] | None = None) -> None:
         if choices and name not in (plan.choices[TRAINER], choices[TRAINER]):
             continue
         store.store(group=TRAINER, name=name, node=trainer_node(plan, name, preset), provider="seq2att")
-    store.store(name=PRIMARY, node=primary_node(plan), provider="seq2att")
+    listed = plan.slots.listed(told.choices if told else plan.choices, told.lists if told else everything())
+    store.store(name=PRIMARY, node=primary_node(plan, listed), provider="seq2att")
 
 
 def component_node(plan: Plan, slot: str, name: str) -> Any:
@@ -214,9 +241,26 @@ def component_node(plan: Plan, slot: str, name: str) -> Any:
     for choices, values in plan.stages:
         if choices[slot] == name:
             node.merge_with({key: value for key, value in block_of(slot, values).items() if key not in nested})
-    for key, option in entries(plan.slots.kinds[slot])[name].options.items():
+    return opened(node, entries(plan.slots.kinds[slot])[name])
+
+
+def listed_node(plan: Plan, entry: Entry) -> Any:
+    """The options of a component that a setting lists, as the recipe tunes it; its name is its key."""
+    from omegaconf import OmegaConf, open_dict
+
+    node = OmegaConf.structured(entry.schema)
+    with open_dict(node):
+        del node["name"]
+    for _, values in plan.stages:
+        node.merge_with(block_of(f"{entry.kind}/{entry.name}", values))
+    return opened(node, entry)
+
+
+def opened(node: Any, entry: Entry) -> Any:
+    """The options with a mapping for null: OmegaConf cannot set a part of null; `resolve` makes it null again."""
+    for key, option in entry.options.items():
         if option.default is None and mapped(option.annotation) and node[key] is None:
-            node[key] = {}  # OmegaConf cannot set a part of a mapping that is null; `resolve` makes it null again
+            node[key] = {}
     return node
 
 
@@ -229,7 +273,7 @@ def trainer_node(plan: Plan, name: str, preset: Mapping[str, Any]) -> Any:
     return OmegaConf.merge(OmegaConf.structured(schema_of(TrainerOptions)), *order)
 
 
-def primary_node(plan: Plan) -> Any:
+def primary_node(plan: Plan, listed: Mapping[str, Mapping[str, Entry]]) -> Any:
     """The recipe as Hydra sees it: the defaults list, and what belongs to no component."""
     from omegaconf import OmegaConf
 
@@ -238,6 +282,8 @@ def primary_node(plan: Plan) -> Any:
     node.data = OmegaConf.structured(schema_of(DataOptions))
     for _, values in plan.stages:
         node.merge_with({name: value for name, value in values.items() if name in node})
+    for kind, of in listed.items():
+        node[kind] = {name: listed_node(plan, entry) for name, entry in of.items()}
     node.merge_with({"recipe": plan.recipe.name, "plugins": plan.plugins})
     node.hydra = OmegaConf.merge(*(layer.values.get("hydra", {}) for layer in layers))
     choices = [{slot: name} for slot, name in plan.choices.items() if name != MISSING]
@@ -263,17 +309,17 @@ def compose_hydra(lines: list[str]) -> Any:
         GlobalHydra.instance().hydra = running
 
 
-def finish(config: Any, plan: Plan, choices: Mapping[str, str]) -> dict[str, Any]:
-    """The composed configuration resolved and checked again, without the slots that nothing uses."""
-    used = plan.slots.used(choices)
-    checker = Checker(plan.slots, choices)
+def finish(config: Any, plan: Plan, told: override.Overrides) -> dict[str, Any]:
+    """The composed configuration resolved and checked again, without the slots and blocks that nothing uses."""
+    used = plan.slots.used(told.choices)
+    checker = Checker(plan.slots, told.choices, told.lists)
     plain = resolve(config, checker, [slot for slot in plan.slots.kinds if slot not in used])
     values = checker.block(plain)
     if not checker.problems:
         checker.problems += shared(values)
     if checker.problems:
         raise ConfigError(checker.problems)
-    return {name: values[name] for name in checker.schema}
+    return {name: values[name] for name in checker.schema if values[name] or name not in NAMES.values()}
 
 
 def resolve(node: Any, checker: Checker, unused: Sequence[str], path: tuple[str, ...] = ()) -> dict[str, Any]:

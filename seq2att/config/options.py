@@ -44,22 +44,35 @@ class Settings:
 class DataOptions:
     """How rows become batches: `batch_size` of `batch_by`, from pools of `bucket` batches sorted by length.
 
-    `max_length` counts tokens of either side, and `too_long` says what happens beyond it; rows with an empty side are
-    `empty: drop` in training. A split that the reader does not name is cut off the training split by its fraction and
-    `split_seed`, so that runs with different seeds train and test on the same rows.
+    `max_length` counts tokens of either side, and `too_long` says what happens beyond it: `cut` keeps the start or the
+    end (`keep`). Rows with an empty side are `empty: drop` in training; the texts of `missing` (NA, say) are empty.
+    A split that the reader does not name is cut off the training split by its fraction: at random by `split_seed`, so
+    that runs with different seeds train and test on the same rows, or at the `end`, first validation, then test. At
+    random, rows with an equal source (`split_by: target`: an equal target) never fall on both sides; `stratify` takes
+    the same fraction of each class of targets.
     `root` is the folder of relative paths, `cache` where encoded data are kept, `language` free for recipes to use.
+    `batching: stream` is for language models: all rows are one running text (each with an end symbol, if `row_ends`),
+    read in `batch_size` parallel streams, of which every batch takes `steps` tokens and the next one goes on.
     """
 
     root: str | None = None
     batch_size: int = 64
     batch_by: Literal["sentences", "tokens"] = "sentences"
+    batching: Literal["rows", "stream"] = "rows"
+    steps: int = 35
+    row_ends: bool = True
     bucket: int = 100
     max_length: int | None = None
     too_long: Literal["refuse", "drop", "cut"] = "refuse"
+    keep: Literal["start", "end"] = "start"
     empty: Literal["refuse", "drop"] = "drop"
+    missing: list[str] = field(default_factory=list)
     validation_fraction: float = 0.05
     test_fraction: float = 0.05
+    split: Literal["random", "end"] = "random"
+    split_by: Literal["source", "target"] = "source"
     split_seed: int = 1
+    stratify: bool = False
     language: str | None = None
     cache: str | None = None
 
@@ -119,7 +132,10 @@ def schema_of(settings: type) -> type:
 
 
 def convert(annotation: Any, value: Any) -> Any:
-    """The value as its option holds it; ValueError says what is allowed. Interpolations and `???` pass."""
+    """The value as its option holds it; ValueError says what is allowed. Interpolations and `???` pass.
+
+    One text or number stands for a list of one.
+    """
     if isinstance(value, str) and ("${" in value or value == MISSING):
         return value
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -128,7 +144,7 @@ def convert(annotation: Any, value: Any) -> Any:
     if annotation is str or origin is Literal:
         return convert_text(annotation, value)
     if origin in (list, tuple):
-        items = [value] if arguments[0] is str and isinstance(value, str) else value
+        items = [value] if isinstance(value, str | int | float) and not isinstance(value, bool) else value
         if isinstance(items, list | tuple):
             return [convert(arguments[0], item) for item in items]
     elif origin is dict:

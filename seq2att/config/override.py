@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from seq2att.config.options import ConfigError
 from seq2att.config.recipe import show_value
-from seq2att.config.slots import TRAINER, Checker, Slots, mapped, presets
+from seq2att.config.slots import NAMES, TRAINER, Checker, Lists, Slots, lists_after, mapped, presets
 from seq2att.registry import entries, known
 
 SHAPE = re.compile(r"(\+\+|\+|~|)([^=]*)(=?)(.*)", re.DOTALL)
@@ -37,9 +37,10 @@ class Override(NamedTuple):
 
 
 class Overrides(NamedTuple):
-    """What overrides say: the component of every slot, and lines that Hydra can read."""
+    """What overrides say: the component of every slot, those that are listed, and lines that Hydra can read."""
 
     choices: dict[str, str]
+    lists: Lists  # the components that settings list
     lines: dict[str, str]  # key -> line
     problems: list[str]
 
@@ -61,8 +62,8 @@ def split(texts: typing.Iterable[str]) -> list[Override]:
     return list(found.values())
 
 
-def read(slots: Slots, chosen: Mapping[str, str], overrides: list[Override]) -> Overrides:
-    """Check overrides of a recipe that chose these components; all that is wrong is in `problems`."""
+def read(slots: Slots, chosen: Mapping[str, str], listed: Lists, overrides: list[Override]) -> Overrides:
+    """Check overrides of a recipe that chose and listed these components; all that is wrong is in `problems`."""
     choices, lines, problems = dict(chosen), {}, []
     for override in overrides:
         if override.key in slots.kinds or override.key == TRAINER:
@@ -70,7 +71,9 @@ def read(slots: Slots, chosen: Mapping[str, str], overrides: list[Override]) -> 
             problem = several(override) or wrong_choice(slots, override.key, name)
             problems += [problem] if problem else []
             choices[override.key] = choices[override.key] if problem else name
-    checker = Checker(slots, choices)
+    told = {one.key: read_value(one.value, list[str]) for one in overrides if one.key in NAMES}
+    lists = lists_after(listed, told)
+    checker = Checker(slots, choices, lists)
     used = slots.used(choices)
     for override in overrides:
         key = override.key
@@ -82,7 +85,7 @@ def read(slots: Slots, chosen: Mapping[str, str], overrides: list[Override]) -> 
             lines[key] = override.text if parsed(override.value) else f"{override.sign}{key}={render(override.value)}"
         elif line := read_line(checker, override):
             lines[key] = line
-    return Overrides(choices, lines, problems + checker.problems)
+    return Overrides(choices, lists, lines, problems + checker.problems)
 
 
 def read_line(checker: Checker, override: Override) -> str | None:
@@ -128,7 +131,8 @@ def several(override: Override, annotation: Any = None) -> str | None:
     """The message about an override that sweeps over several values, if it does."""
     message = f"{override.text}: these are several values; add --multirun to train with one after the other"
     if len(commas(override.value)) > 1:
-        lists = any(list in (part, typing.get_origin(part)) for part in (annotation, *typing.get_args(annotation)))
+        origins = {typing.get_origin(part) for part in (annotation, *typing.get_args(annotation))}
+        lists = not origins.isdisjoint({list, tuple})
         return message + (f", or write one list: {override.key}=[{override.value}]" if lists else "")
     return message if SWEEPS.fullmatch(override.value) else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from seq2att.config.options import DataOptions, Settings, TrainerOptions, convert, options_of
@@ -12,6 +12,7 @@ from seq2att.config.recipe import base_layer, folder, nearest, read_yaml, show_v
 from seq2att.registry import MISSING, Entry, Option, entries, known
 
 Schema: TypeAlias = "Mapping[str, Option | Schema]"
+Lists: TypeAlias = "Mapping[str, Sequence[str] | None]"  # what the settings that list components say
 
 KINDS = {"source": "field", "target": "field"}  # slots that are not called as their kind
 ROOTS = ("head", "source", "target", "encoder", "reader", "optimizer", "schedule")  # what every model has
@@ -61,9 +62,21 @@ class Slots:
             if choices[slot] in entries(self.kinds[slot])
         }
 
-    def schema(self, choices: Mapping[str, str]) -> Schema:
-        """Every setting that these choices leave open: an option, or a block of them."""
-        schema: dict[str, Any] = options_of(Settings)
+    def listed(self, choices: Mapping[str, str], lists: Lists) -> dict[str, dict[str, Entry]]:
+        """The components that settings list, by kind and name; `metrics: null` lists those of the head."""
+        found = {}
+        for setting, kind in NAMES.items():
+            names = lists.get(setting)
+            if setting == "metrics" and names is None and choices["head"] in entries("head"):
+                names = getattr(entries("head")[choices["head"]].target, "metrics", ())
+            found[kind] = {name: entries(kind)[name] for name in names or () if name in entries(kind)}
+        return found
+
+    def schema(self, choices: Mapping[str, str], lists: Lists) -> Schema:
+        """Every setting that these choices and lists leave open: an option, or a block of them."""
+        listed = self.listed(choices, lists).items()
+        blocks = {kind: {name: entry.options for name, entry in of.items()} for kind, of in listed}
+        schema: dict[str, Any] = {**options_of(Settings), **blocks}
         for slot, entry in self.asked(choices).items():
             *path, last = slot.split("/")
             block = schema
@@ -76,8 +89,9 @@ class Slots:
 class Checker:
     """Compares values with a schema and collects what is wrong with them."""
 
-    def __init__(self, slots: Slots, choices: Mapping[str, str], origin: str = "") -> None:
-        self.slots, self.choices, self.schema = slots, choices, slots.schema(choices)
+    def __init__(self, slots: Slots, choices: Mapping[str, str], lists: Lists, origin: str = "") -> None:
+        self.slots, self.choices, self.lists = slots, choices, lists
+        self.schema = slots.schema(choices, lists)
         self.prefix = f"{origin}: " if origin else ""
         self.problems: list[str] = []
 
@@ -107,7 +121,7 @@ class Checker:
         except ValueError as error:
             self.refuse(f"{key}={show_value(value)}: {error}")
             return None
-        if key in NAMES and result is not None:
+        if key in NAMES and isinstance(result, list):
             self.names(key, result)
         return (result,)
 
@@ -151,15 +165,23 @@ class Checker:
         key, slot, name = ".".join(path), "/".join(path), path[-1]
         if slot in self.slots.kinds:
             return self.unasked(slot)
+        if path[0] in NAMES.values() and len(path) == 2:
+            return self.unlisted(*path)
         if len(path) > 1:
-            parent = "/".join(path[:-1])
+            parent = ("." if path[0] in NAMES.values() else "/").join(path[:-1])
             owner = f"{parent}={self.choices[parent]}" if parent in self.choices and parent != TRAINER else parent
             return f"{key}: {owner} has no option {name!r}{known(name, set(level) - {'name'})}"
-        places = [
-            f"{owner}.{name}" for owner, block in self.schema.items() if isinstance(block, Mapping) and name in block
-        ]
+        places = list(self.places(name))
         hint = f"; did you mean {' or '.join(places)}?" if places else nearest(name, list(self.schema))
         return f"{key}: there is no setting {name!r}{hint or known(name, self.schema)}"
+
+    def places(self, name: str) -> Iterator[str]:
+        """The keys of all options of that name."""
+        for owner, block in self.schema.items():
+            if isinstance(block, Mapping):
+                inner = block.items() if owner in NAMES.values() else ()
+                yield from (f"{owner}.{of}.{name}" for of, held in inner if isinstance(held, Mapping) and name in held)
+                yield from [f"{owner}.{name}"] if name in block else []
 
     def unasked(self, slot: str) -> str:
         """The message about a slot that no component uses."""
@@ -169,14 +191,46 @@ class Checker:
             f"leave {slot} out, or choose another {who}"
         )
 
+    def unlisted(self, kind: str, name: str) -> str:
+        """The message about options of a component that no setting lists."""
+        if name not in entries(kind):
+            return f"{kind}.{name}: no {kind} is called {name!r}{known(name, entries(kind))}"
+        setting = next(setting for setting, of in NAMES.items() if of == kind)
+        names = list(self.schema[kind])
+        now = f"the list is {show_value(names)}" if names else "the list is empty"
+        return (
+            f"{kind}.{name}: {name} is not in {setting} ({now}); add it, as in {setting}={show_value([*names, name])}, "
+            f"or leave its options out"
+        )
+
     def no_block(self, slot: str, value: Any) -> str:
         """The message about one value where a block of options stands."""
         key = slot.replace("/", ".")
+        if key in NAMES.values():
+            setting = next(setting for setting, of in NAMES.items() if of == key)
+            return (
+                f"{key}={show_value(value)}: {setting} are listed, as in {setting}=[NAME]; "
+                f"{key} holds their options, as in {key}.NAME.OPTION=VALUE"
+            )
         if slot in self.choices and isinstance(value, str):
             return (
                 f"{key}={value}: a component is chosen by `{slot}={value}`, in a recipe by `- override {slot}: {value}`"
             )
         return f"{key}={show_value(value)}: {key} is a block of options; set them one by one, as in {key}.NAME=VALUE"
+
+
+def everything() -> Lists:
+    """All components that settings can list."""
+    return {setting: list(entries(kind)) for setting, kind in NAMES.items()}
+
+
+def lists_after(before: Lists, values: Mapping[str, Any]) -> Lists:
+    """What the settings that list components say after these values; what is no list lists nothing."""
+    lists = dict(before)
+    for setting in NAMES.keys() & values.keys():
+        value = values[setting]
+        lists[setting] = [value] if isinstance(value, str) else value if isinstance(value, list | None) else []
+    return lists
 
 
 def mapped(annotation: Any) -> Any:

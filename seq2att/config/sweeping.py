@@ -14,7 +14,7 @@ from typing import Any
 from seq2att.config import override
 from seq2att.config.composing import PRIMARY, compose, make_plan, stored
 from seq2att.config.options import ConfigError
-from seq2att.config.slots import Checker
+from seq2att.config.slots import Checker, everything
 
 UNNAMED = ("run", "overwrite", "plugins", "data.root", "data.cache")  # overrides that tell no two runs apart
 CHECKED = 200  # jobs that are checked before the first one starts
@@ -38,7 +38,7 @@ def sweep(
     given = override.split(overrides)
     plugins = [one.text for one in given if one.key == "plugins"]
     plan = make_plan(recipe, given)
-    checker = Checker(plan.slots, plan.choices)
+    checker = Checker(plan.slots, plan.choices, everything())
     lines = [sweep_line(checker, one) for one in given if one.key != "plugins"]
     check_jobs(recipe, plugins, lines)
 

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seq2att.data.corpus import Corpus, Ragged, Rows
+from seq2att.data.streams import Streams, runs
 from seq2att.field import Field
 from seq2att.types import Batch
 
@@ -132,11 +133,14 @@ def batches(
     shuffle: bool,
     mine: Callable[[Numbers], Numbers] | None = None,
 ) -> DataLoader[Numbers]:
-    """A loader of `Batch`es; its `sampler` is the `Buckets`, whose `set_epoch` chooses the order.
+    """A loader of `Batch`es; its `sampler` is the `Buckets`, whose `set_epoch` chooses the order, or the `Streams`.
 
     `mine` gives the part of a batch's rows that this process works on, which may be none of them: all processes form
     the same batches, so their number and their rows do not depend on how many processes share them.
     """
+    if runs(data_options):
+        streams = Streams.of(corpus, data_options)
+        return loader(streams, partial(streams.batch, mine))
     buckets = Buckets(
         corpus.source.lengths,
         None if corpus.target is None else corpus.target.lengths,
@@ -146,11 +150,16 @@ def batches(
         seed=seed,
         shuffle=shuffle,
     )
+    return loader(buckets, partial(collate, corpus) if mine is None else partial(collate_part, corpus, mine))
+
+
+def loader(sampler: Sampler[Numbers], collation: Callable[[Numbers], Batch]) -> DataLoader[Numbers]:
+    """What a sampler names, made into batches."""
     return DataLoader(
         RowSets(),
         batch_size=None,
-        sampler=buckets,
-        collate_fn=partial(collate, corpus) if mine is None else partial(collate_part, corpus, mine),
+        sampler=sampler,
+        collate_fn=collation,
         generator=torch.Generator(),  # its own: an iteration draws a seed, which is to leave the global one alone
     )
 

@@ -126,7 +126,8 @@ class Corpus:
         """Where a row stands: `file:line`."""
         return self.table.place(int(self.kept[row]))
 
-    def unknown_rate(self, side: str) -> float:
-        """The share of the tokens of a side that its vocabulary does not know, 0 to 1."""
+    def unknown_rate(self, side: str, unknown: int = UNKNOWN) -> float:
+        """The share of the tokens of a side that its vocabulary does not know, 0 to 1; of wide ids the first counts."""
         values = getattr(self, side).values
-        return float(np.count_nonzero(values == UNKNOWN) / len(values)) if len(values) else 0.0
+        ids = values if values.ndim == 1 else values[:, 0]  # [total]
+        return float(np.count_nonzero(ids == unknown) / len(ids)) if len(ids) else 0.0

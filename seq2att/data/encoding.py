@@ -16,7 +16,7 @@ from seq2att.data.corpus import RaggedWriter
 from seq2att.data.reading import CHUNK, Account, Table
 from seq2att.data.workers import Arrays, encode_chunks
 from seq2att.errors import UserError
-from seq2att.field import Field
+from seq2att.field import Field, TextField
 
 
 class Limits(NamedTuple):
@@ -25,6 +25,8 @@ class Limits(NamedTuple):
     max_length: int | None  # tokens of either side
     too_long: str  # refuse, drop or cut
     empty: str  # refuse or drop
+    keep: str = "start"  # which part is kept of what is cut: start or end
+    running: bool = False  # the rows are pieces of one text, none of which is dropped
 
 
 def write_ids(table: Table, account: Account, fields: Mapping[str, Field], limits: Limits, folder: Path) -> None:
@@ -38,7 +40,7 @@ def write_ids(table: Table, account: Account, fields: Mapping[str, Field], limit
         writers = {side: stack.enter_context(RaggedWriter(folder, side)) for side in fields}
         for number, sides in enumerate(encode_chunks(table, fields, partial(encode_chunk, table, fields))):
             start = number * CHUNK
-            keep = settle(sides, table, start, account, limits)
+            keep = settle(sides, fields, table, start, account, limits)
             kept.append(start + np.flatnonzero(keep))
             for side, arrays in sides.items():
                 writers[side].add([array for array, stays in zip(arrays, keep, strict=True) if stays])
@@ -69,37 +71,75 @@ def encode(field: Field, table: Table, number: int, side: str) -> Arrays:
 
 
 def settle(
-    sides: Mapping[str, Arrays], table: Table, start: int, account: Account, limits: Limits
+    sides: Mapping[str, Arrays],
+    fields: Mapping[str, Field],
+    table: Table,
+    start: int,
+    account: Account,
+    limits: Limits,
 ) -> npt.NDArray[np.bool_]:
     """Which rows of a chunk stay; cuts what is too long, and writes everything into the account."""
-    lengths = np.array([[len(array) for array in arrays] for arrays in sides.values()])  # [sides, rows]
-    keep = np.ones(lengths.shape[1], bool)
-    empty = (lengths == 0).any(0) & (account.split == "train")
-    for row in map(int, np.flatnonzero(empty)):
-        reason = f"empty {list(sides)[int(np.argmin(lengths[:, row]))]}"
-        place = table.place(start + row)
-        if limits.empty == "refuse":
-            raise UserError(f"{place}: {reason}, no token is left of it; fill it, delete it, or set data.empty=drop")
-        account.dropped.setdefault(reason, []).append(place)
-        keep[row] = False
-    if limits.max_length is not None:
-        for row in map(int, np.flatnonzero((lengths > limits.max_length).any(0) & keep)):
-            keep[row] = settle_long(sides, row, table.place(start + row), account, limits)
+    lengths = {side: np.array([len(array) for array in arrays], np.int64) for side, arrays in sides.items()}  # [rows]
+    keep = np.ones(len(next(iter(lengths.values()))), bool)
+    for side, found in lengths.items():
+        lost = found == 0 if fields[side].needed and account.split == "train" and not limits.running else found < 0
+        for row in map(int, np.flatnonzero(lost & keep)):
+            settle_empty(f"empty {side}", table.place(start + row), account, limits)
+            keep[row] = False
+    if "target" in sides and fields["target"].aligned:
+        check_aligned(lengths, keep, fields, table, start)
+    plural = {side: arrays for side, arrays in sides.items() if fields[side].plural}
+    if limits.max_length is not None and plural:
+        long = np.max([lengths[side] for side in plural], axis=0) > limits.max_length  # [rows]
+        for row in map(int, np.flatnonzero(long & keep)):
+            keep[row] = settle_long(plural, row, table.place(start + row), account, limits)
     return keep
+
+
+def settle_empty(reason: str, place: str, account: Account, limits: Limits) -> None:
+    """Count a row of which no token is left, or refuse it."""
+    if limits.empty == "refuse":
+        raise UserError(f"{place}: {reason}, no token is left of it; fill it, delete it, or set data.empty=drop")
+    account.dropped.setdefault(reason, []).append(place)
+
+
+def check_aligned(
+    lengths: Mapping[str, npt.NDArray[np.int64]],
+    keep: npt.NDArray[np.bool_],
+    fields: Mapping[str, Field],
+    table: Table,
+    start: int,
+) -> None:
+    """Raise UserError at the first row that has not one target for each item of its source."""
+    wrong = np.flatnonzero((lengths["source"] != lengths["target"]) & keep)
+    if len(wrong):
+        row = int(wrong[0])
+        word = "set source/tokenizer=word, or " if isinstance(fields["source"], TextField) else ""
+        raise UserError(
+            f"{table.place(start + row)}: the source has {counted(int(lengths['source'][row]))}, but the target has "
+            f"{counted(int(lengths['target'][row]))}, and each item of the source has one; {word}mend the line"
+        )
+
+
+def counted(number: int) -> str:
+    """A number of items in words."""
+    return f"{number:,} item{'s' * (number != 1)}"
 
 
 def settle_long(sides: Mapping[str, Arrays], row: int, place: str, account: Account, limits: Limits) -> bool:
     """Whether a row that is too long stays."""
-    reason = f"longer than data.max_length={limits.max_length}"
+    most = limits.max_length or 0
+    reason = f"longer than data.max_length={most}"
     if limits.too_long == "refuse":
         side = max(sides, key=lambda side: len(sides[side][row]))
         raise UserError(
-            f"{place}: the {side} has {len(sides[side][row]):,} tokens, but data.max_length={limits.max_length}; "
+            f"{place}: the {side} has {len(sides[side][row]):,} tokens, but data.max_length={most}; "
             f"set data.too_long=drop or cut, or raise data.max_length"
         )
     if limits.too_long == "cut":
         for arrays in sides.values():
-            arrays[row] = arrays[row][: limits.max_length]
+            first = max(len(arrays[row]) - most, 0) if limits.keep == "end" else 0
+            arrays[row] = arrays[row][first : first + most]
         account.cut.setdefault(reason, []).append(place)
         return True
     training = account.split == "train"

@@ -6,17 +6,20 @@ import hashlib
 import importlib.metadata
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from seq2att.config.options import DataOptions
 from seq2att.data.cache import cache_folder, cached, code_of, make_key
 from seq2att.data.corpus import Corpus
 from seq2att.data.encoding import Limits, write_ids
-from seq2att.data.reading import CHUNK, SIDES, Account, Shares, Table, write_tables
+from seq2att.data.reading import CHUNK, SIDES, Account, Rules, Table, write_tables
+from seq2att.data.splitting import Shares
 from seq2att.errors import UserError
 from seq2att.field import Field, TextField
 from seq2att.reader import SPLITS, Reader
@@ -81,7 +84,8 @@ class Preparation:
     def __init__(
         self, config: Mapping[str, Any], source: Field, target: Field | None, reader: Reader, say: Callable[[str], None]
     ) -> None:
-        self.data, self.reader, self.say = config["data"], reader, say
+        self.data: dict[str, Any] = {**asdict(DataOptions()), **config["data"]}
+        self.reader, self.say = reader, say
         self.fields = {side: field for side, field in zip(SIDES, (source, target), strict=True) if field is not None}
         self.options = {side: config.get(side, {}) for side in self.fields}
         self.share = config.get("share", "nothing")
@@ -95,6 +99,7 @@ class Preparation:
                 f"data.validation_fraction={self.data['validation_fraction']} and data.test_fraction="
                 f"{self.data['test_fraction']} leave nothing to train on; their sum is to be below 1"
             )
+        check_division(self.data, reader.absent)
 
     def fraction(self, split: str) -> float:
         """The part of the training rows that a split gets: 0 when the reader names the split."""
@@ -109,27 +114,39 @@ class Preparation:
         if split in self.read:
             return self.read[split]
         named = split if split in self.reader.splits() else "train"
-        shares = Shares(self.seed, self.fraction("test"), self.fraction("validation"))
-        if named != "train" or not (shares.test or shares.validation):
-            shares = Shares(0, 0.0, 0.0)
-        drop_empty = self.data["empty"] == "drop"
+        shares, rules = self.shares(named), self.rules()
         if named not in self.fingerprints:
             self.fingerprints[named] = self.reader.fingerprint(named, self.root)
-        key = make_key(self.fingerprints[named], code_of(self.reader), named, drop_empty, *shares)
+        key = make_key(self.fingerprints[named], code_of(self.reader), named, rules, shares)
 
         def make(folder: Path) -> None:
             self.say(f"reading {named}")
-            write_tables(self.reader, named, self.root, drop_empty, shares, folder)
+            write_tables(self.reader, named, self.root, rules, shares, folder)
 
         folder = cached(self.cache, "rows", key, make) / split
         self.read[split] = Rows(Table(folder), Account.load(folder), f"{key}/{split}")
         return self.read[split]
 
+    def shares(self, named: str) -> Shares:
+        """What is taken from the rows of a split that the reader names, for other splits."""
+        test, validation = self.fraction("test"), self.fraction("validation")
+        if named != "train" or not (test or validation):
+            return Shares(0, 0.0, 0.0)
+        side = 1 if "source" in self.reader.absent else SIDES.index(self.data["split_by"])
+        return Shares(self.seed, test, validation, self.data["split"], side, bool(self.data["stratify"]))
+
+    def rules(self) -> Rules:
+        """What a row must hold to teach anything."""
+        useless = {side for side, field in self.fields.items() if not field.needed} | self.reader.absent
+        needed = tuple(side for side in SIDES if side not in useless)
+        return Rules(self.data["empty"], tuple(self.data["missing"]), needed, self.reader.running)
+
     def check_sides(self, rows: Rows) -> None:
         """Refuse rows that lack what a field asks for."""
-        for side in self.fields:
-            if side not in rows.table.sides:
-                raise UserError(f"reader: its rows have no {side}, which the model learns; set reader.{side}")
+        for side, field in self.fields.items():
+            if field.needed and side not in rows.table.sides:
+                verb = "learns" if side == "target" else "reads"
+                raise UserError(f"reader: its rows have no {side}, which the model {verb}; set reader.{side}")
 
     def fit(self, train: Rows) -> None:
         """Fit the fields on the training rows, or restore what was fitted on the same rows before."""
@@ -155,9 +172,11 @@ class Preparation:
             parent = folder / side
             files = (file for file in sorted(parent.rglob("*")) if file.is_file())
             field.restore({file.relative_to(parent).as_posix(): file.read_bytes() for file in files})
-            tokenizer = self.options[side].get("tokenizer", {}).get("name", self.options[side].get("name", "field"))
+            name, tokenizer = self.options[side].get("name", "field"), self.options[side].get("tokenizer")
+            size = f"{tokenizer['name']}, {field.size:,} ids" if tokenizer else f"{name}, size {field.size:,}"
             source = f"made in {time.monotonic() - began:.0f} s" if made else "from the cache"
-            self.say(f"{side}: {tokenizer}, {field.size:,} ids ({source})")
+            if field.needed:
+                self.say(f"{side}: {size} ({source})")
 
     def share_tokenizer(self) -> None:
         """Give both sides one tokenizer."""
@@ -168,11 +187,11 @@ class Preparation:
 
     def fit_fields(self, table: Table) -> None:
         """Fit both fields, each on its side; with a shared tokenizer, it on both."""
-        columns = {side: itertools.chain.from_iterable(table.chunks(side)) for side in self.fields}
         if self.share == "nothing":
             for side, field in self.fields.items():
-                field.fit(columns[side])
+                fit_field(field, table, side)
             return
+        columns = {side: itertools.chain.from_iterable(table.chunks(side)) for side in self.fields}
         source, target = self.fields["source"], self.fields["target"]
         assert isinstance(source, TextField) and isinstance(target, TextField)  # share_tokenizer has looked
         source.tokenizer.fit(
@@ -198,13 +217,14 @@ class Preparation:
             for side, field in self.fields.items()
             for name, content in sorted(field.files().items())
         ]
-        limits = [self.data[name] for name in ("max_length", "too_long", "empty")]
+        data = self.data
+        limits = Limits(data["max_length"], data["too_long"], data["empty"], data["keep"], self.reader.running)
         key = make_key(rows.key, contents, self.settings(), limits)
 
         def make(folder: Path) -> None:
             if rows.account.read > CHUNK:
                 self.say(f"encoding {len(rows.table):,} rows of {split}")
-            write_ids(rows.table, rows.account, self.fields, Limits(*limits), folder)
+            write_ids(rows.table, rows.account, self.fields, limits, folder)
 
         return Corpus(rows.table, cached(self.cache, "ids", key, make))
 
@@ -220,14 +240,49 @@ class Preparation:
 
     def compare(self, split: str, train: Corpus, corpus: Corpus) -> None:
         """Say how much of a split the vocabulary does not know, and how much of it was seen in training."""
-        rates = [f"{corpus.unknown_rate(side):.2%} of the {side} tokens" for side in self.fields]
-        self.say(f"{split}: unknown are {' and '.join(rates)}")
-        if split not in self.reader.splits():  # taken from the training rows, all rows of a source together
-            return
+        rates = [
+            f"{corpus.unknown_rate(side, field.unknown):.2%} of the {side}{' tokens' if field.plural else 's'}"
+            for side, field in self.fields.items()
+            if field.needed and np.issubdtype(getattr(corpus, side).values.dtype, np.integer)
+        ]
+        if rates:
+            self.say(f"{split}: unknown are {' and '.join(rates)}")
+        shares, side = self.shares("train"), corpus.table.sides[0]
+        if split not in self.reader.splits() and shares.how == "random" and SIDES[shares.side] == side:
+            return  # taken from the training rows, all rows of a source together
         sources = np.unique(corpus.table.hashes)
         seen = held(sources, train.table.hashes)
         if seen:
-            self.say(f"{split}: {seen:,} of its {len(sources):,} distinct sources are in train too")
+            self.say(f"{split}: {seen:,} of its {len(sources):,} distinct {side}s are in train too")
+
+
+def check_division(data: Mapping[str, Any], absent: frozenset[str]) -> None:
+    """Raise UserError when settings that divide the training rows exclude each other."""
+    for key, value in (("split", "end"), ("split_by", "target")):
+        if data["stratify"] and data[key] == value:
+            why = "every class in both parts" if key == "split_by" else "rows by chance"
+            raise UserError(f"data.stratify=true puts {why}, data.{key}={value} does not; leave one of them out")
+    for key, asks in (("stratify", data["stratify"]), ("split_by=target", data["split_by"] == "target")):
+        if asks and "target" in absent:
+            raise UserError(f"data.{key} needs targets, and the rows have none; set reader.target, or leave it out")
+
+
+def fit_field(field: Field, table: Table, side: str) -> None:
+    """Fit a field on one side; what it refuses is told with file and line."""
+    row = -1
+
+    def values() -> Iterator[Any]:
+        nonlocal row
+        for row, value in enumerate(itertools.chain.from_iterable(table.chunks(side))):  # noqa: B007
+            yield value
+        row = -1  # read to the end: it is no single value
+
+    try:
+        field.fit(values())
+    except UserError as error:
+        if row < 0:
+            raise
+        raise UserError(f"{table.place(row)}: the {side}: {error}") from error
 
 
 def held(few: npt.NDArray[np.uint64], many: npt.NDArray[np.uint64]) -> int:

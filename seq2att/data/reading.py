@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seq2att.data.splitting import Shares, divider, hash_value
 from seq2att.errors import UserError
 from seq2att.reader import Reader, Row
 
@@ -54,35 +55,24 @@ class Account:
         return cls(**json.loads((folder / "account.json").read_text("utf-8")))
 
 
-class Shares(NamedTuple):
-    """What is taken from the training rows for splits that the reader does not name."""
+class Rules(NamedTuple):
+    """What a row must hold to teach anything."""
 
-    seed: int
-    test: float  # 0 to 1
-    validation: float
-
-    def split_of(self, source: Any) -> str:
-        """The split of all rows with this source, whatever else the data holds."""
-        if not (self.test or self.validation):
-            return "train"
-        number = int.from_bytes(hash_value(source, key=f"split {self.seed}")) / 2**64  # 0 to 1
-        if number < self.test:
-            return "test"
-        return "validation" if number < self.test + self.validation else "train"
-
-
-def hash_value(value: Any, key: str = "") -> bytes:
-    """Eight bytes that stand for a value."""
-    text = value if isinstance(value, str) else repr(value)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key.encode()).digest()
+    empty: str  # refuse or drop
+    missing: tuple[str, ...]  # texts that stand for nothing
+    needed: tuple[str, ...]  # the sides that must hold something
+    running: bool  # white space is text
 
 
 class TableWriter:
-    """Writes one split: its values, its places and the hashes of its sources, a chunk at a time."""
+    """Writes one split: its values, its places and the hashes of its sources, a chunk at a time.
 
-    def __init__(self, folder: Path, split: str) -> None:
+    Without a source, the hashes are those of the targets.
+    """
+
+    def __init__(self, folder: Path, split: str, absent: frozenset[str]) -> None:
         folder.mkdir()
-        self.folder = folder
+        self.folder, self.absent = folder, absent
         self.account = Account(split)
         self.files: dict[str, int] = {}
         self.rows: list[Row] = []
@@ -110,15 +100,16 @@ class TableWriter:
 
         numbers = [self.files.setdefault(row.file, len(self.files)) for row in self.rows]
         places = [pa.array(numbers, pa.int32()), pa.array([row.line for row in self.rows], pa.int64())]
-        sides = SIDES[: len(self.rows[0].values)] if self.rows else SIDES
+        width = len(self.rows[0].values) if self.rows else len(SIDES)
+        sides = [side for side in SIDES[:width] if side not in self.absent]
         types = [self.schema.field(side).type for side in sides] if self.schema else [None] * len(sides)
-        values = [self.column(side, kind) for side, kind in enumerate(types)]
+        values = [self.column(SIDES.index(side), kind) for side, kind in zip(sides, types, strict=True)]
         batch = pa.RecordBatch.from_arrays([*values, *places], [*sides, "file", "line"])
         if self.writer is None:
             self.schema = batch.schema
             self.writer = self.open.enter_context(pa.ipc.new_file(str(self.folder / TABLE), self.schema))
         self.writer.write_batch(batch)
-        self.hashes.write(b"".join(hash_value(row.values[0]) for row in self.rows))
+        self.hashes.write(b"".join(hash_value(row.values[SIDES.index(sides[0])]) for row in self.rows))
         self.rows.clear()
 
     def column(self, side: int, kind: Any) -> Any:
@@ -126,17 +117,21 @@ class TableWriter:
         import pyarrow as pa
 
         values = [row.values[side] for row in self.rows]
+        sample = next((value for value in values if value != ""), "")
+        if kind is None and isinstance(sample, str):
+            kind = pa.string()
+        if kind != pa.string():  # only among texts nothing is an empty text
+            values = [None if isinstance(value, str) and not value else value for value in values]
         try:
-            return pa.array(values, kind or (pa.string() if not values or isinstance(values[0], str) else None))
+            return pa.array(values, kind)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             problem = str(error).partition("\n")[0]
-        for row in self.rows:
+        for row, value in zip(self.rows, values, strict=True):
             try:
-                pa.array([values[0], row.values[side]], kind)
+                pa.array([sample, value], kind)
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
-                value = ascii(row.values[side])
                 raise UserError(
-                    f"{row.file}:{row.line}: the {SIDES[side]} {value[:60]} does not fit with the rows before "
+                    f"{row.file}:{row.line}: the {SIDES[side]} {ascii(value)[:60]} does not fit with the rows before "
                     f"it ({problem}); give all of them one type, and texts no lone surrogates"
                 ) from None
         raise UserError(f"{self.rows[0].file}: its {SIDES[side]} column cannot be stored: {problem}")
@@ -157,7 +152,10 @@ class TableWriter:
 
 
 class Table:
-    """The rows of one split as they were read: values and places, memory-mapped; rows of equal source form a group."""
+    """The rows of one split as they were read: values and places, memory-mapped; rows of equal source form a group.
+
+    Rows without source are grouped by their target.
+    """
 
     def __init__(self, folder: Path) -> None:
         import pyarrow as pa
@@ -167,7 +165,7 @@ class Table:
         self.batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         self.sides = tuple(side for side in SIDES if side in reader.schema.names)
         self.files: list[str] = json.loads((folder / "files.json").read_text("utf-8"))
-        hashes = folder / "hashes.bin"  # of the sources
+        hashes = folder / "hashes.bin"  # of the sources, or of the targets where there is no source
         empty = not hashes.stat().st_size  # nothing cannot be mapped
         self.hashes = np.zeros(0, np.uint64) if empty else np.memmap(hashes, np.uint64, mode="r")
         self.group, self.members, self.starts = (
@@ -179,7 +177,9 @@ class Table:
         return len(self.group)
 
     def value(self, side: str, row: int) -> Any:
-        """The source or target of one row."""
+        """The source or target of one row; None of a side that the rows do not have."""
+        if side not in self.sides:
+            return None
         return self.batches[row // CHUNK].column(side)[row % CHUNK].as_py()
 
     def chunks(self, side: str) -> Iterator[list[Any]]:
@@ -189,6 +189,8 @@ class Table:
 
     def chunk(self, side: str, number: int) -> list[Any]:
         """The values of one side in one chunk: rows from `number * CHUNK` on."""
+        if side not in self.sides:
+            return [None] * self.batches[number].num_rows
         values: list[Any] = self.batches[number].column(side).to_pylist()
         return values
 
@@ -198,51 +200,83 @@ class Table:
         return f"{self.files[batch.column('file')[inside].as_py()]}:{batch.column('line')[inside].as_py()}"
 
     def answers(self, row: int) -> tuple[Any, ...]:
-        """All distinct targets of the rows with the same source, in the order of the data."""
+        """All distinct targets of the rows with the same source, in the order of the data; without source, its own."""
+        if "source" not in self.sides:
+            return (self.value("target", row),)
         number = self.group[row]
         members = self.members[self.starts[number] : self.starts[number + 1]]
         source = self.value("source", row)
-        answers = (self.value("target", int(m)) for m in members if self.value("source", int(m)) == source)
-        return tuple(dict.fromkeys(answers))
+        answers = [self.value("target", int(m)) for m in members if self.value("source", int(m)) == source]
+        return tuple({repr(answer): answer for answer in answers}.values())  # a list has no hash
 
 
-def write_tables(reader: Reader, split: str, root: Path | None, drop_empty: bool, shares: Shares, folder: Path) -> None:
+def write_tables(reader: Reader, split: str, root: Path | None, rules: Rules, shares: Shares, folder: Path) -> None:
     """Write the rows of a split that the reader names, and those of the splits taken from it, as tables in a folder.
 
     A training row with an empty side is dropped and counted, or refused; rows of other splits are all kept.
     """
     taken = [name for name, share in (("validation", shares.validation), ("test", shares.test)) if share]
+    split_of = divider(shares, lambda: (row.values for row in admitted(reader, split, root, rules, Account(split))))
     with ExitStack() as stack:
-        writers = {name: stack.enter_context(TableWriter(folder / name, name)) for name in (split, *taken)}
+        writers = {
+            name: stack.enter_context(TableWriter(folder / name, name, reader.absent)) for name in (split, *taken)
+        }
         account = writers[split].account
-        for row in reader.read(split, root):
-            values = tuple(["" if value is None else value for value in row.values])
-            if admit(row, values, account, drop_empty):
-                name = shares.split_of(values[0])
-                writers[split if name == "train" else name].add(Row(values, row.file, row.line))
+        for row in admitted(reader, split, root, rules, account):
+            name = split_of(row.values)
+            writers[split if name == "train" else name].add(row)
         for name in taken:
             account.given[name] = writers[name].account.read = writers[name].account.kept
         for writer in writers.values():
             writer.finish()
 
 
-def admit(row: Row, values: Sequence[Any], account: Account, drop_empty: bool) -> bool:
-    """Count a row, and say whether it stays."""
+def admitted(reader: Reader, split: str, root: Path | None, rules: Rules, account: Account) -> Iterator[Row]:
+    """The rows that stay, with "" for what is nothing; all of them are counted."""
+    for row in reader.read(split, root):
+        values = tuple(plain(value) for value in row.values)
+        if admit(row, row.skipped or empty_side(values, rules), account, rules):
+            yield Row(tuple("" if lacks(value, rules.missing) else value for value in values), row.file, row.line)
+
+
+def admit(row: Row, reason: str, account: Account, rules: Rules) -> bool:
+    """Count a row, and say whether it stays; the reason tells why it cannot teach anything."""
     account.read += 1
-    place, reason = f"{row.file}:{row.line}", row.skipped or empty_side(values)
+    place = f"{row.file}:{row.line}"
     if reason and account.split != "train" and not row.skipped:
         account.noted.setdefault(reason, []).append(place)
         return True
-    if reason and not row.skipped and not drop_empty:
+    if reason and not row.skipped and rules.empty == "refuse":
         raise UserError(f"{place}: {reason}; fill it, delete the line, or set data.empty=drop")
     if reason:
         account.dropped.setdefault(reason, []).append(place)
     return not reason
 
 
-def empty_side(values: Sequence[Any]) -> str:
+def plain(value: Any) -> Any:
+    """A value without NumPy; "" for null, and for a float that is no number."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+
+
+def lacks(value: Any, missing: Sequence[str]) -> bool:
+    """Whether a value is one of the texts that stand for nothing."""
+    return bool(missing) and isinstance(value, str) and value.strip() in missing
+
+
+def empty_side(values: Sequence[Any], rules: Rules) -> str:
     """The reason why a row cannot teach anything, or nothing."""
     for side, value in zip(SIDES, values, strict=False):
-        if isinstance(value, str) and (not value or value.isspace()):
+        if side not in rules.needed:
+            continue
+        if lacks(value, rules.missing):
+            return f"missing {side}"
+        if isinstance(value, str | list) and (not value or (isinstance(value, str) and blank(value, rules))):
             return f"empty {side}"
     return ""
+
+
+def blank(value: str, rules: Rules) -> bool:
+    """Whether a text is white space, where that is no text."""
+    return value.isspace() and not rules.running

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 from torch import nn
 
@@ -55,9 +56,16 @@ class Field:
         """A new layer from `[B, S]` ids to `[B, S, output_size]`; it has the attribute `output_size`."""
         raise NotImplementedError
 
+    def follow(self) -> npt.NDArray[np.bool_] | None:
+        """Which item may come after which `[size + 1, size + 1]`, the last being start and end; None: any."""
+        return None
+
     def text(self, value: Any) -> str:
         """A value as it was read, written as `decode` writes it: what a prediction is compared with."""
         return str(value)
+
+    def check(self, side: str, root: Path | None) -> None:
+        """Refuse what a side (source or target) cannot have, and missing files; called before data are read."""
 
     def warm(self, embedding: nn.Module, root: Path | None) -> str | None:
         """Start a new layer from what is known before training (pretrained vectors); gives a line to say, if any."""
@@ -73,6 +81,30 @@ class Field:
 
 
 # The components stand below the base class that they are made from.
-from seq2att.field.text import TextEmbedding, TextField  # noqa: E402
+from seq2att.field.embedding import OneHotEmbedding, SpelledEmbedding, TextEmbedding  # noqa: E402
+from seq2att.field.features import FeaturesField  # noqa: E402  # made from the text field
+from seq2att.field.label import LabelEmbedding, LabelField  # noqa: E402
+from seq2att.field.none import NoEmbedding, NoField  # noqa: E402
+from seq2att.field.number import NumberEmbedding, NumberField, NumbersField  # noqa: E402
+from seq2att.field.tags import TagsField  # noqa: E402
+from seq2att.field.text import TextField  # noqa: E402
+from seq2att.field.vector import VectorField, VectorsField  # noqa: E402
 
-__all__ = ["Field", "TextEmbedding", "TextField"]
+__all__ = [
+    "FeaturesField",
+    "Field",
+    "LabelEmbedding",
+    "LabelField",
+    "NoEmbedding",
+    "NoField",
+    "NumberEmbedding",
+    "NumberField",
+    "NumbersField",
+    "OneHotEmbedding",
+    "SpelledEmbedding",
+    "TagsField",
+    "TextEmbedding",
+    "TextField",
+    "VectorField",
+    "VectorsField",
+]

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seq2att.errors import UserError
 from seq2att.field import Field
+from seq2att.field.embedding import OneHotEmbedding, SpelledEmbedding, TextEmbedding
+from seq2att.field.pretrained import VectorFile
 from seq2att.registry import Factory, register
 from seq2att.tokenizer import Tokenizer
-from seq2att.types import END, PAD, SPECIALS, UNKNOWN
+from seq2att.types import END, SPECIALS, UNKNOWN
 
 NORMAL_FORMS: dict[str, Literal["NFC", "NFD", "NFKC", "NFKD"]] = {
     "nfc": "NFC",
@@ -30,8 +33,14 @@ NORMAL_FORMS: dict[str, Literal["NFC", "NFD", "NFKC", "NFKD"]] = {
 class TextField(Field):
     """A text, as the pieces of a tokenizer.
 
-    `remove` is a regular expression whose matches are deleted before anything else; `normalize` is a Unicode
-    normal form (`nfd` cuts Hangul syllables into letters and accents off theirs); `dropout` is that of the embedding.
+    First of all, `replace` puts the second text of each pair in the place of what the first, a regular expression,
+    finds, in their order; then matches of `remove` are deleted; `normalize` is a Unicode normal form (`nfd` cuts
+    Hangul syllables into letters and accents off theirs).
+
+    A piece is read as a vector of `embedding_size`, with `dropout`: `embedding=trained` learns it, `frozen` keeps it as
+    it starts, and `one_hot` has a dimension for each piece instead. It starts random, or with `vectors=FILE`, a text
+    file of word2vec or GloVe, as it stands there. `characters` is the size of another vector beside it, composed from
+    the first `character_length` characters of the piece (Ma & Hovy 2016): of use in a source of words.
     """
 
     def __init__(
@@ -40,6 +49,11 @@ class TextField(Field):
         *,
         embedding_size: int = 256,
         dropout: float = 0.0,
+        embedding: Literal["trained", "frozen", "one_hot"] = "trained",
+        vectors: str | None = None,
+        characters: int = 0,
+        character_length: int = 20,
+        replace: dict[str, str] | None = None,
         remove: str = "",
         normalize: Literal["none", "nfc", "nfd", "nfkc", "nfkd"] = "none",
     ) -> None:
@@ -47,16 +61,25 @@ class TextField(Field):
             raise UserError(f"field: embedding_size={embedding_size} is no size; set 1 or more")
         if not 0 <= dropout < 1:
             raise UserError(f"field: dropout={dropout} is no probability below 1; set 0 or more and less than 1")
-        try:
-            self.remove = re.compile(remove) if remove else None
-        except re.error as error:
-            raise UserError(f"field: remove={remove!r} is no regular expression ({error}); mend it") from error
+        if characters < 0 or character_length < 1:
+            raise UserError(
+                f"field: characters={characters} and character_length={character_length} are no sizes; "
+                f"set characters=0 (none) or more, and character_length=1 or more"
+            )
+        if vectors is not None and embedding == "one_hot":
+            raise UserError(
+                "field: embedding=one_hot has no vectors to read; set embedding=trained or frozen, or vectors=null"
+            )
+        self.replace = [checked_replacement(pattern, by) for pattern, by in (replace or {}).items()]
+        self.remove = checked_pattern("remove", remove) if remove else None
         self.tokenizer = tokenizer()
-        self.embedding_size = embedding_size
+        self.embedding_size, self.embedding, self.vectors = embedding_size, embedding, vectors
+        self.characters, self.character_length = characters, character_length
         self.dropout = dropout
         self.normalize = normalize
         self.index: dict[str, int] = {}
         self.indexed: tuple[str, ...] = ()
+        self.spelling = Spelling((), character_length)
 
     @property
     def size(self) -> int:  # type: ignore[override]  # follows a tokenizer that another field may fit
@@ -73,7 +96,11 @@ class TextField(Field):
             raise UserError(
                 f"field=text takes text, not {type(value).__name__} ({value!r}); name a column of text in the reader"
             )
-        text = self.remove.sub("", value) if self.remove else value
+        text = value
+        for pattern, by in self.replace:
+            text = pattern.sub(by, text)
+        if self.remove:
+            text = self.remove.sub("", text)
         return text if self.normalize == "none" else unicodedata.normalize(NORMAL_FORMS[self.normalize], text)
 
     def fit(self, values: Iterable[Any]) -> None:
@@ -81,28 +108,34 @@ class TextField(Field):
         self.tokenizer.fit(map(self.clean, values))
 
     def encode(self, value: Any) -> npt.NDArray[np.int32]:
-        """The ids of the pieces `[S]`, without begin and end."""
+        """The ids of the pieces `[S]`, without begin and end; with characters `[S, 1 + character_length]`."""
         return self.numbers(self.tokenizer.encode(self.clean(value)))
 
     def encode_batch(self, values: Sequence[Any]) -> list[npt.NDArray[np.int32]]:
         """The ids of every text, in order."""
         texts = [self.clean(value) for value in values]
-        ids = self.tokenizer.encode_ids(texts)
+        ids = None if self.characters else self.tokenizer.encode_ids(texts)
         if ids is not None:
             return [np.array(row, np.int32) for row in ids]
         return [self.numbers(pieces) for pieces in self.tokenizer.encode_batch(texts)]
 
     def numbers(self, pieces: Sequence[str]) -> npt.NDArray[np.int32]:
-        """The ids of pieces `[S]`."""
+        """The ids of pieces `[S]`; with characters, theirs follow each: `[S, 1 + character_length]`."""
+        self.look_up()
+        ids = np.array([self.index.get(piece, UNKNOWN) for piece in pieces], np.int32)
+        return np.column_stack([ids, self.spelling.rows(pieces, ids)]) if self.characters else ids
+
+    def look_up(self) -> None:
+        """Have the numbers of the tokenizer's pieces at hand, unless they are."""
         if self.indexed is not self.tokenizer.pieces:  # fitted, restored or shared since
             self.indexed = self.tokenizer.pieces
             self.index = {piece: number for number, piece in enumerate(self.indexed, len(SPECIALS))}
-        return np.array([self.index.get(piece, UNKNOWN) for piece in pieces], np.int32)
+            self.spelling = Spelling(self.indexed if self.characters else (), self.character_length)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text before the end token; an unknown piece is written `<unk>`."""
         pieces = []
-        for number in map(int, ids):
+        for number in self.narrow(ids):
             if number == END:
                 break
             if number == UNKNOWN or number >= len(SPECIALS):
@@ -111,7 +144,13 @@ class TextField(Field):
 
     def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
         """The piece of every id, special tokens by their names."""
-        return tuple(self.piece(number) for number in map(int, ids))
+        return tuple(self.piece(number) for number in self.narrow(ids))
+
+    def narrow(self, ids: Sequence[Any]) -> Iterator[int]:
+        """The ids of pieces, without those of characters beside them."""
+        if not self.characters:
+            return map(int, ids)
+        return (int(number[0]) if np.ndim(number) else int(number) for number in ids)
 
     def piece(self, number: int) -> str:
         """The piece of one id."""
@@ -121,14 +160,59 @@ class TextField(Field):
         """The share of the texts' pieces that the vocabulary does not know, 0 to 1; 0 of no text."""
         unknown = total = 0
         for text in texts:
-            ids = self.encode(text)
+            ids = self.encode(text).reshape(-1, self.width)[:, 0]
             unknown += int((ids == UNKNOWN).sum())
             total += len(ids)
         return unknown / total if total else 0.0
 
-    def embed(self) -> TextEmbedding:
-        """A new table of embeddings."""
-        return TextEmbedding(self.size, self.embedding_size, self.dropout)
+    def embed(self) -> TextEmbedding | OneHotEmbedding | SpelledEmbedding:
+        """A new layer from ids, with or without characters, to vectors."""
+        frozen = self.embedding == "frozen"
+        words: TextEmbedding | OneHotEmbedding
+        if self.embedding == "one_hot":
+            words = OneHotEmbedding(self.size, self.dropout)
+        else:
+            words = TextEmbedding(self.size, self.embedding_size, self.dropout, frozen)
+        if not self.characters:
+            return words
+        self.look_up()
+        return SpelledEmbedding(words, self.spelling.size, self.characters, self.dropout)
+
+    def check(self, side: str, root: Path | None) -> None:
+        """Refuse characters of a target, which no model says, and pretrained vectors that are missing or too wide."""
+        if side == "target" and self.characters:
+            raise UserError(
+                f"target.characters={self.characters}: a target is said piece by piece, and read without characters; "
+                f"set target.characters=0 (source.characters is for the source)"
+            )
+        if self.vectors is not None:
+            VectorFile(f"{side}.vectors", self.vectors, root, self.embedding_size)
+
+    def warm(self, embedding: nn.Module, root: Path | None) -> str | None:
+        """Put pretrained vectors into a new layer; the others are made as long as those. Says how many were found."""
+        words = embedding.words if isinstance(embedding, SpelledEmbedding) else embedding
+        if self.vectors is None or not isinstance(words, TextEmbedding):
+            return None
+        file = VectorFile("source.vectors", self.vectors, root, self.embedding_size)
+        pieces = self.tokenizer.pieces
+        found = file.read(pieces)
+        count = int(found.there.sum())
+        if not count:
+            raise UserError(
+                f"{file.path}: none of the {len(pieces):,} pieces of the vocabulary is in it; name the vectors of this "
+                f"language's words, and take source/tokenizer=word (or target's)"
+            )
+        known = torch.from_numpy(np.flatnonzero(found.there)) + len(SPECIALS)  # [count]
+        vectors = torch.from_numpy(found.vectors[found.there]).to(words.weight)  # [count, E]
+        with torch.no_grad():
+            words.weight *= vectors.square().mean().sqrt() * self.embedding_size**0.5  # as long as those
+            words.weight[known] = vectors
+        return f"vectors: {count:,} of {len(pieces):,} pieces found in {file.path}{found.note}"
+
+    @property
+    def width(self) -> int:
+        """How many numbers stand for a piece."""
+        return 1 + self.character_length if self.characters else 1
 
     def files(self) -> dict[str, bytes]:
         """The files of the tokenizer."""
@@ -139,19 +223,45 @@ class TextField(Field):
         self.tokenizer.restore(files)
 
 
-class TextEmbedding(nn.Module):
-    """A vector for every token; that of padding is zero and stays zero."""
+class Spelling:
+    """The characters of pieces as numbers: 0 is padding, 1 is what the pieces of the vocabulary do not have."""
 
-    def __init__(self, size: int, output_size: int, dropout: float) -> None:
-        super().__init__()
-        self.output_size = output_size
-        self.weight = nn.Parameter(torch.empty(size, output_size))  # [V, E]
-        self.dropout = nn.Dropout(dropout)
-        nn.init.normal_(self.weight, std=output_size**-0.5)  # vectors of length 1, whatever their size
-        with torch.no_grad():
-            self.weight[PAD].zero_()
+    def __init__(self, pieces: Sequence[str], length: int) -> None:
+        self.index = {letter: number for number, letter in enumerate(sorted(set().union(*pieces)), UNKNOWN + 1)}
+        self.size = UNKNOWN + 1 + len(self.index)
+        self.table = np.zeros((len(SPECIALS) + len(pieces), length), np.int32)  # [V, C]
+        for row, piece in zip(self.table[len(SPECIALS) :], pieces, strict=True):
+            self.spell(piece, row)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """The vectors of ids `[B, S]`: `[B, S, E]`."""
-        vectors: Tensor = self.dropout(nn.functional.embedding(ids, self.weight, padding_idx=PAD))  # [B, S, E]
-        return vectors
+    def spell(self, piece: str, row: npt.NDArray[np.int32]) -> None:
+        """Write the numbers of the first characters of a piece into a row of zeros `[C]`."""
+        numbers = [self.index.get(letter, UNKNOWN) for letter in piece[: len(row)]]
+        row[: len(numbers)] = numbers
+
+    def rows(self, pieces: Sequence[str], ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """The numbers of the first characters of pieces that have these ids: `[S, C]`."""
+        rows = self.table[ids]
+        for place in np.flatnonzero(ids == UNKNOWN):
+            self.spell(pieces[place], rows[place])
+        return rows
+
+
+def checked_pattern(option: str, pattern: str) -> re.Pattern[str]:
+    """The regular expression of an option, made ready."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"field: {option}={pattern!r} is no regular expression ({error}); mend it") from error
+
+
+def checked_replacement(pattern: str, by: str) -> tuple[re.Pattern[str], str]:
+    """A regular expression and what takes the place of its matches, which may name its groups."""
+    ready = checked_pattern("replace", pattern)
+    try:
+        ready.sub(by, "")
+    except (re.error, IndexError) as error:
+        raise UserError(
+            f"field: replace={{{pattern!r}: {by!r}}}: the second is no replacement ({error}); "
+            f"write \\1 for the first group, \\\\ for a backslash"
+        ) from error
+    return ready, by

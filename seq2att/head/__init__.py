@@ -22,6 +22,8 @@ class Head(nn.Module):
 
     metrics: ClassVar[tuple[str, ...]] = ()
     """Metrics that are reported when the configuration names none."""
+    verb: ClassVar[str] = "translate"
+    """What such a model is asked to do: the method of the Python API and the command."""
     figures: ClassVar[Mapping[str, Callable[[float], float]]] = {}
     """What else is told of the mean loss, such as the perplexity; less is better."""
     several_answers: ClassVar[bool] = False
@@ -44,6 +46,22 @@ class Head(nn.Module):
 
 
 # The components stand below the base class that they are made from.
-from seq2att.head.generator import Generator, Translation, shifted  # noqa: E402
+from seq2att.head.classification import Classification  # noqa: E402
+from seq2att.head.generation import Generation  # noqa: E402
+from seq2att.head.generator import Generator, Translation, following, shifted  # noqa: E402
+from seq2att.head.language_model import LanguageModel  # noqa: E402
+from seq2att.head.regression import Regression  # noqa: E402
+from seq2att.head.tagging import Tagging  # noqa: E402
 
-__all__ = ["Generator", "Head", "Translation", "shifted"]
+__all__ = [
+    "Classification",
+    "Generation",
+    "Generator",
+    "Head",
+    "LanguageModel",
+    "Regression",
+    "Tagging",
+    "Translation",
+    "following",
+    "shifted",
+]

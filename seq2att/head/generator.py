@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -14,20 +14,25 @@ from seq2att.field import Field
 from seq2att.head import Head
 from seq2att.output import Output
 from seq2att.registry import Factory, register
-from seq2att.search import Search
+from seq2att.search import Prefixed, Search
 from seq2att.types import (
     BEGIN,
     END,
     PAD,
     Column,
+    Decoded,
     Encoding,
     Hypotheses,
     Loss,
     Memory,
     Prediction,
+    Running,
     State,
     Step,
+    detach,
+    leaves,
     length_mask,
+    where,
 )
 
 
@@ -69,10 +74,22 @@ class Generator(Head):
         return Step(self.output.log_probs(decoded.outputs.squeeze(1)), weights, decoded.state)
 
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
-        """Cross-entropy over the tokens and the end symbol; smoothed in training only, so that perplexity is honest."""
-        given, wanted, real = shifted(target)  # [B, T + 1] each
+        """Cross-entropy over the tokens and the end symbol; smoothed in training only, so that perplexity is honest.
+
+        Of running text the target is as `following` says, and the state goes on where the batch before stopped.
+        """
         memory, start = self.start(encoding)
+        if isinstance(state, Running):
+            given, wanted, real = following(target)  # [B, T] each
+            start = start if not leaves(state.before) else where(~state.continues, start, state.before)
+            decoded = self.decoder(self.embedding(given), memory, start)
+            return self.cross_entropy(decoded, wanted, real)._replace(state=detach(decoded.state))
+        given, wanted, real = shifted(target)  # [B, T + 1] each
         decoded = self.decoder(self.embedding(given), memory, start, target.lengths + 1)
+        return self.cross_entropy(decoded, wanted, real)
+
+    def cross_entropy(self, decoded: Decoded, wanted: Tensor, real: Tensor) -> Loss:
+        """The loss of what should be said, `[B, T]`, of which only what is real counts."""
         places = real.flatten().nonzero().squeeze(1)  # [N] real positions
         outputs = decoded.outputs.flatten(0, 1).index_select(0, places)  # [N, D]
         smoothing = self.label_smoothing if self.training else 0.0
@@ -91,11 +108,25 @@ class Generator(Head):
         total: Tensor = log_probs.sum(1)
         return total
 
-    def predict(self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None) -> list[Prediction]:
-        """What the search finds for every row; the next best of it in `others`."""
+    def predict(
+        self,
+        encoding: Encoding,
+        search: Search | None = None,
+        rows: Tensor | None = None,
+        prefixes: Sequence[Sequence[int]] | None = None,
+    ) -> list[Prediction]:
+        """What the search finds for every row; the next best of it in `others`.
+
+        With `prefixes`, the ids that each row begins with (without begin and end), it is how they go on: every answer
+        holds its prefix, and the limits of the search count what comes after it.
+        """
         if search is None:
             raise TypeError("a generator predicts by a search; pass Greedy(), Beam() or Sample()")
-        return self.worded(search(self, encoding, rows), encoding.mask.sum(1))
+        lengths = encoding.mask.sum(1)
+        if prefixes is None:
+            return self.worded(search(self, encoding, rows), lengths)
+        begun = Prefixed(self, prefixes)
+        return self.worded(begun.whole(search(begun, encoding, rows)), lengths)
 
     def worded(self, found: Hypotheses, source_lengths: Tensor) -> list[Prediction]:
         """Hypotheses as texts with their tokens, scores and attention."""
@@ -127,6 +158,18 @@ def shifted(target: Column) -> tuple[Tensor, Tensor, Tensor]:
     wanted = torch.cat([target.values, begin.new_full((batch, 1), PAD)], 1)
     wanted = wanted.scatter(1, target.lengths.unsqueeze(1), END)
     return given, wanted, length_mask(target.lengths + 1, steps + 1)
+
+
+def following(target: Column) -> tuple[Tensor, Tensor, Tensor]:
+    """Of running text: what the decoder is given, what it should say, what is real; all `[B, T]`.
+
+    A row of the target is the token before, and then those that should be said, ends of texts among them. The decoder
+    is given BEGIN after an end, so that the same model starts new texts.
+    """
+    given = target.values[:, :-1]
+    given = given.masked_fill(given == END, BEGIN)
+    wanted = target.values[:, 1:]
+    return given, wanted, length_mask(target.lengths - 1, wanted.size(1))
 
 
 @register("head", "translation")

@@ -13,11 +13,11 @@ from torch import Tensor
 from seq2att import kernels
 from seq2att.decoder import RecurrentDecoder
 from seq2att.field import TextEmbedding
-from seq2att.head import Generator, shifted
+from seq2att.head import Generator, following, shifted
 from seq2att.inference.modules import input_bias, new_bias
 from seq2att.kernels import Matrix, Seen
 from seq2att.recurrence import Layer
-from seq2att.types import Column, Encoding, Loss, Memory, Shared, State, Step, select
+from seq2att.types import Column, Encoding, Loss, Memory, Running, Shared, State, Step, leaves, select, where
 
 TABLE = 1 << 28  # bytes that the table of the embedding may take
 
@@ -36,7 +36,9 @@ class FastGenerator(Generator):
     def __init__(self, model: Generator, ready: Generator, quantize: bool) -> None:
         torch.nn.Module.__init__(self)
         assert isinstance(model.decoder, RecurrentDecoder) and isinstance(ready.decoder, RecurrentDecoder)
-        self.metrics = model.metrics  # type: ignore[misc]  # the class it stands for says it
+        # The class it stands for says these.
+        self.metrics, self.figures = model.metrics, model.figures  # type: ignore[misc]
+        self.verb, self.several_answers = model.verb, model.several_answers  # type: ignore[misc]
         self.target, self.label_smoothing = model.target, model.label_smoothing
         self.embedding, self.decoder, self.output = ready.embedding, ready.decoder, ready.output
         self.attention = ready.decoder.attention
@@ -147,7 +149,24 @@ class FastGenerator(Generator):
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
         if self.whole is not None:
             return self.whole[0](encoding, target, state)
+        if isinstance(state, Running):
+            return self.running_loss(encoding, target, state)
         return Loss(-self.score(encoding, target).sum(), (target.lengths + 1).sum())
+
+    @torch.no_grad()
+    def running_loss(self, encoding: Encoding, target: Column, running: Running) -> Loss:
+        """The loss of running text, step by step; only at the end of a text do rows end before others."""
+        memory, state = self.start(encoding)
+        if leaves(running.before):
+            state = where(~running.continues, state, running.before)
+        given, wanted, real = following(target)  # [B, T] each
+        total = encoding.outputs.new_zeros(())
+        for place in range(given.size(1)):
+            said = self.step(given[:, place], memory, state)
+            log_probs = said.log_probs.gather(1, wanted[:, place].unsqueeze(1)).squeeze(1)  # [B]
+            total = total - (log_probs * real[:, place]).sum()
+            state = said.state
+        return Loss(total, real.sum(), state)
 
     @torch.no_grad()
     def score(self, encoding: Encoding, target: Column) -> Tensor:

@@ -18,6 +18,7 @@ from seq2att.recurrence import Layer, Stack
 from seq2att.recurrence.dense import Dense
 
 TYPES = (torch.float32, torch.float64)
+SAYS = {"metrics", "figures", "verb", "several_answers"}  # what a head says of itself, and not what it does
 SILENT = {"__module__", "__doc__", "__annotations__", "__firstlineno__", "__static_attributes__", "__parameters__"}
 
 
@@ -54,7 +55,7 @@ def usual(head: Generator) -> bool:
     """Whether head and decoder are of the usual kind: subclasses may set options, not do things their way."""
     decoder = head.decoder
     return (
-        adds(type(head), Generator) <= {"metrics"}
+        adds(type(head), Generator) <= SAYS
         and isinstance(decoder, RecurrentDecoder)
         and adds(type(decoder), RecurrentDecoder) <= {"cell", "__init__"}
         and type(decoder.stack) is Stack

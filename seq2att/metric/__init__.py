@@ -49,6 +49,27 @@ class Metric:
 
 
 # The components stand below the base class that they are made from.
+from seq2att.metric.classes import Accuracy, MacroF1, WeightedF1  # noqa: E402
+from seq2att.metric.numbers import AbsoluteError, Pearson, SquaredError  # noqa: E402
+from seq2att.metric.spans import SpanF1, TagAccuracy  # noqa: E402
 from seq2att.metric.text import Bleu, Chrf, Exact, Per, Ter, Wer, edit_distance  # noqa: E402
 
-__all__ = ["Bleu", "Chrf", "Exact", "Metric", "Per", "Score", "Ter", "Wer", "edit_distance"]
+__all__ = [
+    "AbsoluteError",
+    "Accuracy",
+    "Bleu",
+    "Chrf",
+    "Exact",
+    "MacroF1",
+    "Metric",
+    "Pearson",
+    "Per",
+    "Score",
+    "SpanF1",
+    "SquaredError",
+    "TagAccuracy",
+    "Ter",
+    "WeightedF1",
+    "Wer",
+    "edit_distance",
+]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seq2att.errors import UserError
+from seq2att.reader.columns import Columns
 from seq2att.reader.files import digest, find_file
 from seq2att.registry import kind
 
@@ -20,7 +21,7 @@ SPLITS = ("train", "validation", "test")
 class Row(NamedTuple):
     """One example, and where it stands."""
 
-    values: tuple[Any, ...]  # (source, target), (source,) where there is no target, () where `skipped` says why
+    values: tuple[Any, ...]  # (source, target), (source,) or (None, target) of one side, () where `skipped` says why
     file: str  # as the settings name it
     line: int  # from 1
     skipped: str = ""  # the reason why this line holds no row
@@ -29,6 +30,11 @@ class Row(NamedTuple):
 @kind("reader")
 class Reader:
     """Reads the splits of a data set; paths in its options are relative to `data.root`."""
+
+    absent: frozenset[str] = frozenset()
+    """The sides (`source`, `target`) that its rows do not have: nothing is missed there, nothing is dropped for it."""
+    running: bool = False
+    """Whether the rows are pieces of one text, in order: white space is text there, and no piece is dropped."""
 
     def splits(self) -> tuple[str, ...]:
         """Which of train, validation and test the settings name."""
@@ -80,22 +86,39 @@ class FileReader(Reader):
             raise UserError("\n".join(problems))
 
 
+class TableReader(FileReader):
+    """A reader of files with columns, some of which make the source and some the target; a subclass writes `read`."""
+
+    def __init__(self, train: str, validation: str | None, test: str | None, columns: Columns) -> None:
+        super().__init__(train, validation, test)
+        self.columns, self.absent = columns, columns.absent
+
+
 # The components stand below the base class that they are made from.
-from seq2att.reader.made import PackageFile, Reverse  # noqa: E402
+from seq2att.reader.made import Given, PackageFile, Reverse  # noqa: E402
+from seq2att.reader.plain import Document, Folder, Lines  # noqa: E402
+from seq2att.reader.sentences import Conll, ConllU  # noqa: E402
 from seq2att.reader.tables import HuggingFace, Parquet  # noqa: E402
 from seq2att.reader.text import Csv, Jsonl, Parallel, Tsv  # noqa: E402
 
 __all__ = [
     "SPLITS",
+    "Conll",
+    "ConllU",
     "Csv",
+    "Document",
     "FileReader",
+    "Folder",
+    "Given",
     "HuggingFace",
     "Jsonl",
+    "Lines",
     "PackageFile",
     "Parallel",
     "Parquet",
     "Reader",
     "Reverse",
     "Row",
+    "TableReader",
     "Tsv",
 ]

@@ -16,7 +16,7 @@ BYTE_ORDER_MARK = "\ufeff"
 
 
 class Line(NamedTuple):
-    """One line of a text file, without its end."""
+    """One line of a text file."""
 
     number: int  # from 1
     text: str
@@ -49,7 +49,7 @@ def whereabouts(path: Path, root: Path | None) -> str:
 
 def digest(reader: object, name: str, files: Iterable[Path]) -> str:
     """A hash of a reader's class and options, and of the bytes of files."""
-    options = sorted((key, repr(value)) for key, value in vars(reader).items() if key != "names")
+    options = sorted((key, repr(value)) for key, value in vars(reader).items() if key not in ("names", "local"))
     total = hashlib.blake2b(repr((type(reader).__qualname__, name, options)).encode(), digest_size=16)
     for file in files:
         with file.open("rb") as stream:
@@ -57,14 +57,18 @@ def digest(reader: object, name: str, files: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-def read_lines(path: Path) -> Iterator[Line]:
-    r"""The lines of a UTF-8 file, `*.gz` unpacked; only `\n` and `\r\n` end a line, a byte-order mark is left out."""
+def read_lines(path: Path, ends: bool = False) -> Iterator[Line]:
+    r"""The lines of a UTF-8 file, `*.gz` unpacked; only `\n` and `\r\n` end a line, a byte-order mark is left out.
+
+    With `ends`, what ends a line stays at its end.
+    """
     with cast(BinaryIO, gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as stream:
         number = 0
         try:
             for number, raw in enumerate(stream, start=1):
                 text = decode(raw, path, number)
-                text = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+                if text.endswith("\n") and not ends:
+                    text = text.removesuffix("\n").removesuffix("\r")
                 yield Line(number, text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UserError(

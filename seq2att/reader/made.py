@@ -1,4 +1,4 @@
-"""Readers that need no download: a file inside an installed package, and a toy made in place."""
+"""Readers that need no file of one's own: one inside an installed package, rows of a recipe, a toy made in place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seq2att.errors import UserError
-from seq2att.reader import Reader, Row
+from seq2att.reader import SPLITS, Reader, Row
 from seq2att.reader.files import digest, read_lines, shorten, whereabouts
 from seq2att.registry import register
 
@@ -31,15 +31,16 @@ class PackageFile(Reader):
     ) -> None:
         """Remember the names.
 
-        `pattern` is a regular expression that every whole line matches, with the groups `source` and `target`; lines
-        that match `skip` hold no row; matches of `remove` are deleted from the target (stress marks, say); `install`
-        is what `pip install` is to be told when the package is missing.
+        `pattern` is a regular expression that every whole line matches, with the groups `source` and `target`, one of
+        which may be left out; lines that match `skip` hold no row; matches of `remove` are deleted from the target
+        (stress marks, say); `install` is what `pip install` is to be told when the package is missing.
         """
         self.package, self.path, self.install = package, path, install or package
         self.pattern = compile_pattern("pattern", pattern)
         self.skip = compile_pattern("skip", skip) if skip is not None else None
         self.remove = compile_pattern("remove", remove) if remove is not None else None
-        if "source" not in self.pattern.groupindex:
+        self.absent = frozenset({"source", "target"} - set(self.pattern.groupindex))
+        if len(self.absent) == 2:
             raise UserError(f"reader.pattern: {pattern!r} has no group (?P<source>...); name the source there")
 
     def splits(self) -> tuple[str, ...]:
@@ -58,7 +59,6 @@ class PackageFile(Reader):
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
         file, name = self.file(), f"{self.package}/{self.path}"
-        groups = [group for group in ("source", "target") if group in self.pattern.groupindex]
         for number, text in read_lines(file):
             match = self.pattern.fullmatch(text)
             if self.skip is not None and self.skip.fullmatch(text):
@@ -68,10 +68,10 @@ class PackageFile(Reader):
                     f"{file}:{number}: {shorten(text)} does not match reader.pattern; widen it, or set reader.skip"
                 )
             else:
-                source, *target = (match[group] or "" for group in groups)
-                if self.remove is not None:
-                    target = [self.remove.sub("", text) for text in target]
-                yield Row((source, *target), name, number)
+                source = None if "source" in self.absent else match["source"] or ""
+                target = "" if "target" in self.absent else match["target"] or ""
+                target = self.remove.sub("", target) if self.remove is not None else target
+                yield Row((source,) if "target" in self.absent else (source, target), name, number)
 
     def fingerprint(self, split: str, root: Path | None) -> str:
         return digest(self, self.path, [self.file()])
@@ -86,6 +86,54 @@ def compile_pattern(key: str, pattern: str) -> re.Pattern[str]:
         return re.compile(pattern)
     except re.error as error:
         raise UserError(f"reader.{key}: {pattern!r} is no regular expression ({error}); mend it") from error
+
+
+@register("reader", "given")
+class Given(Reader):
+    r"""Rows that stand in the recipe itself: texts, each with a source, a separator and a target.
+
+    With `separator: null` a text is a target, and there is no source: what a language model learns.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: list[str],
+        validation: list[str] | None = None,
+        test: list[str] | None = None,
+        separator: str | None = "\t",
+    ) -> None:
+        if separator == "":
+            raise UserError("reader.separator: nothing separates no sides; set a text, or null for rows without source")
+        texts = zip(SPLITS, (train, validation, test), strict=True)
+        self.texts = {split: list(rows) for split, rows in texts if rows is not None}
+        self.separator = separator
+        self.absent = frozenset({"source"} if separator is None else ())
+
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.texts)
+
+    def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        for number, text in enumerate(self.texts[split], start=1):
+            if self.separator is None:
+                yield Row((None, text), f"reader.{split}", number)
+                continue
+            source, found, target = text.partition(self.separator)
+            if not found:
+                raise UserError(
+                    f"reader.{split}: text {number} has no {self.separator!r} between source and target "
+                    f"({shorten(text)}); write one, or set reader.separator"
+                )
+            yield Row((source, target), f"reader.{split}", number)
+
+    def check(self, root: Path | None) -> None:
+        for split in self.texts:
+            for _ in self.read(split, root):
+                pass
+
+    def fingerprint(self, split: str, root: Path | None) -> str:
+        rows = repr(("given", split, self.separator, self.texts[split]))
+        return hashlib.blake2b(rows.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 @register("reader", "reverse")

@@ -7,19 +7,21 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from seq2att.errors import UserError
-from seq2att.reader import SPLITS, FileReader, Reader, Row
+from seq2att.reader import SPLITS, Reader, Row, TableReader
+from seq2att.reader.columns import dig, make_columns
 from seq2att.reader.files import digest, find_file, resolve
-from seq2att.reader.text import Parallel, dig
+from seq2att.reader.local import local_reader, rename
+from seq2att.reader.text import Parallel
 from seq2att.registry import known, register
 
 CHUNK = 4096  # rows that are turned into Python values at once
 
 
 @register("reader", "parquet")
-class Parquet(FileReader):
+class Parquet(TableReader):
     """Parquet files; a name may be a pattern such as `train-*.parquet`."""
 
     def __init__(
@@ -28,11 +30,11 @@ class Parquet(FileReader):
         train: str,
         validation: str | None = None,
         test: str | None = None,
-        source: str = "source",
-        target: str | None = "target",
+        source: tuple[str, ...] | None = ("source",),
+        target: tuple[str, ...] | None = ("target",),
+        join: str = "\t",
     ) -> None:
-        super().__init__(train, validation, test)
-        self.columns = [column for column in (source, target) if column is not None]
+        super().__init__(train, validation, test, make_columns(source, target, join))
 
     def files(self, split: str, root: Path | None) -> list[Path]:
         name = self.names[split]
@@ -45,11 +47,11 @@ class Parquet(FileReader):
         for file in self.files(split, root):
             try:
                 table = parquet.ParquetFile(file)
-                outer = outer_columns(str(file), self.columns, table.schema_arrow.names)
+                outer = outer_columns(str(file), self.columns.names, table.schema_arrow.names)
                 batches = (batch.to_pylist() for batch in table.iter_batches(batch_size=CHUNK, columns=outer))
                 for number, record in enumerate(itertools.chain.from_iterable(batches), start=1):
-                    values = tuple(dig(record, column, f"{file}:{number}") for column in self.columns)
-                    yield Row(values, file.name, number)
+                    found = [dig(record, column, f"{file}:{number}") for column in self.columns.names]
+                    yield Row(self.columns.values(found, f"{file}:{number}"), file.name, number)
             except (ArrowException, OSError) as error:
                 raise UserError(f"{file}: cannot be read as parquet ({first_line(error)}); write it anew") from error
 
@@ -81,57 +83,56 @@ class HuggingFace(Reader):
         train: str = "train",
         validation: str | None = "validation",
         test: str | None = "test",
-        source: str = "source",
-        target: str | None = "target",
+        source: tuple[str, ...] | None = ("source",),
+        target: tuple[str, ...] | None = ("target",),
+        join: str = "\t",
         files: dict[str, str] | None = None,
+        columns: dict[str, str] | None = None,
+        form: Literal["parallel", "tsv", "csv", "jsonl", "parquet", "lines"] | None = None,
     ) -> None:
         """Remember the names; no file is touched and nothing is fetched.
 
-        `files` says under which names the same data lies as parallel text: with `{train: train, validation: val}`,
-        `source=de` and `target=en`, and where `data.root` is set, `train.de`, `train.en`, `val.de` and `val.en` are
-        read from there, and the hub is not asked.
+        `files` says under which names the same data lies in a folder of one's own: where `data.root` is set, they are
+        read from there, and the hub is not asked. Their suffix tells what they are (`train.tsv`, `.csv`, `.jsonl`,
+        `.parquet`; `.txt` holds one text a line), unless `form` does; without a suffix they are parallel text: with
+        `source=de`, `files: {train: train}` is `train.de`. `columns` says how a column is called, or which number it
+        has, where that is not its name on the hub: `columns: {text: "2"}`. A class is given by its name.
         """
         self.path, self.config, self.revision = path, config, revision
         self.names = {split: name for split, name in zip(SPLITS, (train, validation, test), strict=True) if name}
-        self.columns = [column for column in (source, target) if column is not None]
-        self.parallel = None if files is None else self.beside(files)
-
-    def beside(self, files: Mapping[str, str]) -> Parallel:
-        """The reader of the same data as parallel text."""
-        if set(files) != set(self.names):
+        self.columns = make_columns(source, target, join)
+        self.absent = self.columns.absent
+        if files is not None and set(files) != set(self.names):
             raise UserError(f"reader.files: names {', '.join(files) or 'nothing'}; name {', '.join(self.names)}")
-        suffixes = [column.rpartition(".")[2] for column in self.columns]
-        return Parallel(
-            train=files["train"],
-            validation=files.get("validation"),
-            test=files.get("test"),
-            source=suffixes[0],
-            target=suffixes[1] if len(suffixes) > 1 else None,
-        )
+        self.local = None if files is None else local_reader(files, rename(self.columns, columns or {}), form)
 
     def splits(self) -> tuple[str, ...]:
         return tuple(self.names)
 
     def use(self, split: str, name: str) -> None:
         self.names[split] = name
-        if self.parallel is not None:
-            self.parallel.use(split, name)
+        if self.local is not None:
+            self.local.use(split, name)
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
-        if self.parallel is not None and root is not None:
-            yield from self.parallel.read(split, root)
+        if self.local is not None and root is not None:
+            yield from self.local.read(split, root)
             return
         data = self.load(split, root)
-        outer = outer_columns(f"{self.path}[{self.names[split]}]", self.columns, data.column_names)
         name = f"{self.path}[{self.names[split]}]"
+        outer = outer_columns(name, self.columns.names, data.column_names)
+        classes = class_names(data.features)
         batches = data.select_columns(outer).with_format("arrow").iter(batch_size=CHUNK)
         records = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
         for number, record in enumerate(records, start=1):
-            yield Row(tuple(dig(record, column, f"{name}:{number}") for column in self.columns), name, number)
+            found = [dig(record, column, f"{name}:{number}") for column in self.columns.names]
+            pairs = zip(self.columns.names, found, strict=True)
+            named = [classes[column].get(value) if column in classes else value for column, value in pairs]
+            yield Row(self.columns.values(named, f"{name}:{number}"), name, number)
 
     def fingerprint(self, split: str, root: Path | None) -> str:
-        if self.parallel is not None and root is not None:
-            return self.parallel.fingerprint(split, root)
+        if self.local is not None and root is not None:
+            return self.local.fingerprint(split, root)
         folder = resolve(self.path, root)
         if folder.is_dir():
             return digest(self, self.names[split], sorted(file for file in folder.rglob("*") if file.is_file()))
@@ -140,8 +141,8 @@ class HuggingFace(Reader):
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
     def check(self, root: Path | None) -> None:
-        if self.parallel is not None and root is not None:
-            self.parallel.check(root)
+        if self.local is not None and root is not None:
+            self.local.check(root)
 
     def load(self, split: str, root: Path | None) -> Any:
         """One split as a `datasets.Dataset`, memory-mapped; raises UserError with what to do without a network."""
@@ -163,10 +164,17 @@ class HuggingFace(Reader):
 
     def without_network(self) -> str:
         """What to do where the hub cannot be reached."""
-        if self.parallel is not None:
-            names = ", ".join(f"{self.parallel.names['train']}.{suffix}" for suffix in self.parallel.suffixes)
-            return f"set data.root=DIR to a folder that holds {names} and so on"
-        return "set reader.path to a local folder, or data.root=DIR and reader=parallel (or tsv, csv, jsonl)"
+        if self.local is None:
+            return "set reader.path to a local folder, or data.root=DIR and reader=parallel (or tsv, csv, jsonl)"
+        train = self.local.names["train"]
+        names = [f"{train}.{suffix}" for suffix in self.local.suffixes] if isinstance(self.local, Parallel) else [train]
+        return f"set data.root=DIR to a folder that holds {', '.join(names)} and so on"
+
+
+def class_names(features: Mapping[str, Any]) -> dict[str, dict[Any, str]]:
+    """The names of the classes of every column that holds their numbers; -1, no class, has none."""
+    named = ((column, getattr(feature, "names", None)) for column, feature in features.items())
+    return {column: dict(enumerate(names)) for column, names in named if isinstance(names, list)}
 
 
 def load_folder(folder: Path, config: str | None, split: str) -> Any:

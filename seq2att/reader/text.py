@@ -7,10 +7,10 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from seq2att.errors import UserError
-from seq2att.reader import FileReader, Row
+from seq2att.reader import FileReader, Row, TableReader
+from seq2att.reader.columns import Columns, dig, make_columns
 from seq2att.reader.files import find_file, read_lines, shorten
 from seq2att.registry import known, register
 
@@ -30,6 +30,7 @@ class Parallel(FileReader):
     ) -> None:
         super().__init__(train, validation, test)
         self.suffixes = [suffix for suffix in (source, target) if suffix is not None]
+        self.absent = frozenset({"target"} if target is None else ())
 
     def files(self, split: str, root: Path | None) -> list[Path]:
         return [find_file(f"reader.{split}", f"{self.names[split]}.{suffix}", root) for suffix in self.suffixes]
@@ -60,8 +61,12 @@ def unequal(files: Sequence[Path], short: int, number: int, more: int, text: str
 
 
 @register("reader", "tsv")
-class Tsv(FileReader):
-    """Text in columns split at tabs; quotes are ordinary characters."""
+class Tsv(TableReader):
+    """Text in columns split at tabs; quotes are ordinary characters.
+
+    `source` and `target` name columns by their number from 1, or by the header; several are joined by `join`, and null
+    says that there is no such side.
+    """
 
     def __init__(
         self,
@@ -69,12 +74,12 @@ class Tsv(FileReader):
         train: str,
         validation: str | None = None,
         test: str | None = None,
-        source: str = "1",
-        target: str | None = "2",
+        source: tuple[str, ...] | None = ("1",),
+        target: tuple[str, ...] | None = ("2",),
+        join: str = "\t",
         header: bool = False,
     ) -> None:
-        super().__init__(train, validation, test)
-        self.columns = [column for column in (source, target) if column is not None]
+        super().__init__(train, validation, test, make_columns(source, target, join))
         self.header = header
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
@@ -84,7 +89,7 @@ class Tsv(FileReader):
 
 
 @register("reader", "csv")
-class Csv(FileReader):
+class Csv(TableReader):
     """Comma-separated values as in RFC 4180; every value is text, nothing is taken for missing."""
 
     def __init__(
@@ -93,13 +98,13 @@ class Csv(FileReader):
         train: str,
         validation: str | None = None,
         test: str | None = None,
-        source: str = "source",
-        target: str | None = "target",
+        source: tuple[str, ...] | None = ("source",),
+        target: tuple[str, ...] | None = ("target",),
+        join: str = "\t",
         header: bool = True,
         separator: str = ",",
     ) -> None:
-        super().__init__(train, validation, test)
-        self.columns = [column for column in (source, target) if column is not None]
+        super().__init__(train, validation, test, make_columns(source, target, join))
         self.header = header
         if len(separator) != 1 or separator in '"\r\n':
             raise UserError(f"reader.separator: {separator!r} is not one character; give one, such as ',' or ';'")
@@ -127,24 +132,24 @@ class Csv(FileReader):
 
 
 def pick_columns(
-    file: Path, name: str, records: Iterable[tuple[int, list[str]]], columns: Sequence[str], header: bool
+    file: Path, name: str, records: Iterable[tuple[int, list[str]]], columns: Columns, header: bool
 ) -> Iterator[Row]:
     """The asked columns of every record; a column is a name of the header, or a number from 1."""
     records = iter(records)
     names = next(records, (0, []))[1] if header else []
-    places = [column_place(file, column, names, header) for column in columns]
+    places = [column_place(file, column, names, header) for column in columns.names]
     for number, record in records:
-        if not record and len(columns) > 1:
+        if not record and len(places) > 1:
             yield Row((), name, number, "blank line")
             continue
         record = record or [""]
         if len(record) <= max(places):
-            column = columns[places.index(max(places))]
+            column = columns.names[places.index(max(places))]
             raise UserError(
                 f"{file}:{number}: has {len(record)} column{'s' * (len(record) != 1)}, but column {column!r} is asked; "
                 f"correct the line, or reader.source and reader.target"
             )
-        yield Row(tuple(record[place] for place in places), name, number)
+        yield Row(columns.values([record[place] for place in places], f"{file}:{number}"), name, number)
 
 
 def column_place(file: Path, column: str, names: Sequence[str], header: bool) -> int:
@@ -159,7 +164,7 @@ def column_place(file: Path, column: str, names: Sequence[str], header: bool) ->
 
 
 @register("reader", "jsonl")
-class Jsonl(FileReader):
+class Jsonl(TableReader):
     """One JSON object a line; `translation.de` names a key inside another."""
 
     def __init__(
@@ -168,11 +173,11 @@ class Jsonl(FileReader):
         train: str,
         validation: str | None = None,
         test: str | None = None,
-        source: str = "source",
-        target: str | None = "target",
+        source: tuple[str, ...] | None = ("source",),
+        target: tuple[str, ...] | None = ("target",),
+        join: str = "\t",
     ) -> None:
-        super().__init__(train, validation, test)
-        self.columns = [column for column in (source, target) if column is not None]
+        super().__init__(train, validation, test, make_columns(source, target, join))
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
         (file,) = self.files(split, root)
@@ -186,18 +191,5 @@ class Jsonl(FileReader):
                 raise UserError(f"{file}:{number}: no JSON ({error}); write one object a line") from error
             if not isinstance(record, dict):
                 raise UserError(f"{file}:{number}: {shorten(text)} is no JSON object; write {{...}} on every line")
-            values = tuple(dig(record, column, f"{file}:{number}") for column in self.columns)
-            yield Row(values, self.names[split], number)
-
-
-def dig(record: dict[str, Any], column: str, place: str) -> Any:
-    """The value of a key, or of `outer.inner`; raises UserError when it is not there."""
-    if column in record:
-        return record[column]
-    value: Any = record
-    for key in column.split("."):
-        if not isinstance(value, dict) or key not in value:
-            names = value if isinstance(value, dict) else record
-            raise UserError(f"{place}: no {column!r}{known(key, names)}; set reader.source and reader.target")
-        value = value[key]
-    return value
+            found = [dig(record, column, f"{file}:{number}") for column in self.columns.names]
+            yield Row(self.columns.values(found, f"{file}:{number}"), self.names[split], number)

@@ -212,6 +212,15 @@ def build(kind: str, slots: Mapping[str, Any], *context: Any, slot: str | None =
     return entry.target(*context, *factories, **options)
 
 
+def build_listed(kind: str, config: Mapping[str, Any], name: str, *context: Any) -> Any:
+    """Make a component that a setting lists by name, such as a metric, with its options in the block of its kind.
+
+    Options that the configuration does not hold (that of a bundle of an earlier version) have their defaults.
+    """
+    slot = f"{kind}.{name}"
+    return build(kind, {slot: {**config.get(kind, {}).get(name, {}), "name": name}}, *context, slot=slot)
+
+
 def known(name: str, names: Iterable[str]) -> str:
     """The end of an error about an unknown name: the names there are, and the nearest one."""
     names = sorted(names)

@@ -63,11 +63,73 @@ def text_of(length: int, random: np.random.Generator) -> str:
     return "".join(random.choice(list(LETTERS), length))
 
 
-VALUES: dict[str, Callable[[int, np.random.Generator], Any]] = {"text": text_of}
+def features_of(length: int, random: np.random.Generator) -> str:
+    """Letters, and two features behind a tab, which count as items."""
+    if length < 2:
+        return text_of(length, random)
+    return f"{text_of(length - 2, random)}\tV;{random.choice(['PST', 'PRS'])}"
+
+
+def label_of(length: int, random: np.random.Generator) -> str:
+    """One of three classes."""
+    return str(random.choice(["calm", "glad", "sad"]))
+
+
+def number_of(length: int, random: np.random.Generator) -> float:
+    """A number."""
+    return float(random.normal())
+
+
+def vector_of(length: int, random: np.random.Generator) -> list[float]:
+    """A vector of three numbers."""
+    return [number_of(1, random) for _ in range(3)]
+
+
+def numbers_of(length: int, random: np.random.Generator) -> list[float]:
+    """A sequence of numbers."""
+    return [number_of(1, random) for _ in range(length)]
+
+
+def vectors_of(length: int, random: np.random.Generator) -> list[list[float]]:
+    """A sequence of vectors of three numbers."""
+    return [vector_of(1, random) for _ in range(length)]
+
+
+def tags_of(length: int, random: np.random.Generator) -> str:
+    """Tags of spans, by their rules."""
+    tags = ["O"]
+    for _ in range(length):
+        goes_on = [] if tags[-1] == "O" else [f"I{tags[-1][1:]}"]
+        tags.append(str(random.choice(["O", "B-x", "B-y", *goes_on])))
+    return " ".join(tags[1:])
+
+
+VALUES: dict[str, Callable[[int, np.random.Generator], Any]] = {
+    "text": text_of,
+    "features": features_of,
+    "label": label_of,
+    "number": number_of,
+    "numbers": numbers_of,
+    "vector": vector_of,
+    "vectors": vectors_of,
+    "tags": tags_of,
+}
 """A value of so many items for every field, as a reader gives it; a field that is not named takes text."""
 
-HEADS: dict[str, Config] = {"translation": {}}
-"""What differs from `DEFAULTS` in the smallest model of every head; a head that is not named is a translation."""
+HEADS: dict[str, Config] = {
+    "translation": {},
+    "classification": {"target": {"name": "label"}},
+    "regression": {"target": {"name": "number"}},
+    "tagging": {"target": {"name": "tags"}},
+    "generation": {"source": {"name": "vectors"}, "encoder": {"name": "none"}},
+    "language_model": {
+        "source": {"name": "none"},
+        "encoder": {"name": "none"},
+        "decoder": {"name": "lstm", "size": 8, "bridge": "zeros"},
+        "attention": {"name": "none"},
+    },
+}
+"""What differs from `DEFAULTS` in the smallest model of every head; a head that is not named is as its base."""
 
 
 def make_case(changes: Mapping[str, Config] | None = None) -> Case:
@@ -125,12 +187,19 @@ def cases(kind: str, name: str, options: Mapping[str, Any]) -> Iterator[Case]:
     entry = registry.find(kind, name)
     small = {key: value for key, value in SMALL.get(kind, {}).items() if key in entry.options}
     component = {kind: {"name": name, **small, **options}}
-    around = HEADS.get(name, {}) if kind == "head" else {}
+    around = HEADS[head_like(entry)] if kind == "head" else {}
     for surroundings in SURROUNDINGS[kind](entry):
-        changes = {**around, **surroundings, **component}
+        changes = {**surroundings, **around, **component}
         if kind in surroundings:
             changes[kind] = {**component[kind], **surroundings[kind]}
         yield make_case(changes)
+
+
+def head_like(entry: registry.Entry) -> str:
+    """The name in `HEADS` of a head, else of the head that its class is made from, else `translation`."""
+    heads = {registry.find("head", name).target: name for name in HEADS}
+    near = [heads[base] for base in getattr(entry.target, "__mro__", ()) if base in heads]
+    return entry.name if entry.name in HEADS else next(iter(near), "translation")
 
 
 def choices(entry: registry.Entry, **values: tuple[Any, ...]) -> Iterator[Config]:
@@ -179,9 +248,12 @@ def around_search(entry: registry.Entry) -> Iterator[Config]:
         yield {"attention": {"name": attention}}
 
 
+POOLS = (("last",), ("mean",), ("max",), ("attend",), ("last", "attend"))
+
+
 def around_head(entry: registry.Entry) -> Iterator[Config]:
     """Every pooling, with and without transitions, in both directions; as it is where it has no such option."""
-    for options in choices(entry, pool=("last", "mean", "max", "attend"), transitions=(False, True)):
+    for options in choices(entry, pool=POOLS, transitions=(False, True)):
         for bidirectional in (False, True):
             yield {"head": options, "encoder": {"name": "lstm", "size": 4, "bidirectional": bidirectional}}
 

@@ -7,10 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from seq2att import registry
-from seq2att.types import END, SPECIALS
+from seq2att.data.corpus import Ragged
+from seq2att.field import Field
+from seq2att.testing.cases import VALUES, text_of
+from seq2att.types import END, SPECIALS, UNKNOWN
 
 TEXTS = ("a bad cab", "bed", "face", "a", "dead bee")
 
@@ -37,15 +42,36 @@ def field_laws(name: str, options: Mapping[str, Any]) -> None:
     """Decoding undoes encoding, ids lie within the size, and what is restored encodes the same."""
     slots = {"field": {"name": name, **options}, "tokenizer": {"name": "char"}}
     one, other = registry.build("field", slots), registry.build("field", slots)
-    one.fit(TEXTS)
+    random, value_of = np.random.default_rng(1), VALUES.get(name, text_of)
+    values = TEXTS if value_of is text_of else [value_of(length, random) for length in (5, 2, 3, 1, 8)]
+    one.fit(iter(values))
     other.restore(one.files())
     assert other.size == one.size, f"field={name}: the restored size differs"
-    for text, ids in zip(TEXTS, one.encode_batch(TEXTS), strict=True):
-        assert one.decode([*ids, END]) == text, f"field={name}: {text!r} comes back changed"
-        assert len(SPECIALS) <= min(ids) and max(ids) < one.size, f"field={name}: {text!r} has ids out of range"
-        assert list(other.encode(text)) == list(ids), f"field={name}: {text!r} is encoded differently after restoring"
-    embedded = one.embed()(torch.tensor([[5, 0]]))
-    assert embedded.shape[:2] == (1, 2), f"field={name}: the embedding has shape {tuple(embedded.shape)}"
+    for value, array in zip(values, one.encode_batch(values), strict=True):
+        what = f"field={name}: {value!r}"
+        assert np.array_equal(one.encode(value), array), f"{what} is encoded differently in a batch"
+        assert np.array_equal(other.encode(value), array), f"{what} is encoded differently after restoring"
+        if one.needed:
+            field_law_of_value(one, value, array, what)
+        embedding = one.embed()
+        embedded = embedding(Ragged.of([array]).gather([0]).values)
+        shape = (1, len(array), embedding.output_size)
+        assert embedded.shape == shape, f"{what}: the embedding has shape {tuple(embedded.shape)}, not {shape}"
+
+
+def field_law_of_value(field: Field, value: Any, array: npt.NDArray[Any], what: str) -> None:
+    """One value comes back; its ids lie within the size, its vectors are as wide as that."""
+    assert field.plural or len(array) == 1, f"{what} is {len(array)} items, but a row has one"
+    if array.dtype.kind == "f":
+        assert array.shape[1] == field.size and np.isfinite(array).all(), f"{what} has shape {array.shape}"
+        again = field.encode(field.decode(list(array)))
+        assert np.allclose(again, array, rtol=1e-5, atol=1e-6), f"{what} comes back changed"
+        return
+    said = field.unknown == UNKNOWN  # ids follow those of the special tokens, and an end stops reading
+    first = len(SPECIALS) if said else 0
+    decoded = field.decode([*array, END] if said else array.tolist())
+    assert decoded == field.text(value), f"{what} comes back changed: {decoded!r}"
+    assert first <= array.min() and array.max() < field.size, f"{what} has ids out of range"
 
 
 def reader_laws(name: str, options: Mapping[str, Any]) -> None:
@@ -60,12 +86,27 @@ def reader_laws(name: str, options: Mapping[str, Any]) -> None:
         assert same, f"reader={name}: the fingerprint of {split} changes"
 
 
+TEXT_ANSWERS: list[tuple[str, ...]] = [("a b c d e", "a b c d f"), ("g h i j k",), ("l m n o p", "q r s t u", "l")]
+TEXT_SAID = ["a b c d e", "g h x y z", "none of these"]
+NUMBER_ANSWERS: list[tuple[str, ...]] = [("1", "1.5"), ("-2.25",), ("3e1", "40", "2")]
+NUMBER_SAID = ["1.0", "7", "-2.5"]
+TAG_ANSWERS: list[tuple[str, ...]] = [("B-x I-x O", "B-x O O"), ("O B-y O B-x",), ("B-x", "B-y", "B-z")]
+TAG_SAID = ["B-x I-x O", "O B-y O B-y", "O"]
+ANSWERS: dict[str, tuple[list[tuple[str, ...]], list[str]]] = {
+    "mse": (NUMBER_ANSWERS, NUMBER_SAID),
+    "mae": (NUMBER_ANSWERS, NUMBER_SAID),
+    "pearson": (NUMBER_ANSWERS, NUMBER_SAID),
+    "span_f1": (TAG_ANSWERS, TAG_SAID),
+    "tag_accuracy": (TAG_ANSWERS, TAG_SAID),
+}
+"""Right answers for some rows, and worse ones, for every metric; one that is not named compares texts."""
+
+
 def metric_laws(name: str, options: Mapping[str, Any]) -> None:
     """Right answers beat wrong ones, any right answer will do, and the order of rows does not matter."""
     metric = registry.build("metric", {"metric": {"name": name, **options}})
-    right = [("a b c d e", "a b c d f"), ("g h i j k",), ("l m n o p", "q r s t u", "l")]
+    right, mixed = ANSWERS.get(name, (TEXT_ANSWERS, TEXT_SAID))
     best = metric([answers[-1] for answers in right], right)
-    mixed = ["a b c d e", "g h x y z", "none of these"]
     worse = metric(mixed, right)
     better = best.value > worse.value if metric.higher_is_better else best.value < worse.value
     assert better, f"metric={name}: right answers score {best.value}, wrong ones {worse.value}"

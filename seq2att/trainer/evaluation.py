@@ -7,7 +7,7 @@ when it answers; every distinct source is answered once and compared to all its 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seq2att import registry
-from seq2att.data import collate
+from seq2att.data import batches, collate
 from seq2att.errors import UserError
+from seq2att.trainer.running import Reading
 from seq2att.types import Batch, Loss, Prediction, tree_map
 
 if TYPE_CHECKING:
@@ -29,22 +30,31 @@ if TYPE_CHECKING:
     from seq2att.trainer.processes import Processes
 
 Rows = NDArray[np.int64]
+AT_ONCE = 512  # tokens of a running text that are read together
 
 
 def evaluate(
-    model: Model, corpus: Corpus, search: Search | None, metrics: Sequence[str] | None = None, batch_size: int = 64
+    model: Model,
+    corpus: Corpus,
+    search: Search | None,
+    metrics: Sequence[str] | None = None,
+    batch_size: int = 64,
+    data: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All figures of a model on a split, ready for JSON: the mean loss and what the head tells of it, then the metrics.
 
-    `metrics` are names of the kind metric (None: the head's own). `signatures` says how each was computed.
+    `metrics` are names of the kind metric (None: the head's own). `signatures` says how each was computed. `data` are
+    the data options that the model was trained with; with `batching: stream` the loss is that of the running text.
+    `config` is the configuration that holds the options of the metrics.
     """
     if len(corpus) == 0 or corpus.target is None:
         raise UserError("evaluate: there are no rows with right answers; name a split or a file that has both sides")
     rows = asked(model, corpus)
-    loss = mean(likelihood(model, corpus, batch_size))
+    loss = mean(likelihood(model, corpus, batch_size, data))
     names = model.head.metrics if metrics is None else metrics
     said = answer(model, corpus, rows, search, batch_size) if names else []
-    scores = measure(said, references(model, corpus, rows), names) if names else {}
+    scores = measure(said, references(model, corpus, rows), names, config) if names else {}
     return {
         "rows": len(corpus),
         "sources": len(rows),
@@ -70,15 +80,30 @@ def references(model: Model, corpus: Corpus, rows: Rows) -> list[tuple[str, ...]
     return [tuple(map(model.target.text, values)) for values in found]
 
 
-def likelihood(model: Model, corpus: Corpus, batch_size: int = 64) -> Loss:
-    """The summed negative log-likelihood of every row's right answer, and the number of its tokens."""
-    total, count = 0.0, 0
+def likelihood(model: Model, corpus: Corpus, batch_size: int = 64, data: Mapping[str, Any] | None = None) -> Loss:
+    """The summed negative log-likelihood of every row's right answer, and the number of its tokens.
+
+    Running text (`data` with `batching: stream`) is read as one stream from its first token to its last, so that the
+    figure depends on no batch size.
+    """
+    total, count, reading = 0.0, 0, Reading(data)
     with predicting(model) as device:
-        for rows in by_length(corpus, np.arange(len(corpus)), batch_size):
-            loss = model(moved(collate(corpus, rows), device))
+        for batch in in_order(corpus, data) if reading.runs and data else by_rows(corpus, batch_size):
+            loss = reading(model, moved(batch, device))
             total += float(loss.total)
             count += int(loss.count)
     return Loss(torch.tensor(total, dtype=torch.float64), torch.tensor(count))
+
+
+def by_rows(corpus: Corpus, batch_size: int) -> Iterator[Batch]:
+    """All rows, in batches of similar source length."""
+    return (collate(corpus, rows) for rows in by_length(corpus, np.arange(len(corpus)), batch_size))
+
+
+def in_order(corpus: Corpus, data: Mapping[str, Any]) -> Iterator[Batch]:
+    """The running text in one stream."""
+    options = {**data, "batch_size": 1, "batch_by": "sentences", "steps": AT_ONCE}
+    return iter(batches(corpus, options, 0, shuffle=False))  # type: ignore[arg-type]  # a loader of batches
 
 
 def answer(model: Model, corpus: Corpus, rows: Rows, search: Search | None, batch_size: int = 64) -> list[Prediction]:
@@ -106,11 +131,14 @@ def answer_together(
 
 
 def measure(
-    predictions: Sequence[Prediction], references: Sequence[Sequence[str]], metrics: Sequence[str]
+    predictions: Sequence[Prediction],
+    references: Sequence[Sequence[str]],
+    metrics: Sequence[str],
+    config: Mapping[str, Any] | None = None,
 ) -> dict[str, Score]:
-    """The score of every named metric, each answer against all the right ones."""
+    """The score of every named metric, with its options in `config`, each answer against all the right ones."""
     texts = [prediction.text for prediction in predictions]
-    return {name: registry.build("metric", {"metric": {"name": name}})(texts, references) for name in metrics}
+    return {name: registry.build_listed("metric", config or {}, name)(texts, references) for name in metrics}
 
 
 def mean(loss: Loss) -> float:

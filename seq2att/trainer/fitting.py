@@ -18,6 +18,7 @@ from seq2att import registry
 from seq2att.data import prepare
 from seq2att.errors import UserError
 from seq2att.trainer import folder
+from seq2att.trainer.evaluation import answer, measure, references
 from seq2att.trainer.processes import ALONE, Processes, seed
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Ready(NamedTuple):
     target: Field
     corpora: dict[str, Corpus]
     higher: dict[str, bool]  # every figure of a validation, and whether more of it is better
+    callbacks: list[Any]
     loggers: list[Any]
 
 
@@ -60,13 +62,26 @@ def train(
     run = ready.run
     torch.manual_seed(config["seed"])
     model = models.make(config, ready.source, ready.target)
+    if not run.resume:
+        warm(model, data_root(config), say)
     if config["trainer"]["threads"] is None:
         torch.set_num_threads(useful_threads(model, torch.get_num_threads()))
     if not run.resume:
         processes.share(lambda: folder.start(run.path, config))
-    training = fit(model, config, ready.corpora, ready.higher, run, callbacks, say, processes, ready.loggers)
+    watching = [*ready.callbacks, *callbacks]
+    training = fit(model, config, ready.corpora, ready.higher, run, watching, say, processes, ready.loggers)
     processes.share(lambda: finish(training, run.path, say))
     return run.path
+
+
+def warm(model: models.Model, root: Path | None, say: Callable[[str], None]) -> None:
+    """Start the embeddings of both sides from what their fields know (pretrained vectors), and say what was found."""
+    ours, theirs = model.embedding, getattr(model.head, "embedding", None)
+    lines = [model.source.warm(ours, root)]
+    if theirs is not None and (theirs is not ours or lines == [None]):  # a shared one starts once
+        lines.append(model.target.warm(theirs, root))
+    for line in filter(None, lines):
+        say(line)
 
 
 def useful_threads(model: models.Model, most: int) -> int:
@@ -85,18 +100,32 @@ def make_ready(config: Mapping[str, Any], say: Callable[[str], None], processes:
     higher = known_figures(config)
     check_figures(config, higher)
     reader = registry.build("reader", config)
-    reader.check(Path(config["data"]["root"]).expanduser() if config["data"]["root"] else None)
-    run = processes.share(lambda: folder.claim(config))
-    loggers = make_loggers(config)
     source, target = models.make_fields(config)
+    root = data_root(config)
+    reader.check(root)
+    source.check("source", root)
+    target.check("target", root)
+    run = processes.share(lambda: folder.claim(config))
+    callbacks, loggers = make_callbacks(config), make_loggers(config)
     corpora = processes.in_turn(lambda: prepare(config, source, target, reader, say))
-    return Ready(run, source, target, corpora, higher, loggers)
+    return Ready(run, source, target, corpora, higher, callbacks, loggers)
+
+
+def data_root(config: Mapping[str, Any]) -> Path | None:
+    """Where relative paths of the data start, if it is set."""
+    root = config["data"]["root"]
+    return Path(root).expanduser() if root else None
+
+
+def make_callbacks(config: Mapping[str, Any]) -> list[Any]:
+    """The callbacks that the configuration asks for; what is wrong with their options is said now."""
+    return [registry.build_listed("callback", config, name) for name in config["callbacks"]]
 
 
 def make_loggers(config: Mapping[str, Any]) -> list[Any]:
     """The loggers that the configuration asks for; those that need what is not installed say so."""
     path = Path(config["run"])
-    return [registry.build("logger", {"logger": {"name": name}}, path) for name in config["loggers"]]
+    return [registry.build_listed("logger", config, name, path) for name in config["loggers"]]
 
 
 def silent(line: str) -> None:
@@ -107,7 +136,7 @@ def known_figures(config: Mapping[str, Any]) -> dict[str, bool]:
     """Every figure of a validation, and whether more of it is better."""
     head: Any = registry.find("head", config["head"]["name"]).target
     names = head.metrics if config["metrics"] is None else config["metrics"]
-    metrics = {name: registry.build("metric", {"metric": {"name": name}}) for name in names}
+    metrics = {name: registry.build_listed("metric", config, name) for name in names}
     higher = {name: metric.higher_is_better for name, metric in metrics.items()}
     return {"loss": False, **dict.fromkeys(head.figures, False), **higher}
 
@@ -181,7 +210,8 @@ def fit(
     with quiet(), interruptible() as interruption:
         training = Training(model, config, corpora, greedy, higher, interruption, processes)
         reports = [Report(run.path, say)] if processes.first else []
-        watching = [*chosen(config, higher, processes), *reports, *callbacks, Checkpoints(run.path, interruption)]
+        shown = [*reports, *callbacks]  # what the callbacks say comes after the figures of a validation
+        watching = [*chosen(config, higher, processes), *shown, Checkpoints(run.path, interruption)]
         trainer = make_trainer(config, watching, loggers, processes)
         say(opening(training, run))
         try:
@@ -194,7 +224,7 @@ def fit(
 
 
 def chosen(config: Mapping[str, Any], higher: Mapping[str, bool], processes: Processes) -> Iterator[Callback]:
-    """The callbacks that the configuration asks for."""
+    """The callbacks that the trainer's options ask for."""
     from lightning.pytorch.callbacks import EarlyStopping
 
     from seq2att.trainer.progress import Progress
@@ -207,8 +237,6 @@ def chosen(config: Mapping[str, Any], higher: Mapping[str, bool], processes: Pro
         yield EarlyStopping(
             options["monitor"], options["min_delta"], options["patience"], mode=mode, check_on_train_epoch_end=False
         )
-    for name in config["callbacks"]:
-        yield registry.build("callback", {"callback": {"name": name}})
 
 
 def make_trainer(
@@ -302,8 +330,27 @@ def finish(training: Training, path: Path, say: Callable[[str], None]) -> None:
     weights = torch.load(path / name, map_location="cpu", weights_only=True)["state_dict"]
     model.load_state_dict({key.removeprefix("model."): value for key, value in weights.items()})
     models.save(model.float().cpu(), config, path, facts(training, kept))
+    draw(training, path)
     figures = "  ".join(f"{name} {value:.4g}" for name, value in kept.values.items())
     say(f"finished: {path} (epoch {kept.epoch:.4g}, step {kept.step:,}: {figures})")
+
+
+def draw(training: Training, path: Path) -> None:
+    """Draw how the model answers the validation split, where its metrics tell more than a figure of that."""
+    from seq2att.drawing import confusion_matrix, scatter
+
+    model = training.model
+    if model.head.several_answers or not training.metrics:
+        return
+    corpus, rows = training.corpora["validation"], training.asked()
+    said = answer(model, corpus, rows, training.search)
+    scores = measure(said, references(model, corpus, rows), training.metrics, training.config)
+    details = {name: value for score in scores.values() for name, value in score.details.items()}
+    if "confusion" in details:
+        confusion_matrix(details["labels"], details["confusion"], path / folder.CONFUSION)
+    if "points" in details:
+        true, predicted = zip(*details["points"], strict=True)
+        scatter(true, predicted, path / folder.SCATTER)
 
 
 def facts(training: Training, kept: Any) -> dict[str, Any]:
@@ -311,7 +358,7 @@ def facts(training: Training, kept: Any) -> dict[str, Any]:
     return {
         "validation": kept.values,
         "signatures": kept.signatures,
-        "search": "greedy",
+        **({} if training.search is None else {"search": "greedy"}),
         "epoch": kept.epoch,
         "step": kept.step,
         "best_by": training.options["best"] or training.options["monitor"],

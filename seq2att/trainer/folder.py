@@ -17,7 +17,9 @@ from seq2att.errors import UserError
 
 CONFIG, TABLE, CURVES, FINISHED = "config.yaml", "metrics.csv", "curves.png", "metrics.json"
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
-FILES = (CONFIG, TABLE, CURVES, FINISHED, "model.safetensors", "README.md")
+CONFUSION, SCATTER = "confusion.png", "scatter.png"
+NORMS, NORMS_CURVES = "gradient_norms.csv", "gradient_norms.png"
+FILES = (CONFIG, TABLE, CURVES, FINISHED, CONFUSION, SCATTER, NORMS, NORMS_CURVES, "model.safetensors", "README.md")
 FOLDERS = ("checkpoints", "source", "target", "steps", "tensorboard")
 
 # What may differ between a run and its resumption: where things are and what is shown, not what is learned.

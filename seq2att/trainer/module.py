@@ -39,6 +39,7 @@ from seq2att.trainer.checkpoint import (
 )
 from seq2att.trainer.evaluation import Rows, answer_together, asked, measure, references
 from seq2att.trainer.processes import ALONE, Processes, seed
+from seq2att.trainer.running import Reading
 from seq2att.types import Batch, Loss, Prediction
 
 if TYPE_CHECKING:
@@ -103,13 +104,15 @@ class Training(LightningModule):
         self.parts = 0  # batches since the last step
         self.window = zero()  # their sum
         self.told = torch.zeros(3)  # how many processes wished at the last step what `wishes` says
+        self.shortened = torch.tensor(1.0)  # by what clipping multiplied the gradient of the last step
         self.unused: list[Tensor] | None = None  # parameters that a first batch did not reach
         self.lately = zero()  # the sum since training looked at its loss, of this process
         self.since = (0.0, 0)  # loss and tokens from the last validation until then, of all processes
         self.train_loss = math.nan  # the mean when training last looked
         self.speed, self.looked = 0.0, time.monotonic()  # tokens a second until then, and when that was
         self.spent, self.began = 0.0, time.monotonic()  # seconds of training before this start, and when that was
-        self.heard = zero()  # the sum of this validation
+        self.reading = Reading(config["data"])  # what training remembers of running text
+        self.heard, self.hearing = zero(), Reading(config["data"])  # the sum of this validation, and what it remembers
         self.figures: Figures | None = None  # of the last validation
         self.best: Figures | None = None
         self.examples: list[Prediction] = []
@@ -185,7 +188,7 @@ class Training(LightningModule):
         if not self.processes.alone and not len(batch.rows):
             self.window, self.lately = plus(self.window, zero(self.device)), plus(self.lately, zero(self.device))
             return nothing_of(self.parameters())
-        loss: Loss = self.model(batch)
+        loss = self.reading(self.model, batch)
         kept = Loss(loss.total.detach(), loss.count)
         self.window, self.lately = plus(self.window, kept), plus(self.lately, kept)
         total = loss.total / SCALE
@@ -207,7 +210,7 @@ class Training(LightningModule):
         parts = self.trainer.accumulate_grad_batches * self.processes.size  # what Lightning and DDP divided by
         grouped = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
         gradients = [gradient for gradient in grouped if gradient is not None]
-        rescale(gradients, SCALE * parts, tokens, self.options["clip"])
+        self.shortened = rescale(gradients, SCALE * parts, tokens, self.options["clip"])
         self.window, self.parts = zero(), 0
 
     def agree(self, count: Tensor) -> Tensor:
@@ -295,12 +298,12 @@ class Training(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start a sum."""
-        self.heard = zero()
+        self.heard, self.hearing = zero(), Reading(self.config["data"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the likelihood of the right answers."""
         if len(batch.rows):
-            loss = self.model(batch)
+            loss = self.hearing(self.model, batch)
             self.heard = plus(self.heard, Loss(loss.total, loss.count))
 
     def on_validation_epoch_end(self) -> None:
@@ -323,16 +326,21 @@ class Training(LightningModule):
             value = values[self.plateau.monitor]
             self.plateau.scheduler.step(-value if self.higher[self.plateau.monitor] else value)
 
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics of a validation."""
+        return [name for name in self.higher if name != "loss" and name not in self.model.head.figures]
+
     def answers(self) -> tuple[dict[str, Score], list[Prediction]]:
         """How good the model's own answers are, where a metric asks for them, and the first of them."""
-        metrics = [name for name in self.higher if name != "loss" and name not in self.model.head.figures]
+        metrics = self.metrics
         if not metrics:
             return {}, []
         corpus, rows = self.corpora["validation"], self.asked()
         with self.trainer.precision_plugin.val_step_context():
             size = rows_of_a_batch(self.config["data"])
             said = answer_together(self.model, corpus, rows, self.search, size, self.processes)
-        scores = self.processes.share(lambda: measure(said, references(self.model, corpus, rows), metrics))
+        scores = self.processes.share(lambda: measure(said, references(self.model, corpus, rows), metrics, self.config))
         return scores, said[:2]
 
     def asked(self) -> Rows:
@@ -383,6 +391,7 @@ class Training(LightningModule):
             "plateau": None if self.plateau is None else self.plateau.scheduler.state_dict(),
             "stop": self.trainer.should_stop,
             "random": self.processes.collect(random_states()),
+            "reading": self.reading.saved(self.processes),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -395,6 +404,7 @@ class Training(LightningModule):
         self.figures = self.restored["figures"] and Figures(*self.restored["figures"])
         self.best = self.restored["best"] and Figures(*self.restored["best"])
         self.trainer.should_stop = self.restored["stop"]
+        self.reading.restore(self.restored.get("reading", []), self.processes)
 
 
 class Plateau(NamedTuple):
@@ -434,18 +444,22 @@ def reached(loss: Tensor) -> set[int]:
     return found
 
 
-def rescale(gradients: list[Tensor], scale: float, tokens: Tensor, clip: float) -> None:
+def rescale(gradients: list[Tensor], scale: float, tokens: Tensor, clip: float) -> Tensor:
     """Multiply the gradients by `scale / tokens`, or by less where their norm would then exceed `clip` (0: no limit).
 
-    One pass to measure and one to multiply, without waiting for the device.
+    Gives that part of the factor which clips them. One pass to measure and one to multiply, without waiting for the
+    device.
     """
+    shortened = torch.tensor(1.0)
     if not gradients:
-        return
+        return shortened
     factor = scale / tokens.clamp(min=1).to(gradients[0].dtype)
     if clip > 0:
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))) * factor
-        factor = factor * (clip / (norm + 1e-6)).clamp(max=1.0)
+        shortened = (clip / (norm + 1e-6)).clamp(max=1.0)
+        factor = factor * shortened
     torch._foreach_mul_(gradients, factor)
+    return shortened
 
 
 def limited(size: int, limit: float) -> int:

@@ -1,0 +1,148 @@
+"""The adding problem (Hochreiter and Schmidhuber 1997), and what it shows: how far back a gradient reaches.
+
+Every step of a sequence holds a number from 0 to 1 and a mark. Two steps are marked, one in each half; their sum is to
+be said at the end. Who always says 1 has a mean squared error of 0.167.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from seq2att.errors import UserError
+from seq2att.reader import SPLITS, Reader, Row
+from seq2att.reader.files import digest
+from seq2att.registry import register
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, Trainer
+
+    from seq2att.trainer.module import Training
+
+TABLE, PICTURE = "distance.csv", "distance.png"
+Curve = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]  # distances and norms [N]
+
+
+@register("reader", "adding")
+class Adding(Reader):
+    """Sequences of a number and a mark; the target is the sum of the two marked numbers."""
+
+    def __init__(self, *, length: int = 100, rows: int = 5000, seed: int = 1) -> None:
+        self.length, self.seed = length, seed
+        self.sizes = {"train": rows, "validation": max(rows // 10, 1), "test": max(rows // 10, 1)}
+        if length < 2 or rows < 1:
+            raise UserError(
+                f"reader.length={length} and reader.rows={rows}: allowed are 2 or more steps, 1 or more rows; set both"
+            )
+
+    def splits(self) -> tuple[str, ...]:
+        return SPLITS
+
+    def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        draw, half = np.random.default_rng([self.seed, SPLITS.index(split)]), self.length // 2
+        for line in range(1, self.sizes[split] + 1):
+            steps = np.zeros((self.length, 2))
+            steps[:, 0] = draw.random(self.length).round(3)
+            marked = [draw.integers(half), draw.integers(half, self.length)]
+            steps[marked, 1] = 1.0
+            yield Row((steps.tolist(), round(float(steps[marked, 0].sum()), 3)), f"adding-{split}", line)
+
+    def fingerprint(self, split: str, root: Path | None) -> str:
+        return digest(self, split, [])
+
+
+@register("callback", "distance")
+def distance(*, rows: int = 100) -> Any:
+    """How much the loss feels the input so many steps before the end: a table and a picture, before and after."""
+    if rows < 1:
+        raise UserError(f"callback.distance.rows={rows}: allowed is 1 or more")
+    from lightning.pytorch.callbacks import LambdaCallback
+
+    def start(trainer: Trainer, module: Training) -> None:
+        if trainer.is_global_zero and trainer.global_step == 0:
+            write(Path(module.config["run"]), 0, gradient_norms(module, rows))
+
+    def end(trainer: Trainer, module: Training) -> None:
+        if trainer.is_global_zero:
+            run = Path(module.config["run"])
+            write(run, trainer.global_step, gradient_norms(module, rows))
+            draw({"before training": read(run)[0], "after training": read(run)[-1]}, run / PICTURE)
+            compare(run.parent)
+
+    made: Callback = LambdaCallback(on_train_start=start, on_train_end=end)
+    return made
+
+
+def gradient_norms(module: Training, rows: int) -> npt.NDArray[np.float64]:
+    """The norm of the gradient of a row's loss at its input, by the distance from its end, mean of some rows: `[S]`."""
+    from seq2att.data import collate
+    from seq2att.trainer.evaluation import moved
+
+    corpus, model = module.corpora["validation"], module.model
+    batch = moved(collate(corpus, np.arange(min(rows, len(corpus)))), module.device)
+    assert batch.target is not None
+    with torch.enable_grad():
+        inputs = model.embedding(batch.source.values).detach().requires_grad_()  # [B, S, E]
+        loss = model.head.loss(model.encoder(inputs, batch.source.lengths), batch.target)
+        (gradient,) = torch.autograd.grad(loss.total, inputs)
+    norms = gradient.double().norm(dim=-1).cpu().numpy()  # [B, S]
+    lengths = batch.source.lengths.cpu().numpy()[:, None]  # [B, 1]
+    distances = lengths - 1 - np.arange(norms.shape[1])  # [B, S], below 0 on padding
+    real = distances >= 0
+    sums = np.bincount(distances[real], norms[real])
+    found: npt.NDArray[np.float64] = sums / np.bincount(distances[real])
+    return found
+
+
+def write(run: Path, step: int, norms: npt.NDArray[np.float64]) -> None:
+    """Add the norms after a step to the table of a run; step 0 begins it."""
+    with (run / TABLE).open("a" if step else "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if not step:
+            writer.writerow(["step", "distance", "gradient_norm"])
+        writer.writerows([step, distance, f"{norm:.6g}"] for distance, norm in enumerate(norms))
+
+
+def read(run: Path) -> list[Curve]:
+    """The curves in the table of a run, the earliest first."""
+    table = np.loadtxt(run / TABLE, delimiter=",", skiprows=1, ndmin=2)  # [N, 3]
+    parts = [table[table[:, 0] == step] for step in np.unique(table[:, 0])]
+    return [(part[:, 1].astype(np.int64), part[:, 2]) for part in parts]
+
+
+def compare(folder: Path) -> None:
+    """Draw the runs in a folder together, as they were before training and after it; nothing where there is but one."""
+    runs = [path.parent for path in sorted(folder.glob(f"*/{TABLE}"))]
+    if len(runs) > 1:
+        draw({run.name: read(run)[0] for run in runs}, folder / "distance-before.png")
+        draw({run.name: read(run)[-1] for run in runs}, folder / PICTURE)
+
+
+def draw(curves: Mapping[str, Curve], path: Path) -> None:
+    """Draw the curves on a logarithmic scale; those of one encoder share a color, those of one length a line."""
+    from seq2att.drawing import GRID, INK, SERIES, new_figure, save
+
+    figure = new_figure(7.2, 4.2)
+    axes = figure.subplots()
+    encoders = list(dict.fromkeys(name.partition(",")[0] for name in curves))
+    styles = ("-", "--", "-.", ":")
+    used = dict.fromkeys(encoders, 0)
+    for name, (distances, norms) in curves.items():
+        encoder = name.partition(",")[0]
+        color, style = SERIES[encoders.index(encoder) % len(SERIES)], styles[used[encoder] % len(styles)]
+        used[encoder] += 1
+        axes.plot(distances, np.maximum(norms, 1e-30), color=color, linestyle=style, linewidth=1.6, label=name)
+    axes.set_yscale("log")
+    axes.set_xlabel("steps before the end")
+    axes.set_ylabel("norm of the gradient at the input")
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, labelcolor=INK)
+    save(figure, path)

@@ -1,0 +1,143 @@
+"""Handwritten digits, one or several side by side, each column of pixels a vector: to be read out or marked.
+
+The 1,797 images of 8 x 8 pixels come with scikit-learn (Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten
+Digits"). What a strip looks like, and the text that stands for it where a command takes one:
+
+    from seq2att.registry import load_plugin, build
+    load_plugin("recipes/digits.py")
+    row = next(build("reader", {"reader": {"name": "digits", "shortest": 3}}).read("test", None))
+    print("; ".join(" ".join(map(str, column)) for column in row.values[0]))
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from seq2att.errors import UserError
+from seq2att.reader import SPLITS, Reader, Row
+from seq2att.reader.files import digest
+from seq2att.registry import known, register
+
+VALIDATION, TEST = 180, 360  # images; the other 1,257 are for training
+BLANK = [0.0] * 8  # a column of a gap
+GAP = "-"  # its tag
+LONGEST = 20
+
+
+class Image(NamedTuple):
+    """One digit."""
+
+    columns: list[list[float]]  # [8, 8], from left to right, 0 (white) to 1 (black)
+    digit: int
+
+
+@register("reader", "digits")
+class Digits(Reader):
+    """Strips of handwritten digits; the source is a vector for each column, the target words or a tag a column."""
+
+    def __init__(
+        self,
+        *,
+        target: Literal["words", "tags"] = "words",
+        language: str = "en",
+        shortest: int = 1,
+        longest: int = 4,
+        gap: int = 0,
+        repeats: int = 1,
+        shift: int = 0,
+        seed: int = 1,
+    ) -> None:
+        """Remember the options.
+
+        A strip holds `shortest` to `longest` digits, with up to `gap` blank columns around each. For every length, each
+        image of a split begins one strip, in training `repeats` strips, whose digits stand up to `shift` pixels higher or
+        lower. `language` is one that num2words knows (en, ko,
+        fr, ...). The splits share no image; `seed` draws the strips, and never moves an image to another split.
+        """
+        self.target, self.language, self.seed = target, language, seed
+        self.shortest, self.longest, self.gap, self.repeats, self.shift = shortest, longest, gap, repeats, shift
+        self.lengths = dict.fromkeys(SPLITS, (shortest, longest))
+        if not 1 <= shortest <= longest <= LONGEST:
+            raise UserError(
+                f"reader.shortest={shortest} and reader.longest={longest}: allowed is 1 <= shortest <= longest <= "
+                f"{LONGEST}; set both"
+            )
+        for name, value, least in (("gap", gap, 0), ("repeats", repeats, 1), ("shift", shift, 0)):
+            if value < least:
+                raise UserError(f"reader.{name}={value}: allowed is {least} or more")
+
+    def check(self, root: Path | None) -> None:
+        needed = {"sklearn": "scikit-learn"} | ({"num2words": "num2words"} if self.target == "words" else {})
+        for module, package in needed.items():
+            if find_spec(module) is None:
+                raise UserError(f"reader=digits: {package} is not installed; run `pip install 'seq2att[recipes]'`")
+        if self.target == "words":
+            self.words()
+
+    def splits(self) -> tuple[str, ...]:
+        return SPLITS
+
+    def use(self, split: str, name: str) -> None:
+        """Strips of exactly so many digits: `seq2att evaluate RUN --test 1 2 3`."""
+        if not name.isdigit() or not 1 <= int(name) <= LONGEST:
+            raise UserError(f"{split}={name}: reader=digits takes the number of digits in a strip, 1 to {LONGEST}")
+        self.lengths[split] = (int(name), int(name))
+
+    def words(self) -> list[str]:
+        """The words of the ten digits."""
+        from num2words import CONVERTER_CLASSES, num2words
+
+        if self.language not in CONVERTER_CLASSES:
+            hint = known(self.language, CONVERTER_CLASSES)
+            raise UserError(f"reader.language={self.language}: num2words has no such language{hint}")
+        return [" ".join(str(num2words(digit, lang=self.language)).split()) for digit in range(10)]
+
+    def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        names = self.words() if self.target == "words" else [str(digit) for digit in range(10)]
+        draw, images, line = random.Random(f"{self.seed} {split}"), images_of(split), 0
+        shortest, longest = self.lengths[split]
+        for length in range(shortest, longest + 1):
+            for _ in range(self.repeats if split == "train" else 1):
+                draw.shuffle(images)
+                for start in range(len(images)):
+                    line += 1
+                    chosen = [images[(start + step) % len(images)] for step in range(length)]
+                    if split == "train" and self.shift:
+                        chosen = [moved(image, draw.randint(-self.shift, self.shift)) for image in chosen]
+                    yield Row(self.strip(chosen, names, draw), f"digits-{split}", line)
+
+    def strip(self, images: list[Image], names: list[str], draw: random.Random) -> tuple[Any, str]:
+        """The images side by side, and what there is to say of them."""
+        columns, tags = [], []
+        for place, image in enumerate(images):
+            before, after = draw.randint(0, self.gap), draw.randint(0, self.gap) * (place == len(images) - 1)
+            columns += [BLANK] * before + image.columns + [BLANK] * after
+            tags += [GAP] * before + [names[image.digit]] * len(image.columns) + [GAP] * after
+        words = " ".join(names[image.digit] for image in images)
+        return columns, words if self.target == "words" else " ".join(tags)
+
+    def fingerprint(self, split: str, root: Path | None) -> str:
+        return digest(self, split, [])
+
+
+def moved(image: Image, rows: int) -> Image:
+    """The digit so many pixels lower, or higher where `rows` is below 0; what leaves the image is lost."""
+    blank = BLANK[: abs(rows)]
+    columns = [blank + column[: 8 - rows] if rows > 0 else column[-rows:] + blank for column in image.columns]
+    return Image(columns, image.digit)
+
+
+def images_of(split: str) -> list[Image]:
+    """The images of a split, always the same."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    columns = (found.images / 16).transpose(0, 2, 1).tolist()  # [1797, 8, 8]
+    images = [Image(*pair) for pair in zip(columns, found.target.tolist(), strict=True)]
+    random.Random(0).shuffle(images)
+    parts = (images[VALIDATION + TEST :], images[:VALIDATION], images[VALIDATION : VALIDATION + TEST])
+    return dict(zip(SPLITS, parts, strict=True))[split]

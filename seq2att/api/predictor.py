@@ -1,0 +1,309 @@
+"""A trained model that answers: text in, text, labels, tags or numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict, Unpack, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from seq2att import registry
+from seq2att.errors import UserError
+from seq2att.inference import follows, twin
+from seq2att.model import Model
+from seq2att.search import Search
+from seq2att.types import Batch, Prediction, tree_map
+
+BATCH_SIZE = 64
+AT_ONCE = 1 << 14  # source tokens of a batch, padding included: what keeps memory bounded for long texts
+SCORED_AT_ONCE = 1 << 11  # as many of both sides: scoring holds a distribution over the vocabulary for each
+GOES_ON = 200  # tokens that a language model says at most, beside its beginning
+
+
+class Answering(TypedDict, total=False):
+    """How inputs are answered."""
+
+    batch_size: int
+    """Inputs that are answered together; it changes no answer."""
+    too_long: str | None
+    """What happens to a text of more tokens than `data.max_length`: `refuse` or `cut`; None: as in training."""
+    first_line: int
+    """The number of the first input, for messages about it and for the random numbers of its sample."""
+    attention: bool
+    """False leaves out what the answers looked at, which takes much memory for long texts."""
+
+
+class Searching(Answering, total=False):
+    """How texts are found."""
+
+    beam: int | None
+    """1 is greedy search; by default the search is that of the configuration."""
+    n_best: int
+    """How many answers; the others of each are in `.others`."""
+    search: Mapping[str, Any] | None
+    """Options of the search, as in `{"name": "sample", "temperature": 0.7}`."""
+
+
+def common(options: Searching) -> Answering:
+    """The options that do not concern the search."""
+    kept: Any = {key: value for key, value in options.items() if key in Answering.__annotations__}
+    return kept  # type: ignore[no-any-return]
+
+
+class Scored(NamedTuple):
+    """How likely a model finds a target for a source."""
+
+    score: float  # log p(target | source), the end symbol included
+    tokens: int  # target tokens, the end symbol included
+
+    @property
+    def perplexity(self) -> float:
+        """The perplexity of one target token."""
+        return float(np.exp(-self.score / self.tokens))
+
+
+class Predictor:
+    """A trained model that takes text and gives text.
+
+    Answers come in the order of the questions, and no answer depends on its neighbours.
+    """
+
+    def __init__(
+        self, model: Model, config: Mapping[str, Any], say: Callable[[str], None], quantize: str | None = None
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.say = say
+        self.quantize = quantize
+        self.prepared: tuple[tuple[object, ...], Model] | None = None
+
+    @property
+    def verb(self) -> str:
+        """What this model does: the name of the method that asks it, and of the command."""
+        return self.model.head.verb
+
+    def ready(self) -> Model:
+        """The model as it answers: prepared for this CPU, or quantized; made anew when the model's weights change."""
+        state = follows(self.model)
+        if self.prepared is None or self.prepared[0] != state:
+            self.prepared = (state, twin(self.model, self.quantize is not None))
+        return self.prepared[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what can be prepared again."""
+        return {**self.__dict__, "prepared": None}
+
+    @overload
+    def translate(self, texts: str, **options: Unpack[Searching]) -> Prediction: ...
+    @overload
+    def translate(self, texts: Iterable[Any], **options: Unpack[Searching]) -> list[Prediction]: ...
+    def translate(self, texts: Any, **options: Unpack[Searching]) -> Prediction | list[Prediction]:
+        """Translate a text, or many in their order; an empty text gives an empty one.
+
+        Options are those of `Searching`. Errors: `UserError` on a text that is too long, an unknown option, or a model
+        that does something else.
+        """
+        return self.answer("translate", texts, self.searching(options), **common(options))
+
+    @overload
+    def classify(self, texts: str, **options: Unpack[Answering]) -> Prediction: ...
+    @overload
+    def classify(self, texts: Iterable[Any], **options: Unpack[Answering]) -> list[Prediction]: ...
+    def classify(self, texts: Any, **options: Unpack[Answering]) -> Prediction | list[Prediction]:
+        """The class of a text, or of many in their order; an empty text belongs to none: its `.value` is "".
+
+        `.value` is the likeliest label, `.score` its log-probability, `.probabilities` says that of every class,
+        likeliest first, and `.attention` `[1, S]` where the model looked, if it pools by attention. Options are those
+        of `Answering`. Errors: `UserError` as for `translate`.
+        """
+        return self.answer("classify", texts, None, **options)
+
+    @overload
+    def estimate(self, inputs: str, **options: Unpack[Answering]) -> Prediction: ...
+    @overload
+    def estimate(self, inputs: Iterable[Any], **options: Unpack[Answering]) -> list[Prediction]: ...
+    def estimate(self, inputs: Any, **options: Unpack[Answering]) -> Prediction | list[Prediction]:
+        """The number of a regression for a text (or numbers written as one), or for many inputs in their order.
+
+        `.value` is a float. Options are those of `Answering`. Errors: `UserError` as for `translate`.
+        """
+        return self.answer("estimate", inputs, None, **options)
+
+    @overload
+    def tag(self, texts: str, **options: Unpack[Answering]) -> Prediction: ...
+    @overload
+    def tag(self, texts: Iterable[Any], **options: Unpack[Answering]) -> list[Prediction]: ...
+    def tag(self, texts: Any, **options: Unpack[Answering]) -> Prediction | list[Prediction]:
+        """A tag for every word (or frame) of a text, or of many in their order.
+
+        `.value` holds the tags with a space between them, `.tokens` each by itself beside `.source_tokens`, and
+        `.token_scores` the log-probability of each. Options are those of `Answering`. Errors: as for `translate`.
+        """
+        return self.answer("tag", texts, None, **options)
+
+    @overload
+    def generate(self, inputs: str = "", **options: Unpack[Searching]) -> Prediction: ...
+    @overload
+    def generate(self, inputs: Iterable[Any], **options: Unpack[Searching]) -> list[Prediction]: ...
+    def generate(self, inputs: Any = "", **options: Unpack[Searching]) -> Prediction | list[Prediction]:
+        """Text from what is no text, or from its beginning; one input, or many in their order.
+
+        For a model with a source an input is a label, a vector or a list of vectors (inputs that are no text are given
+        in a list); for a language model it is the beginning, which the text goes on from: `.value` holds both. Options
+        are those of `Searching`; a language model says at most `max_length` tokens more, 200 by default.
+        Errors: `UserError` as for `translate`.
+        """
+        if self.model.source.needed:
+            return self.answer("generate", inputs, self.searching(options), **common(options))
+        return self.goes_on(inputs, options)
+
+    def goes_on(self, beginnings: Any, options: Searching) -> Prediction | list[Prediction]:
+        """Texts that go on from their beginnings."""
+        texts = [beginnings] if isinstance(beginnings, str) else list(beginnings)
+        self.check_verb("generate")
+        prefixes = [array.tolist() for array in self.model.target.encode_batch(texts)]
+        asked = dict(options.get("search") or {})
+        more = asked.pop("max_length", GOES_ON)
+        search = self.searching({**options, "search": asked})
+        search.max_length = max(map(len, prefixes), default=0) + more
+        rows = np.arange(len(texts)) + options.get("first_line", 1)
+        found: list[Prediction] = []
+        size = options.get("batch_size", BATCH_SIZE)
+        for start in range(0, len(texts), size):
+            some = slice(start, start + size)
+            found += self.ready().go_on(prefixes[some], search, torch.from_numpy(rows[some]))
+        return found[0] if isinstance(beginnings, str) else found
+
+    def answer(
+        self, verb: str, inputs: Any, search: Search | None, **options: Unpack[Answering]
+    ) -> Prediction | list[Prediction]:
+        """What the model says to one text, or to many inputs, when it is asked in this way."""
+        self.check_verb(verb)
+        if isinstance(inputs, str):
+            return self.predict([inputs], search, **options)[0]
+        return self.predict(list(inputs), search, **options)
+
+    def check_verb(self, verb: str) -> None:
+        """Refuse to ask a model for what it does not do."""
+        if self.verb != verb:
+            name = self.config["head"]["name"]
+            raise UserError(
+                f"{verb}: this model has head={name}, which does not {verb}; use {self.verb} (seq2att {self.verb} RUN)"
+            )
+
+    def searching(self, options: Searching) -> Search:
+        """The search that the options ask for."""
+        searching = self.search(options.get("beam"), options.get("n_best", 1), options.get("search"))
+        searching.attention = options.get("attention", True)
+        return searching
+
+    def search(self, beam: int | None = None, n_best: int = 1, options: Mapping[str, Any] | None = None) -> Search:
+        """The configured search with other options: `beam=1` is greedy, more is a beam of that size."""
+        asked = dict(options or {})
+        if beam is not None:
+            asked |= {"name": "greedy"} if beam == n_best == 1 else {"name": "beam", "size": beam}
+        if n_best > 1:
+            asked["n_best"] = n_best
+        entry = registry.find("search", asked.get("name", self.config["search"]["name"]))
+        kept = {key: value for key, value in self.config["search"].items() if key in entry.options}
+        chosen = {**kept, **asked, "name": entry.name}
+        if n_best > 1 and beam is None and "size" in chosen:
+            chosen["size"] = max(chosen["size"], n_best)
+        found: Search = registry.build("search", {"search": chosen})
+        return found
+
+    def predict(
+        self,
+        inputs: Sequence[Any],
+        search: Search | None,
+        batch_size: int = BATCH_SIZE,
+        too_long: str | None = None,
+        first_line: int = 1,
+        attention: bool = True,
+    ) -> list[Prediction]:
+        """Answers to all inputs, in their order; those of similar length are answered together."""
+        from seq2att.data import Ragged
+
+        arrays = self.model.source.encode_batch(inputs)
+        self.note_unknown(arrays, first_line)
+        source = Ragged.of(self.fitted(arrays, too_long, first_line))
+        model = self.ready()
+        found: list[Prediction | None] = [None] * len(inputs)
+        with torch.inference_mode():
+            for rows in groups(source.lengths, batch_size, AT_ONCE):
+                numbers = torch.from_numpy(rows + first_line)
+                batch = Batch(source.gather(rows), None, numbers, torch.zeros(len(rows), dtype=torch.bool))
+                batch = on_device(batch, model)
+                for row, prediction in zip(rows.tolist(), model.predict(batch, search), strict=True):
+                    found[row] = prediction if attention else prediction._replace(attention=None)
+        return [prediction for prediction in found if prediction is not None]
+
+    def note_unknown(self, arrays: Sequence[npt.NDArray[Any]], first_line: int) -> None:
+        """Say in which texts the model meets pieces that its vocabulary does not hold."""
+        unknown = self.model.source.unknown
+        ids = [array if array.ndim == 1 else array[:, 0] for array in arrays if array.dtype.kind == "i"]
+        counts = [int((array == unknown).sum()) for array in ids]
+        if found := [row for row, count in enumerate(counts) if count]:
+            self.say(f"unknown to the model, read as <unk>: {places(found, counts, 'pieces', first_line)}")
+
+    def fitted(
+        self, arrays: Sequence[npt.NDArray[Any]], too_long: str | None, first_line: int
+    ) -> Sequence[npt.NDArray[Any]]:
+        """The sources no longer than the model's limit: refused or cut by the settings, and then named."""
+        data = self.config["data"]
+        limit: int | None = data.get("max_length") if self.model.source.plural else None
+        lengths = [len(array) for array in arrays]
+        over = [row for row, length in enumerate(lengths) if limit and length > limit]
+        if not over or limit is None:
+            return arrays
+        named = places(over, lengths, "tokens", first_line)
+        if (too_long or data.get("too_long")) != "cut":
+            raise UserError(
+                f"longer than data.max_length={limit} tokens: {named}; shorten them, or take too_long=cut to cut them"
+            )
+        end = data.get("keep") == "end"
+        self.say(f"cut to {'the last ' if end else ''}data.max_length={limit} tokens: {named}")
+        return [array[-limit:] if end else array[:limit] for array in arrays]
+
+    def score(self, pairs: Iterable[tuple[str, str]], *, batch_size: int = BATCH_SIZE) -> list[Scored]:
+        """Log p(target | source) of every (source, target), in their order."""
+        from seq2att.data import Ragged
+
+        pairs = list(pairs)
+        sources = Ragged.of(self.model.source.encode_batch([source for source, _ in pairs]))
+        targets = Ragged.of(self.model.target.encode_batch([target for _, target in pairs]))
+        scores = torch.zeros(len(pairs))
+        model = self.ready()
+        with torch.inference_mode():
+            for rows in groups(sources.lengths + targets.lengths, batch_size, SCORED_AT_ONCE):
+                numbers = torch.from_numpy(rows)
+                new = torch.zeros(len(rows), dtype=torch.bool)
+                batch = on_device(Batch(sources.gather(rows), targets.gather(rows), numbers, new), model)
+                scores[numbers] = model.score(batch).float().cpu()
+        lengths = (targets.lengths + 1).tolist()
+        return [Scored(score, length) for score, length in zip(scores.tolist(), lengths, strict=True)]
+
+
+def groups(lengths: npt.NDArray[np.int64], batch_size: int, tokens: int) -> Iterator[npt.NDArray[np.int64]]:
+    """The rows by their lengths, longest first, in batches of that size and at most so many tokens with padding."""
+    order, first = np.argsort(-lengths, kind="stable"), 0
+    while first < len(order):
+        longest = max(1, int(lengths[order[first]]))
+        size = max(1, min(batch_size, tokens // longest))
+        yield order[first : first + size]
+        first += size
+
+
+def on_device(batch: Batch, model: Model) -> Batch:
+    """The batch where the model is."""
+    device = next(model.parameters()).device
+    moved: Batch = batch if device.type == "cpu" else tree_map(lambda tensor: tensor.to(device), batch)
+    return moved
+
+
+def places(rows: Sequence[int], counts: Sequence[int], what: str, first_line: int) -> str:
+    """Some rows of a text by their line numbers, each with its count."""
+    named = ", ".join(f"line {row + first_line} ({counts[row]} {what})" for row in rows[:10])
+    return f"{named} and {len(rows) - 10:,} more" if len(rows) > 10 else named

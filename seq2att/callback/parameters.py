@@ -1,0 +1,73 @@
+"""The layers of a model and how many parameters each of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from lightning.pytorch import Callback, Trainer
+from torch import nn
+
+from seq2att.recurrence.layer import Layer
+from seq2att.trainer.module import Training
+
+
+class Parameters(Callback):
+    """Prints a table of the layers before training."""
+
+    def __init__(self, say: Callable[[str], None] = print) -> None:
+        self.say = say
+
+    def on_fit_start(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
+        """Print the table."""
+        if trainer.is_global_zero:
+            for line in table(module.model):
+                self.say(line)
+
+
+class Row(NamedTuple):
+    """One layer with parameters of its own."""
+
+    name: str
+    kind: str
+    shapes: str
+    size: int
+
+
+def table(model: nn.Module) -> Iterator[str]:
+    """The table as lines: layers, then sums."""
+    found = list(rows(model))
+    head = Row("layer", "kind", "shapes", 0)
+    widths = [max(len(row[column]) for row in (head, *found)) for column in (0, 1, 2)]  # type: ignore[arg-type]
+    for row in (head, *found):
+        count = "parameters" if row is head else f"{row.size:,}"
+        yield f"  {row.name:<{widths[0]}}  {row.kind:<{widths[1]}}  {row.shapes:<{widths[2]}}  {count:>10}"
+    yield f"  {total(model)}"
+
+
+def rows(model: nn.Module) -> Iterator[Row]:
+    """Every module that holds parameters itself; one that several share is counted once."""
+    seen: set[int] = set()
+    for name, module in model.named_modules():
+        own = [one for one in module.parameters(recurse=False) if id(one) not in seen]
+        seen.update(id(one) for one in own)
+        if own:
+            shapes = "  ".join("x".join(map(str, one.shape)) for one in own)
+            yield Row(name or "model", type(module).__name__, shapes, sum(one.numel() for one in own))
+
+
+def total(model: nn.Module) -> str:
+    """All parameters, those that are trained, and how many Keras counts where it counts otherwise."""
+    count = sum(one.numel() for one in model.parameters())
+    trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
+    parts = [f"total: {count:,} parameters"]
+    parts += [f"{trained:,} of them trained"] if trained != count else []
+    keras = count - second_biases(model)
+    parts += [f"as Keras counts {keras:,} (it has one bias where an LSTM or RNN layer here has two)"] * (keras != count)
+    return "; ".join(parts)
+
+
+def second_biases(model: nn.Module) -> int:
+    """The numbers in the second biases of LSTM and RNN layers, which Keras leaves out; a GRU has two there as well."""
+    of = [module for module in model.modules() if isinstance(module, Layer) and module.cell in ("lstm", "rnn")]
+    return sum(layer.hidden_bias.numel() for layer in of)

@@ -1,0 +1,36 @@
+"""`seq2att tag`: words in, tags out."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from seq2att.cli.answering import Task, add_input, answer, given
+
+if TYPE_CHECKING:
+    from seq2att.cli.train import Commands
+
+EXAMPLES = """examples:
+  echo "flights from boston to denver" | seq2att tag runs/atis_slots
+  seq2att tag runs/ud_korean_pos sentences.txt -o tags.txt
+
+Words stand between spaces; line n of the output has a tag for every word of line n of the input."""
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "tag",
+        help="say a tag for each word of each line",
+        description="Say a tag for each word of each line.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_input(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Answer a file, standard input, or what is typed."""
+    answer(arguments, Task("tag", given(arguments)))

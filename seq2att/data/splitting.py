@@ -1,0 +1,96 @@
+"""Splits that the reader does not name: which of the training rows they get."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Hashes = npt.NDArray[np.uint64]
+Passes = Callable[[], Iterator[Sequence[Any]]]
+"""Reads the values of all rows once more."""
+
+ORDER = ("test", "validation", "train")
+
+
+class Shares(NamedTuple):
+    """What is taken from the training rows for splits that the reader does not name."""
+
+    seed: int
+    test: float  # 0 to 1
+    validation: float
+    how: str = "random"  # or the rows at the end
+    side: int = 0  # rows with an equal value of this side stay together: 0 the source, 1 the target
+    stratify: bool = False
+
+    def split_of(self, value: Any) -> str:
+        """The split of all rows with this value, whatever else the data holds."""
+        number = int.from_bytes(hash_value(value, key=f"split {self.seed}")) / 2**64  # 0 to 1
+        if number < self.test:
+            return "test"
+        return "validation" if number < self.test + self.validation else "train"
+
+
+def divider(shares: Shares, rows: Passes) -> Callable[[Sequence[Any]], str]:
+    """What tells the split of each row from its values, asked in the order of the rows."""
+    if not (shares.test or shares.validation):
+        return lambda values: "train"
+    if shares.how == "random" and not shares.stratify:
+        return lambda values: shares.split_of(values[shares.side])
+    if shares.how == "end":
+        names = at_end(sum(1 for _ in rows()), shares)
+    else:
+        hashes = b"".join(hash_row(values, shares) for values in rows())
+        keys, classes = np.frombuffer(hashes, np.uint64).reshape(-1, 2).T
+        names = iter([ORDER[number] for number in stratified(keys, classes, shares)])
+    return lambda values: next(names)
+
+
+def at_end(count: int, shares: Shares) -> Iterator[str]:
+    """The split of each of so many rows: those at the end are for the test, those before them for validation."""
+    test, validation = (math.ceil(share * count - 1e-9) for share in (shares.test, shares.validation))
+    parts = [("train", count - test - validation), ("validation", validation), ("test", test)]
+    return itertools.chain.from_iterable(itertools.repeat(name, max(size, 0)) for name, size in parts)
+
+
+def hash_row(values: Sequence[Any], shares: Shares) -> bytes:
+    """The hashes of the value that keeps rows together, and of the class."""
+    key = f"split {shares.seed}"
+    return hash_value(values[shares.side], key) + hash_value(values[-1], key)
+
+
+def stratified(keys: Hashes, classes: Hashes, shares: Shares) -> npt.NDArray[np.int64]:
+    """The number in `ORDER` of every row's split: each class gives its share, up to one row or group, and all theirs.
+
+    Rows of equal key form a group, which stays together and has the class of its first row. The groups of a class are
+    taken in the order of their keys, which is random.
+    """
+    _, first, group, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    of_group = classes[first]
+    order = np.lexsort((np.arange(len(first)), of_group))  # groups by class, then by key
+    ends = np.cumsum(sizes[order])  # rows up to each group, itself included
+    _, starts, members = np.unique(of_group[order], return_index=True, return_inverse=True)
+    before = np.concatenate([[0], ends])[starts]  # rows before each class
+    middle = ends - sizes[order] / 2 - before[members]  # of a group, in rows of its class
+    rows = np.diff(np.append(before, len(keys)))  # of each class
+    test = quotas(rows, shares.test)
+    both = test + quotas(rows - test, shares.validation / (1 - shares.test))
+    splits = np.zeros(len(first), np.int64)
+    splits[order] = (middle > test[members]).astype(np.int64) + (middle > both[members])
+    return splits[group]
+
+
+def quotas(rows: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.int64]:
+    """How many rows of each class are a share of them: rounded up or down, so that the sum is the share of all."""
+    return np.diff(np.floor(np.append(0, np.cumsum(rows)) * share + 0.5)).astype(np.int64)
+
+
+def hash_value(value: Any, key: str = "") -> bytes:
+    """Eight bytes that stand for a value."""
+    text = value if isinstance(value, str) else repr(value)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key.encode()).digest()

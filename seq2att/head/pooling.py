@@ -1,0 +1,146 @@
+"""Pooling: one vector for a whole source, and the heads that speak from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seq2att.attention import Attention
+from seq2att.errors import UserError
+from seq2att.field import Field
+from seq2att.head import Head
+from seq2att.recurrence.dropout import check_probability
+from seq2att.registry import Factory
+from seq2att.types import Column, Encoding, Memory
+
+PoolName = Literal["last", "mean", "max", "attend"]
+
+
+class Pooled(NamedTuple):
+    """One vector for every source."""
+
+    values: Tensor  # [B, P]
+    weights: Tensor | None  # [B, S] of `attend`; 0 on padding, the sum is 1
+    penalty: Tensor | None = None  # [B], added to the loss
+
+
+class Pool(nn.Module):
+    """One vector for a source, of several kinds side by side.
+
+    `last` is the top layer's last state, `mean` and `max` are over the positions of the outputs, `attend` is their
+    average by an attention whose one query is learned. An empty source gives zeros (`last`: the encoder's state).
+    """
+
+    def __init__(self, memory_size: int, kinds: Sequence[PoolName], attention: Factory[Attention]) -> None:
+        super().__init__()
+        if not kinds or len(set(kinds)) < len(kinds):
+            raise UserError(f"head.pool={list(kinds)} names none or one twice; name some of last, mean, max, attend")
+        self.kinds = tuple(kinds)
+        self.attention: Attention | None = None
+        self.output_size = memory_size * len(kinds)  # P
+        if "attend" in kinds:
+            self.attention = attention(memory_size, memory_size)
+            if self.attention.output_size == 0:
+                raise UserError("head.pool=attend needs an attention, but attention=none; set attention=additive")
+            self.query = nn.Parameter(torch.randn(memory_size) * memory_size**-0.5)  # [M]
+            self.output_size += self.attention.output_size - memory_size
+
+    def forward(self, encoding: Encoding) -> Pooled:
+        """The vectors `[B, P]` of encoded sources."""
+        parts, weights, penalty = [], None, None
+        for kind in self.kinds:
+            if kind == "attend":
+                attended, weights, penalty = self.attend(encoding)
+                parts.append(attended)
+            else:
+                parts.append({"last": last, "mean": mean, "max": largest}[kind](encoding))
+        return Pooled(torch.cat(parts, 1), weights, penalty)
+
+    def attend(self, encoding: Encoding) -> Pooled:
+        """The average by attention `[B, C]`, and its weights."""
+        assert self.attention is not None
+        outputs = encoding.outputs
+        memory = Memory(self.attention.keys(outputs), outputs, encoding.mask, encoding.tokens)
+        query = self.query.expand(outputs.size(0), 1, -1)  # [B, 1, M]
+        found = self.attention(query, memory, self.attention.start(memory))
+        weights = None if found.weights is None else found.weights.squeeze(1)
+        return Pooled(found.context.squeeze(1), weights, None if found.penalty is None else found.penalty.squeeze(1))
+
+
+def last(encoding: Encoding) -> Tensor:
+    """The top layer's last state `[B, M]`."""
+    if not encoding.final:
+        raise UserError(
+            "head.pool=last takes the encoder's last state, but this encoder has none (encoder=none); "
+            "set head.pool=mean, or encoder=lstm"
+        )
+    return encoding.final[0][:, -1]
+
+
+def mean(encoding: Encoding) -> Tensor:
+    """The mean of the real outputs `[B, M]`."""
+    total = encoding.outputs.masked_fill(~encoding.mask.unsqueeze(2), 0.0).sum(1)  # [B, M]
+    return total / encoding.mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def largest(encoding: Encoding) -> Tensor:
+    """The largest of the real outputs in every component `[B, M]`."""
+    outputs, mask = encoding.outputs, encoding.mask
+    if outputs.size(1) == 0:
+        return outputs.new_zeros(outputs.size(0), outputs.size(2))
+    lowest = torch.finfo(outputs.dtype).min
+    found = outputs.masked_fill(~mask.unsqueeze(2), lowest).amax(1)  # [B, M]
+    return found.masked_fill(~mask.any(1, keepdim=True), 0.0)
+
+
+class PooledHead(Head):
+    """Speaks from one vector: pooled, through `hidden` units where a size is set, then a linear layer.
+
+    Dropout falls on the pooled vector and on the hidden units.
+    """
+
+    def __init__(
+        self,
+        memory_size: int,
+        target: Field,
+        attention: Factory[Attention],
+        *,
+        pool: Sequence[PoolName],
+        dropout: float,
+        hidden: int | None,
+        activation: Literal["tanh", "relu"],
+    ) -> None:
+        super().__init__(memory_size, target)
+        if hidden is not None and hidden < 1:
+            raise UserError(f"head.hidden={hidden} is no number of units; set 1 or more, or null for no such layer")
+        self.target = target
+        self.pool = Pool(memory_size, pool, attention)
+        self.dropout = nn.Dropout(check_probability("head.dropout", dropout))
+        self.hidden = None if hidden is None else nn.Linear(self.pool.output_size, hidden)
+        self.activation = activation
+        self.width = hidden or self.pool.output_size  # of what the last layer reads
+
+    def features(self, encoding: Encoding) -> Pooled:
+        """What the last layer reads `[B, width]`, with the weights of the pool."""
+        pooled: Pooled = self.pool(encoding)
+        values = self.dropout(pooled.values)
+        if self.hidden is not None:
+            units = self.hidden(values)
+            values = self.dropout(units.tanh() if self.activation == "tanh" else units.relu())
+        return pooled._replace(values=values)
+
+
+def one_value(target: Column) -> tuple[Tensor, Tensor]:
+    """The one value of every row, `[B]` or `[B, F]`, and which rows have one, `[B]` bool."""
+    there = target.lengths > 0
+    if target.values.size(1) == 0:
+        return target.values.new_zeros(target.values.size(0), *target.values.shape[2:]), there
+    return target.values[:, 0], there
+
+
+def seen(weights: Tensor | None, row: int, length: int) -> Tensor | None:
+    """The attention `[1, S]` of one row to its source."""
+    return None if weights is None else weights[row : row + 1, :length].detach().cpu()

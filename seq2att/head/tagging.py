@@ -1,0 +1,137 @@
+"""Tagging: something said of every item of the source."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from seq2att.errors import UserError
+from seq2att.field import Field
+from seq2att.head import Head
+from seq2att.head.transitions import Chain, Transitions, best_path, exact, log_probability, marginals
+from seq2att.output import full_precision
+from seq2att.recurrence import product
+from seq2att.registry import register
+from seq2att.search import Search
+from seq2att.types import Column, Encoding, Loss, Prediction, State
+
+
+@register("head", "tagging")
+class Tagging(Head):
+    """Synced many-to-many: a tag for every item of the source, from what the encoder says there.
+
+    `hidden` units of a tanh layer stand between the two (null: none); `dropout` falls on what either gives.
+    `transitions` scores neighbours as well: a linear-chain conditional random field (Lafferty et al. 2001), trained on
+    whole paths of tags. `constrain` keeps answers to the rules of spans where the tags are such: `I-x` comes after
+    `B-x` or `I-x` only. A tag that training does not have is left out of the loss; as part of a path, any may stand
+    there.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ("tag_accuracy", "span_f1")
+    verb: ClassVar[str] = "tag"
+    follow: Tensor | None
+
+    def __init__(
+        self,
+        memory_size: int,
+        target: Field,
+        *,
+        hidden: int | None = None,
+        dropout: float = 0.0,
+        transitions: bool = False,
+        constrain: bool = True,
+    ) -> None:
+        super().__init__(memory_size, target)
+        if not target.aligned:
+            raise UserError(
+                "head=tagging needs a tag for each item of its source, which this target field has not; set target=tags"
+            )
+        if hidden is not None and hidden < 1:
+            raise UserError(f"head.hidden={hidden} is no size; set 1 or more, or null for no such layer")
+        if not 0 <= dropout < 1:
+            raise UserError(f"head.dropout={dropout} is no probability below 1; set 0 or more and less than 1")
+        self.target = target
+        self.dropout = nn.Dropout(dropout)
+        self.hidden = None if hidden is None else nn.Linear(memory_size, hidden)
+        self.layer = nn.Linear(memory_size if hidden is None else hidden, target.size)
+        self.transitions = Transitions(target.size) if transitions else None
+        follow = target.follow()
+        if follow is None:  # no tags of spans
+            self.metrics = ("tag_accuracy",)  # type: ignore[misc]  # there is nothing else to measure
+        limits = torch.from_numpy(follow) if constrain and follow is not None and not follow.all() else None
+        self.register_buffer("follow", limits, persistent=False)  # [K + 1, K + 1] which tag may come after which
+
+    def emissions(self, encoding: Encoding) -> Tensor:
+        """The score of every tag at every item: `[B, S, K]`."""
+        inputs = self.dropout(encoding.outputs)
+        if self.hidden is not None:
+            inputs = self.dropout(product.linear(inputs, self.hidden.weight, self.hidden.bias).tanh())
+        scores = product.linear(inputs, self.layer.weight, self.layer.bias)
+        return scores.to(full_precision(scores))
+
+    def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
+        """Minus log p of the right tags that training has, and their number."""
+        total = -self.judge(self.emissions(encoding), encoding, target).sum()
+        return Loss(total, (target.mask() & (target.values >= 0)).sum())
+
+    def score(self, encoding: Encoding, target: Column) -> Tensor:
+        """Log p(tags | source) of every row `[B]`: of the path, or of each tag by itself."""
+        return self.judge(self.emissions(encoding), encoding, target)
+
+    def judge(self, emissions: Tensor, encoding: Encoding, target: Column) -> Tensor:
+        """Log p of the tags `[B]` from the scores of all."""
+        check_lengths(encoding, target)
+        if self.transitions is not None:
+            found = log_probability(emissions, target.lengths, target.values, self.transitions.chain())
+            return found.to(emissions.dtype)
+        real = target.mask() & (target.values >= 0)  # [B, S]
+        log_probs = emissions.log_softmax(2).gather(2, target.values.clamp(min=0).unsqueeze(2)).squeeze(2)  # [B, S]
+        return log_probs.masked_fill(~real, 0.0).sum(1)
+
+    def predict(self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None) -> list[Prediction]:
+        """The best tags of every row, with log p of each of them and of all together."""
+        emissions, lengths = self.emissions(encoding), encoding.mask.sum(1)
+        tags = self.best(emissions, lengths)  # [B, S]
+        if self.transitions is None:
+            log_probs = emissions.log_softmax(2)  # [B, S, K]
+        else:
+            shares = marginals(emissions, lengths, self.transitions.chain())
+            log_probs = shares.clamp(min=torch.finfo(shares.dtype).tiny).log()
+        each = log_probs.gather(2, tags.unsqueeze(2)).squeeze(2).tolist()
+        scores = self.judge(emissions, encoding, Column(tags, lengths)).tolist()
+        ids = tags.tolist()
+        predictions = []
+        for row, length in enumerate(lengths.tolist()):
+            said = ids[row][:length]
+            pieces = self.target.pieces(said)
+            predictions.append(
+                Prediction(self.target.decode(said), scores[row], pieces, token_scores=tuple(each[row][:length]))
+            )
+        return predictions
+
+    def best(self, emissions: Tensor, lengths: Tensor) -> Tensor:
+        """The tags of the highest score together `[B, S]`, within the rules where there are such."""
+        if self.transitions is None and self.follow is None:
+            return emissions.argmax(2)
+        if self.transitions is None:
+            nothing = exact(emissions.new_zeros(self.target.size))
+            chain = Chain(nothing, nothing.expand(self.target.size, -1), nothing)
+        else:
+            chain = self.transitions.chain()
+        return best_path(emissions, lengths, chain if self.follow is None else chain.limited(self.follow))
+
+
+def check_lengths(encoding: Encoding, target: Column) -> None:
+    """Refuse rows whose source and target have different numbers of items."""
+    if target.values.shape == encoding.mask.shape and target.values.is_cuda:
+        return  # to compare each row would wait for the device; the data were checked when they were read
+    given, wanted = encoding.mask.sum(1), target.lengths
+    wrong = (given != wanted).nonzero().flatten().tolist()
+    if wrong or target.values.shape != encoding.mask.shape:
+        row = wrong[0] if wrong else 0
+        raise UserError(
+            f"head=tagging: row {row + 1} of a batch has {int(given[row])} items in its source and {int(wanted[row])} "
+            f"tags; give one tag for each item, and cut the source as the tags are (source/tokenizer=word)"
+        )
