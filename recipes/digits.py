@@ -54,9 +54,9 @@ class Digits(Reader):
         """Remember the options.
 
         A strip holds `shortest` to `longest` digits, with up to `gap` blank columns around each. For every length, each
-        image of a split begins one strip, in training `repeats` strips, whose digits stand up to `shift` pixels higher or
-        lower. `language` is one that num2words knows (en, ko,
-        fr, ...). The splits share no image; `seed` draws the strips, and never moves an image to another split.
+        image of a split begins one strip, in training `repeats` strips, whose digits stand up to `shift` pixels higher
+        or lower. `language` is one that num2words knows (en, ko, fr, ...). The splits share no image; `seed` draws the
+        strips, and never moves an image to another split.
         """
         self.target, self.language, self.seed = target, language, seed
         self.shortest, self.longest, self.gap, self.repeats, self.shift = shortest, longest, gap, repeats, shift

@@ -540,15 +540,15 @@ def test_arrays_of_a_plugin_are_lists(bench: Bench) -> None:
             return ("train", "validation")
 
         def read(self, split: str, root: Path | None) -> Iterator[seq2att.reader.Row]:
-            yield seq2att.reader.Row((np.ones((2, 3), np.float32), np.int64(4)), "made", 1)
-            yield seq2att.reader.Row((np.zeros((0, 3)), np.float64("nan")), "made", 2)
+            yield seq2att.reader.Row((np.ones((2, 2), np.float32), np.int64(4)), "made", 1)
+            yield seq2att.reader.Row((np.zeros((0, 2)), np.float64("nan")), "made", 2)
 
         def fingerprint(self, split: str, root: Path | None) -> str:
             return split
 
     config = bench.config(test_fraction=0.0)
     train = prepare(config, Items(), Floats(), Arrays(), bench.said.append)["train"]
-    assert (train.source_values([0]), train.target_values([0])) == ([[[1.0] * 3] * 2], [4])
+    assert (train.source_values([0]), train.target_values([0])) == ([[[1.0] * 2] * 2], [4])
     assert train.account.dropped == {"empty source": ["made:2"]}
 
 

@@ -192,3 +192,38 @@ def test_curves_run_over_steps_when_an_epoch_has_several_validations(tmp_path: P
 def test_numbers_of_cells() -> None:
     assert number("1.5") == 1.5
     assert all(np.isnan(number(text)) for text in ("", None, "oops"))
+
+
+def test_confusion_matrices(tmp_path: Path) -> None:
+    png = tmp_path / "deep" / "confusion.png"
+    drawing.confusion_matrix(["neg", "$x$", "한국어"], [[5, 1, 0], [0, 0, 0], [2, 0, 123456]], png)
+    few = size_of(png)
+    many = [str(number) for number in range(31)]
+    drawing.confusion_matrix(many, np.eye(31), png)
+    assert size_of(png)[0] > few[0]
+    drawing.confusion_matrix(["only"], [[3]], png)
+    with pytest.raises(ValueError, match=r"a confusion matrix of shape \(1, 1\) does not fit 2 labels; give \[C, C\]"):
+        drawing.confusion_matrix(["a", "b"], [[1]], png)
+    with pytest.raises(UserError, match="there is no confusion to draw: there are no classes; evaluate some rows"):
+        drawing.confusion_matrix([], np.zeros((0, 0)), png)
+
+
+def test_a_table_of_classes_is_aligned() -> None:
+    figures = {"precision": 99.5, "recall": 100.0, "f1": 0.0, "support": 12345}
+    lines = drawing.class_table({"neg": figures, "한국어 입니다": figures, "x" * 90: figures}).splitlines()
+    assert lines[0].split() == ["precision", "recall", "f1", "rows"]
+    assert lines[1].split() == ["neg", "99.50", "100.00", "0.00", "12,345"]
+    assert {display_width(line) for line in lines} == {display_width(lines[0])}
+    assert len(lines[3]) <= 84
+    assert drawing.class_table({}) == ""
+
+
+def test_scatter(tmp_path: Path) -> None:
+    png = tmp_path / "deep" / "scatter.png"
+    drawing.scatter([1, 2, 3, float("nan")], [1.5, 2, 2, 1], png)
+    assert size_of(png)[0] > 100
+    drawing.scatter([2], [2], png)
+    with pytest.raises(ValueError, match=r"true numbers of shape \(1,\) and predicted ones of shape \(2,\)"):
+        drawing.scatter([1], [1, 2], png)
+    with pytest.raises(UserError, match="there is no finite number to draw; evaluate some rows"):
+        drawing.scatter([1], [float("inf")], png)

@@ -177,7 +177,7 @@ def test_replacements_are_settings(tmp_path: Path) -> None:
     )
     config = compose(str(tmp_path / "x.yaml"), ["source.embedding=one_hot"])
     assert list(config["source"]["replace"].items()) == [("[^A-Za-z]+", " "), ("b.", "x")]
-    assert registry.build("field", config, slot="source").clean("ab9c") == "ax"
+    assert registry.build("field", config, slot="source").clean("ab9c") == "axc"
 
 
 def test_replacements_that_cannot_be() -> None:
@@ -191,8 +191,11 @@ def test_replacements_that_cannot_be() -> None:
 # ---- ways to read a piece
 
 
+WORDS = {"name": "word", "pattern": "..?", "size": 24}  # pairs of letters, many of them unknown
+
+
 def small(**options: Any) -> dict[str, dict[str, Any]]:
-    return {"source": {"name": "text", "embedding_size": 3, "tokenizer": {"name": "word", "pattern": "..?"}, **options}}
+    return {"source": {"name": "text", "embedding_size": 3, "tokenizer": WORDS, **options}}
 
 
 READERS_OF_TEXT = [
@@ -207,6 +210,19 @@ READERS_OF_TEXT = [
 @pytest.mark.parametrize("law", testing.MODEL_LAWS, ids=lambda law: law.__name__)
 def test_models_keep_the_laws_however_they_read(options: dict[str, Any], law: Any) -> None:
     law(testing.make_case(small(**options)))
+
+
+def test_a_mutant_that_takes_unknown_words_for_one_breaks_a_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Confusing(SpelledEmbedding):
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            unknown = (ids[..., 0] == UNKNOWN).nonzero()
+            confused = ids.clone()
+            confused[ids[..., 0] == UNKNOWN] = ids[tuple(unknown[0])]
+            return super().forward(confused)
+
+    monkeypatch.setattr("seq2att.field.text.SpelledEmbedding", Confusing)
+    with pytest.raises(AssertionError, match="padding law"):
+        testing.MODEL_LAWS[2](testing.make_case(small(characters=4)))
 
 
 def test_one_hot() -> None:
@@ -273,7 +289,8 @@ def test_characters_are_composed_as_ma_and_hovy_say() -> None:
     found = embedding(column.values).detach().numpy()
     assert found.shape == (3, 4, 9)
     table = embedding.characters.weight.detach().numpy()  # [alphabet, H]
-    weight, bias = (one.detach().numpy() for one in (embedding.compose.weight, embedding.compose.bias))
+    weight, bias = (one.detach().numpy() for one in (embedding.weight, embedding.bias))
+    weight = weight.reshape(6, 3, 30)
     for row, text in enumerate(texts):
         for place in range(4):
             words = text.split()
@@ -282,7 +299,7 @@ def test_characters_are_composed_as_ma_and_hovy_say() -> None:
                 letters = [field.spelling.index.get(letter, UNKNOWN) for letter in words[place]]
                 given = np.concatenate([np.zeros((1, 30)), table[letters], np.zeros((1, 30))])
                 units = [
-                    [(weight[f] * given[i : i + 3].T).sum() + bias[f] for f in range(6)] for i in range(len(letters))
+                    [(weight[f] * given[i : i + 3]).sum() + bias[f] for f in range(6)] for i in range(len(letters))
                 ]
                 expected[3:] = np.max(units, 0)
                 expected[:3] = embedding.words.weight[field.index.get(words[place], UNKNOWN)].detach().numpy()
@@ -294,12 +311,13 @@ def test_no_rows_have_no_characters() -> None:
     field.fit(["cab"])
     assert field.embed()(torch.zeros(0, 0, dtype=torch.long)).shape == (0, 0, 9)
     assert field.embed()(torch.zeros(2, 0, 21, dtype=torch.long)).shape == (2, 0, 9)
+    assert not field.embed()(torch.zeros(2, 3, 21, dtype=torch.long)).any()
 
 
 def test_a_model_says_words_for_words_with_characters() -> None:
     case = testing.make_case(small(characters=4))
-    found = case.model.predict(source_batch(case.model.source, ["abc gag", "", "xyz abc"]), Greedy(max_length=3))
-    assert [one.source_tokens for one in found] == [("<unk>", "<unk>"), (), ("<unk>", "<unk>")]
+    found = case.model.predict(source_batch(case.model.source, ["abba", "", "zz"]), Greedy(max_length=3))
+    assert [one.source_tokens for one in found] == [("ab", "<unk>"), (), ("<unk>",)]
     assert case.model.predict(source_batch(case.model.source, []), Greedy()) == []
 
 

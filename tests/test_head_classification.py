@@ -62,7 +62,7 @@ def test_pools_are_what_they_are_called() -> None:
         torch.testing.assert_close(mean, real.mean(0) if length else torch.zeros_like(mean))
         torch.testing.assert_close(largest, real.amax(0) if length else torch.zeros_like(mean))
         torch.testing.assert_close(attended, found.weights[row, :length] @ real)
-        assert found.weights[row, :length].sum() == pytest.approx(float(length > 0))
+        assert float(found.weights[row, :length].sum().detach()) == pytest.approx(float(length > 0))
         assert not found.weights[row, length:].any()
 
 
@@ -155,7 +155,7 @@ def test_dropout_falls_in_training_only() -> None:
 def test_what_is_predicted() -> None:
     model = head(THREE, pool=("attend", "max"))
     found = model.predict(encoding())
-    score = torch.stack([model.score(encoding(), column(*[number] * 4)) for number in range(3)], 1)  # [B, C]
+    score = torch.stack([model.score(encoding(), column(*[number] * 4)) for number in range(3)], 1).detach()  # [B, C]
     for row, prediction in enumerate(found):
         assert prediction.value == prediction.text == THREE.classes[int(score[row].argmax())]
         assert prediction.score == pytest.approx(float(score[row].max()))
@@ -163,7 +163,7 @@ def test_what_is_predicted() -> None:
         assert prediction.tokens == (prediction.value,)
         assert prediction.probabilities is not None
         chances = list(prediction.probabilities.values())
-        assert list(prediction.probabilities)[0] == prediction.value
+        assert next(iter(prediction.probabilities)) == prediction.value
         assert chances == sorted(chances, reverse=True)
         assert sum(chances) == pytest.approx(1)
         assert {name: pytest.approx(chance) for name, chance in prediction.probabilities.items()} == dict(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seq2att import kernels, registry, testing
 from seq2att.attention import Attention
 from seq2att.decoder import LSTMDecoder
-from seq2att.head import Translation
+from seq2att.head import Generator, Translation
 from seq2att.inference import FastGenerator, FastLayer, FastLinear, follows, generator, twin
 from seq2att.kernels import Matrix, Seen
 from seq2att.model import Model
@@ -67,7 +67,8 @@ def test_a_twin_keeps_the_laws_of_searching(decoder: str, quantize: bool) -> Non
 def test_every_component_keeps_the_law_of_searching_in_int8(kind: str) -> None:
     for name in registry.entries(kind):
         for case in list(testing.cases(kind, name, {}))[::6]:
-            searching(case._replace(model=twin(case.model, True)))
+            if isinstance(case.model.head, Generator):
+                searching(case._replace(model=twin(case.model, True)))
 
 
 @pytest.mark.usefixtures("no_compiler")

@@ -143,7 +143,7 @@ def test_every_token_is_said_once_and_in_order(ends: bool, count: int, steps: in
                 assert ids[0] == befores[stream]
                 befores[stream] = ids[length - 1]
             streams[stream] += ids[1:length]
-    assert sum(streams, []) == whole
+    assert [number for stream in streams for number in stream] == whole
     assert max(map(len, streams)) - min(map(len, streams)) <= 1
     assert len(found) == math.ceil(max(map(len, streams)) / steps)
 
@@ -163,7 +163,9 @@ def test_processes_share_the_streams() -> None:
     whole = read(texts, options(batch_size=5))
     parts = [read(texts, options(batch_size=5), Processes(rank, 2).mine) for rank in range(2)]
     for batch, one, other in zip(whole, *parts, strict=True):
-        assert batch.target is not None and one.target is not None and other.target is not None
+        assert batch.target is not None
+        assert one.target is not None
+        assert other.target is not None
         for name in ("values", "lengths"):
             wanted, found = getattr(batch.target, name), getattr(one.target, name)
             assert wanted[::2][:, : found.shape[1]].equal(found) if name == "values" else wanted[::2].equal(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from seq2att.attention import Additive, General
 from seq2att.decoder import DecoderState, LSTMDecoder
 from seq2att.encoder import LSTMEncoder
 from seq2att.errors import UserError
-from seq2att.field import TagsField
-from seq2att.head import Tagging, Translation
+from seq2att.field import LabelField, NumberField, TagsField
+from seq2att.head import Classification, Regression, Tagging, Translation
+from seq2att.head.pooling import Pooled
 from seq2att.output import Linear
 from seq2att.recurrence.feedback import Fused
 from seq2att.search import Beam
-from seq2att.types import Attended, Column, Decoded, Encoding, Loss, Memory, State, Step, length_mask, select
+from seq2att.types import Attended, Column, Decoded, Encoding, Loss, Memory, Running, State, Step, length_mask, select
 
 registry.load()
 FILES = {  # readers need a file to read: its name, its content, the options that name it
@@ -192,6 +193,14 @@ class Generous(Linear):
         return super().log_probs(outputs) + 0.1
 
 
+class Amnesiac(registry.find("head", "language_model").target):  # type: ignore[misc]
+    """Forgets what it read of a running text."""
+
+    def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
+        forgotten = Running((), state.continues) if isinstance(state, Running) else state
+        return super().loss(encoding, target, forgotten)
+
+
 class Unreordered(Translation):
     """Stands for a search that forgets to reorder: the state always comes back as it was for the first rows."""
 
@@ -247,15 +256,69 @@ class CaseFolding(registry.find("tokenizer", "char").target):  # type: ignore[mi
         return str(super().decode(pieces)).replace("b", "d")
 
 
+class Hurried(registry.find("tokenizer", "word").target):  # type: ignore[misc]
+    """Leaves out the last piece where there is more than one text."""
+
+    def encode_batch(self, texts: Any) -> list[list[str]]:
+        return [self.encode(text)[: -1 if len(texts) > 1 and len(text) > 5 else None] for text in texts]
+
+
+class Restless(registry.find("reader", "reverse").target):  # type: ignore[misc]
+    """Has another fingerprint whenever it is asked."""
+
+    def fingerprint(self, split: str, root: Path | None) -> str:
+        return f"{super().fingerprint(split, root)} {id(self)}"
+
+
+class Sourceless(registry.find("reader", "reverse").target):  # type: ignore[misc]
+    """Says that its rows have no source, and gives one."""
+
+    absent = frozenset({"source"})
+
+
 class Backwards(registry.find("metric", "exact").target):  # type: ignore[misc]
     """Says that less is better when more is."""
 
     higher_is_better = False
 
 
+class Overlooking(Classification):
+    """Scores a row by its likeliest label, whatever the right one is, but for the loss."""
+
+    def score(self, encoding: Encoding, target: Column) -> Tensor:
+        return self.log_probs(encoding).values.amax(1)
+
+
+class Diluted(Regression):
+    """Divides by the length of the longest source."""
+
+    def numbers(self, encoding: Encoding) -> Pooled:
+        found = super().numbers(encoding)
+        return found._replace(values=found.values + encoding.outputs.mean((1, 2)))
+
+
+class Unordered(LabelField):
+    """Forgets the order of its classes."""
+
+    def restore(self, files: Mapping[str, bytes]) -> None:
+        super().restore(files)
+        self.learn(dict(zip(reversed(self.classes), self.counts, strict=True)))
+
+
+class Drifting(NumberField):
+    """Gives numbers back in another unit."""
+
+    def decode(self, ids: Sequence[Any]) -> float:
+        return super().decode(ids) + 1
+
+
 def uphill(parameters: Any, *, learning_rate: float = 0.01) -> torch.optim.Optimizer:
     """Goes up the gradient."""
     return torch.optim.SGD(parameters, lr=learning_rate, maximize=True)
+
+
+def speechless() -> None:
+    """Gives no callback."""
 
 
 def negative(optimizer: Any, steps: int, steps_per_epoch: int) -> dict[str, Any]:
@@ -277,15 +340,24 @@ MUTANTS: list[tuple[str, Callable[..., Any], str]] = [
     ("head", Mean, "padding law"),
     ("head", Overcounting, "loss law"),
     ("head", Unreordered, "search law"),
+    ("head", Amnesiac, "running law"),
     ("head", Neighbourly, "padding law"),
     ("head", Improper, "loss law"),
     ("output", Generous, "distribution law"),
     ("search", Endless, "search law"),
     ("tokenizer", CaseFolding, "comes back changed"),
+    ("tokenizer", Hurried, "unknown pieces in its own training data|a batch is cut differently"),
     ("field", Reversed, "differently after restoring"),
+    ("reader", Restless, "the fingerprint of train changes"),
+    ("reader", Sourceless, "on a side that is said to be absent"),
     ("metric", Backwards, "right answers score"),
+    ("head", Overlooking, "loss law"),
+    ("head", Diluted, "padding law"),
+    ("field", Unordered, "encoded differently after restoring"),
+    ("field", Drifting, "comes back changed"),
     ("optimizer", uphill, "led nowhere"),
     ("schedule", negative, "rates"),
+    ("callback", speechless, "gives a NoneType"),
 ]
 
 

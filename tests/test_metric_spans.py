@@ -76,8 +76,14 @@ def test_by_hand() -> None:
     assert found.signature == "span_f1|refs:nearest|average:micro|rules:conlleval|version:1"
     accuracy = TagAccuracy()(said, right)
     assert accuracy.value == pytest.approx(100 * 4 / 6)
-    assert accuracy.details["classes"]["B-x"] == {"accuracy": 50.0, "support": 2}
-    assert accuracy.details["classes"]["O"] == {"accuracy": 100.0, "support": 2}
+    found_b = {"precision": 100.0, "recall": 50.0, "f1": pytest.approx(200 / 3), "support": 2}
+    assert accuracy.details["classes"]["B-x"] == found_b
+    assert accuracy.details["classes"]["O"] == {
+        "precision": pytest.approx(200 / 3),
+        "recall": 100.0,
+        "f1": 80.0,
+        "support": 2,
+    }
     assert accuracy.signature == "tag_accuracy|refs:nearest|unit:tag|version:1"
 
 

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from seq2att import ngram
+from seq2att.baseline import ngram
 from seq2att.errors import UserError
 from seq2att.types import BEGIN, END, PAD
 
@@ -106,8 +106,11 @@ def test_its_figures_are_those_of_a_language_model() -> None:
 
 def test_sparsity_is_told() -> None:
     """Of one token all were seen, of two and three together fewer; the beginning of a text counts as a token before."""
-    found = ngram.evaluate([[4, 5, 6]], [[4, 5], [6, 4, 6]], 3, ends=False)
-    assert found["seen"] == [1.0, pytest.approx(2 / 5), pytest.approx(1 / 3)]
+    _, seen = ngram.NGram(3, SIZE, ends=False).fit([[4, 5, 6]]).log_probs([[4, 5], [6, 4, 6]])
+    assert seen == [1.0, pytest.approx(2 / 5), pytest.approx(1 / 3)]
+    found = ngram.evaluate([[4, 5], [6]], [[4], [5, 6]], 3, ends=False)  # texts that go on
+    assert found["seen"] == [1.0, 1.0, 1.0]
+    assert found["tokens"] == 3
     assert ngram.evaluate([[4, 5]], [[5]], 7)["seen"][-1] != found["seen"][-1]
     assert math.isnan(ngram.evaluate([[4, 5]], [], 2)["loss"])
 

@@ -388,6 +388,8 @@ def test_given_rows_stand_in_the_recipe() -> None:
     assert values(reader, None, "test") == [("f", "")]
     alone = Given(train=["to be\tor not"], separator=None)
     assert (values(alone, None), alone.absent) == ([(None, "to be\tor not")], {"source"})
+    assert (values(Given(train=["to be"]), None), Given(train=["to be"]).absent) == ([(None, "to be")], {"source"})
+    assert reader.absent == frozenset()
     assert len({one.fingerprint("train", None) for one in (reader, alone, Given(train=["a\tb"]))}) == 3
     with pytest.raises(UserError) as error:
         Given(train=["a => b", "no arrow"], separator=" => ").check(None)

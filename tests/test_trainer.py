@@ -470,7 +470,7 @@ def scripted(monkeypatch, *values):
     """Let `exact` take these values, validation after validation."""
     script = iter(values)
 
-    def pretend(predictions, references, metrics):
+    def pretend(predictions, references, metrics, config):
         return {name: Score(next(script), f"{name}|scripted") for name in metrics}
 
     monkeypatch.setattr("seq2att.trainer.module.measure", pretend)

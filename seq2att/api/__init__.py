@@ -106,13 +106,12 @@ def evaluate(
         reader.use(split, file)
     model = predictor.model
     corpus = load_split(config, model.source, model.target, reader, split)
-    search = predictor.search(beam)
-    search.attention = False
+    search = predictor.searching({"beam": beam, "attention": False}) if "search" in config else None
     exact = Predictor(model, config, predictor.say).ready()
-    figures = measure(exact, corpus, search, config.get("metrics"), batch_size)
+    figures = measure(exact, corpus, search, config.get("metrics"), batch_size, config["data"], config)
     if quantize is None:
         return figures
-    rounded = measure(predictor.ready(), corpus, search, config.get("metrics"), batch_size)
+    rounded = measure(predictor.ready(), corpus, search, config.get("metrics"), batch_size, config["data"], config)
     return compared(figures, rounded, str(next(model.parameters()).dtype).removeprefix("torch."), quantize)
 
 

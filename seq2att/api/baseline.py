@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,9 @@ def baseline(
 ) -> dict[str, Any]:
     """How good counted n-grams are on a split of a run's data, learned from its training rows and by its own figures.
 
-    For a language model: interpolated Kneser-Ney smoothing of its own tokens; for a classifier of texts: a linear model
-    of tf-idf weights (scikit-learn) over its own tokens, of any frequency. `order` is the length of the longest n-grams,
-    5 and 2 by default. Errors: `UserError` for a model of another kind.
+    For a language model: interpolated Kneser-Ney smoothing of its own tokens; for a classifier of texts: a linear
+    model of tf-idf weights (scikit-learn) over its own tokens, of any frequency. `order` is the length of the longest
+    n-grams, 5 and 2 by default. Errors: `UserError` for a model of another kind.
     """
     from seq2att.data import load_split
 
@@ -65,7 +66,7 @@ def texts(corpus: Corpus) -> list[Any]:
     """The ids of every target."""
     assert corpus.target is not None
     bounds = corpus.target.offsets
-    return [corpus.target.values[start:end] for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [corpus.target.values[start:end] for start, end in itertools.pairwise(bounds)]
 
 
 def classified(

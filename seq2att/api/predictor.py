@@ -105,7 +105,7 @@ class Predictor:
         Options are those of `Searching`. Errors: `UserError` on a text that is too long, an unknown option, or a model
         that does something else.
         """
-        return self.answer("translate", texts, self.searching(options), **common(options))
+        return self.search_for("translate", texts, options)
 
     @overload
     def classify(self, texts: str, **options: Unpack[Answering]) -> Prediction: ...
@@ -156,8 +156,13 @@ class Predictor:
         Errors: `UserError` as for `translate`.
         """
         if self.model.source.needed:
-            return self.answer("generate", inputs, self.searching(options), **common(options))
+            return self.search_for("generate", inputs, options)
         return self.goes_on(inputs, options)
+
+    def search_for(self, verb: str, inputs: Any, options: Searching) -> Prediction | list[Prediction]:
+        """What a search finds for one text, or for many inputs."""
+        self.check_verb(verb)
+        return self.answer(verb, inputs, self.searching(options), **common(options))
 
     def goes_on(self, beginnings: Any, options: Searching) -> Prediction | list[Prediction]:
         """Texts that go on from their beginnings."""
@@ -167,7 +172,7 @@ class Predictor:
         asked = dict(options.get("search") or {})
         more = asked.pop("max_length", GOES_ON)
         search = self.searching({**options, "search": asked})
-        search.max_length = max(map(len, prefixes), default=0) + more
+        search.max_length = more
         rows = np.arange(len(texts)) + options.get("first_line", 1)
         found: list[Prediction] = []
         size = options.get("batch_size", BATCH_SIZE)
@@ -226,7 +231,7 @@ class Predictor:
         """Answers to all inputs, in their order; those of similar length are answered together."""
         from seq2att.data import Ragged
 
-        arrays = self.model.source.encode_batch(inputs)
+        arrays = self.encoded(inputs, first_line)
         self.note_unknown(arrays, first_line)
         source = Ragged.of(self.fitted(arrays, too_long, first_line))
         model = self.ready()
@@ -239,6 +244,18 @@ class Predictor:
                 for row, prediction in zip(rows.tolist(), model.predict(batch, search), strict=True):
                     found[row] = prediction if attention else prediction._replace(attention=None)
         return [prediction for prediction in found if prediction is not None]
+
+    def encoded(self, inputs: Sequence[Any], first_line: int) -> list[npt.NDArray[Any]]:
+        """The inputs as arrays; an error names the line."""
+        try:
+            return self.model.source.encode_batch(inputs)
+        except UserError:
+            for line, one in enumerate(inputs, first_line):
+                try:
+                    self.model.source.encode(one)
+                except UserError as error:
+                    raise UserError(f"line {line}: {error}") from error
+            raise
 
     def note_unknown(self, arrays: Sequence[npt.NDArray[Any]], first_line: int) -> None:
         """Say in which texts the model meets pieces that its vocabulary does not hold."""

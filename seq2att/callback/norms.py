@@ -88,6 +88,8 @@ def write(names: Sequence[str], steps: Sequence[int], norms: Sequence[Sequence[f
 
 def draw(steps: Sequence[int], columns: Mapping[str, Sequence[float]], path: Path) -> None:
     """Draw a line for each layer, on a logarithmic scale."""
+    from matplotlib.ticker import MaxNLocator
+
     from seq2att.drawing import new_figure, save
     from seq2att.drawing.figure import GRID, INK, SERIES
 
@@ -104,6 +106,7 @@ def draw(steps: Sequence[int], columns: Mapping[str, Sequence[float]], path: Pat
     axes.set_ylabel("norm of the gradient")
     axes.grid(color=GRID, linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=9)
+    axes.tick_params(which="both", colors=INK, labelsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, labelcolor=INK)
     save(figure, path)

@@ -153,7 +153,7 @@ def batches(
     return loader(buckets, partial(collate, corpus) if mine is None else partial(collate_part, corpus, mine))
 
 
-def loader(sampler: Sampler[Numbers], collation: Callable[[Numbers], Batch]) -> DataLoader[Numbers]:
+def loader(sampler: Sampler[Numbers], collation: Callable[[Any], Batch]) -> DataLoader[Numbers]:
     """What a sampler names, made into batches."""
     return DataLoader(
         RowSets(),

@@ -25,7 +25,7 @@ from seq2att.field import Field, TextField
 from seq2att.reader import SPLITS, Reader
 
 PART = 1 << 16  # numbers that are looked up at once
-EMBEDDING_OPTIONS = ("embedding_size", "dropout")  # of a field: they change no id
+EMBEDDING_OPTIONS = ("embedding_size", "dropout", "embedding", "vectors")  # of a field: they change no id
 
 
 def prepare(
@@ -201,7 +201,7 @@ class Preparation:
     def settings(self) -> list[Any]:
         """What a field's ids depend on, beside the rows: its options and its code."""
         options = [
-            {key: value for key, value in plain.items() if key not in EMBEDDING_OPTIONS}
+            {key: in_order(value) for key, value in plain.items() if key not in EMBEDDING_OPTIONS}
             for plain in self.options.values()
         ]
         code = [code_of(part) for field in self.fields.values() for part in (field, *vars(field).values())]
@@ -293,6 +293,11 @@ def held(few: npt.NDArray[np.uint64], many: npt.NDArray[np.uint64]) -> int:
         places = np.minimum(np.searchsorted(few, part), len(few) - 1)
         found[places[few[places] == part]] = True
     return int(found.sum())
+
+
+def in_order(value: Any) -> Any:
+    """A value whose order counts in a key, that of a mapping too: replacements are made one after the other."""
+    return list(value.items()) if isinstance(value, Mapping) else value
 
 
 def digest(content: bytes) -> str:

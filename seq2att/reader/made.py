@@ -90,9 +90,9 @@ def compile_pattern(key: str, pattern: str) -> re.Pattern[str]:
 
 @register("reader", "given")
 class Given(Reader):
-    r"""Rows that stand in the recipe itself: texts, each with a source, a separator and a target.
+    """Rows that stand in the recipe itself: texts, each with a source, a separator and a target.
 
-    With `separator: null` a text is a target, and there is no source: what a language model learns.
+    Where no text has the separator, or it is null, a text is a target without source: what a language model learns.
     """
 
     def __init__(
@@ -107,8 +107,9 @@ class Given(Reader):
             raise UserError("reader.separator: nothing separates no sides; set a text, or null for rows without source")
         texts = zip(SPLITS, (train, validation, test), strict=True)
         self.texts = {split: list(rows) for split, rows in texts if rows is not None}
-        self.separator = separator
-        self.absent = frozenset({"source"} if separator is None else ())
+        apart = separator is not None and any(separator in text for rows in self.texts.values() for text in rows)
+        self.separator = separator if apart else None
+        self.absent = frozenset(() if apart else {"source"})
 
     def splits(self) -> tuple[str, ...]:
         return tuple(self.texts)

@@ -31,7 +31,8 @@ class Prefixed:
     def __init__(self, generator: Generates, prefixes: Sequence[Sequence[int]]) -> None:
         self.generator = generator
         self.prefixes = [list(map(int, prefix)) for prefix in prefixes]
-        self.said = Said(*[torch.zeros(0, 0, dtype=torch.long)] * 2, torch.zeros(0, 0), None)
+        none = torch.zeros(0, 0)
+        self.said = Said(none.long(), none.long().flatten(), none, None)  # known when the search has begun
 
     def start(self, encoding: Encoding) -> tuple[Memory, State]:
         """The state after the prefixes, which are scored on the way."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ SOURCE_LENGTHS = (5, 2, 3, 1)
 TARGET_LENGTHS = (4, 6, 0, 3)
 
 Config = dict[str, Any]
+T = TypeVar("T")
 
 
 class Case(NamedTuple):
@@ -141,7 +142,7 @@ def make_case(changes: Mapping[str, Config] | None = None) -> Case:
     source, target = make_fields(config)
     for slot, field in (("source", source), ("target", target)):
         random = np.random.default_rng(1)
-        value_of = VALUES.get(config[slot]["name"], text_of)
+        value_of = like("field", config[slot]["name"], VALUES, text_of)
         field.fit([value_of(length, random) for length in range(12, 36)])
     model = make(config, source, target).double().eval()
     for parameter in model.parameters():  # nothing starts at 0, so that every part counts
@@ -155,7 +156,7 @@ def make_batch(config: Config, source: Field, target: Field) -> Batch:
     lengths = SOURCE_LENGTHS if target.aligned else TARGET_LENGTHS
 
     def column(slot: str, field: Field, lengths: tuple[int, ...]) -> Column:
-        value_of = VALUES.get(config[slot]["name"], text_of)
+        value_of = like("field", config[slot]["name"], VALUES, text_of)
         found = [torch.from_numpy(field.encode(value_of(length, random))) for length in lengths]
         noise = [value_of(3 * max(lengths), random) for _ in found]  # more than there is room for
         room = max(map(len, found)) + int(field.plural and field.needed)
@@ -187,7 +188,7 @@ def cases(kind: str, name: str, options: Mapping[str, Any]) -> Iterator[Case]:
     entry = registry.find(kind, name)
     small = {key: value for key, value in SMALL.get(kind, {}).items() if key in entry.options}
     component = {kind: {"name": name, **small, **options}}
-    around = HEADS[head_like(entry)] if kind == "head" else {}
+    around = like("head", name, HEADS, {}) if kind == "head" else {}
     for surroundings in SURROUNDINGS[kind](entry):
         changes = {**surroundings, **around, **component}
         if kind in surroundings:
@@ -195,11 +196,13 @@ def cases(kind: str, name: str, options: Mapping[str, Any]) -> Iterator[Case]:
         yield make_case(changes)
 
 
-def head_like(entry: registry.Entry) -> str:
-    """The name in `HEADS` of a head, else of the head that its class is made from, else `translation`."""
-    heads = {registry.find("head", name).target: name for name in HEADS}
-    near = [heads[base] for base in getattr(entry.target, "__mro__", ()) if base in heads]
-    return entry.name if entry.name in HEADS else next(iter(near), "translation")
+def like(kind: str, name: str, table: Mapping[str, T], default: T) -> T:
+    """What a table says of a component, else of the nearest one that its class is made from, else the default."""
+    if name in table:
+        return table[name]
+    known = {registry.find(kind, other).target: found for other, found in table.items()}
+    bases = getattr(registry.find(kind, name).target, "__mro__", ())
+    return next((known[base] for base in bases if base in known), default)
 
 
 def choices(entry: registry.Entry, **values: tuple[Any, ...]) -> Iterator[Config]:

@@ -14,7 +14,7 @@ import torch
 from seq2att import registry
 from seq2att.data.corpus import Ragged
 from seq2att.field import Field
-from seq2att.testing.cases import VALUES, text_of
+from seq2att.testing.cases import VALUES, like, text_of
 from seq2att.types import END, SPECIALS, UNKNOWN
 
 TEXTS = ("a bad cab", "bed", "face", "a", "dead bee")
@@ -42,7 +42,7 @@ def field_laws(name: str, options: Mapping[str, Any]) -> None:
     """Decoding undoes encoding, ids lie within the size, and what is restored encodes the same."""
     slots = {"field": {"name": name, **options}, "tokenizer": {"name": "char"}}
     one, other = registry.build("field", slots), registry.build("field", slots)
-    random, value_of = np.random.default_rng(1), VALUES.get(name, text_of)
+    random, value_of = np.random.default_rng(1), like("field", name, VALUES, text_of)
     values = TEXTS if value_of is text_of else [value_of(length, random) for length in (5, 2, 3, 1, 8)]
     one.fit(iter(values))
     other.restore(one.files())
@@ -82,6 +82,9 @@ def reader_laws(name: str, options: Mapping[str, Any]) -> None:
         rows = list(one.read(split, None))
         assert rows and rows == list(other.read(split, None)), f"reader={name}: {split} is read differently again"
         assert all(found.file and found.line > 0 for found in rows), f"reader={name}: a row of {split} has no place"
+        sides = [dict(zip(("source", "target"), found.values, strict=False)) for found in rows]
+        absent = all(values.get(side) is None for values in sides for side in one.absent)
+        assert absent, f"reader={name}: a row of {split} has a value on a side that is said to be absent"
         same = one.fingerprint(split, None) == other.fingerprint(split, None)
         assert same, f"reader={name}: the fingerprint of {split} changes"
 
@@ -105,7 +108,7 @@ ANSWERS: dict[str, tuple[list[tuple[str, ...]], list[str]]] = {
 def metric_laws(name: str, options: Mapping[str, Any]) -> None:
     """Right answers beat wrong ones, any right answer will do, and the order of rows does not matter."""
     metric = registry.build("metric", {"metric": {"name": name, **options}})
-    right, mixed = ANSWERS.get(name, (TEXT_ANSWERS, TEXT_SAID))
+    right, mixed = like("metric", name, ANSWERS, (TEXT_ANSWERS, TEXT_SAID))
     best = metric([answers[-1] for answers in right], right)
     worse = metric(mixed, right)
     better = best.value > worse.value if metric.higher_is_better else best.value < worse.value

@@ -14,7 +14,7 @@ from seq2att.decoder import Decoder
 from seq2att.head import Generator
 from seq2att.model import Model, load, save
 from seq2att.testing.cases import Case, row_of
-from seq2att.types import END, Batch, Column, Encoding, State, detach, select, tree_map
+from seq2att.types import END, Batch, Column, Encoding, Loss, Running, State, detach, select, tree_map
 
 TOLERANCE = 1e-10  # of the largest value
 
@@ -176,6 +176,28 @@ def searching(case: Case) -> None:
     assert bool((found.scores[:, :-1] >= found.scores[:, 1:]).all()), f"{label}: hypotheses are not best first"
 
 
+def running(case: Case) -> None:
+    """The loss of running text is that of its parts, each read from the state after the one before, for every cut."""
+    head, target = generator(case), case.batch.target
+    assert target is not None
+    encoding = case.model.encode(case.batch.source)
+    values = torch.cat([target.values[:, :2], torch.full_like(target.values[:, :1], END), target.values], 1)
+    size, new = values.size(1), torch.zeros(len(values), dtype=torch.bool)
+
+    def read(first: int, last: int, state: Running) -> Loss:
+        part = values[:, first : last + 1]  # the token before, and those that are said
+        return head.loss(encoding, Column(part, torch.full((len(part),), part.size(1))), state)
+
+    whole = read(0, size - 1, Running((), new))
+    for k in range(1, size - 1):
+        first = read(0, k, Running((), new))
+        second = read(k, size - 1, Running(first.state, ~new))
+        what = f"running law: {case.label}: text read in parts of {k} and {size - 1 - k} tokens"
+        equal(first.total + second.total, whole.total, f"{what}: loss")
+        equal(first.count + second.count, whole.count, f"{what}: count")
+        equal(second.state, whole.state, f"{what}: state")
+
+
 def empty(case: Case) -> None:
     """No rows, an empty source and an empty target work and give zeros where there is nothing, never NaN."""
     none: Batch = select(case.batch, torch.tensor([], dtype=torch.long))
@@ -221,7 +243,7 @@ def bundle(case: Case) -> None:
     )
 
 
-GENERATOR_LAWS = frozenset({chunk, row, distribution, searching})
+GENERATOR_LAWS = frozenset({chunk, row, distribution, searching, running})
 """Those that ask for a head that says sequences."""
 
 MODEL_LAWS: tuple[Callable[[Case], None], ...] = (
@@ -232,6 +254,7 @@ MODEL_LAWS: tuple[Callable[[Case], None], ...] = (
     loss,
     distribution,
     searching,
+    running,
     empty,
     bundle,
 )

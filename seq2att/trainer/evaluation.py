@@ -103,7 +103,7 @@ def by_rows(corpus: Corpus, batch_size: int) -> Iterator[Batch]:
 def in_order(corpus: Corpus, data: Mapping[str, Any]) -> Iterator[Batch]:
     """The running text in one stream."""
     options = {**data, "batch_size": 1, "batch_by": "sentences", "steps": AT_ONCE}
-    return iter(batches(corpus, options, 0, shuffle=False))  # type: ignore[arg-type]  # a loader of batches
+    return iter(batches(corpus, options, 0, shuffle=False))
 
 
 def answer(model: Model, corpus: Corpus, rows: Rows, search: Search | None, batch_size: int = 64) -> list[Prediction]:

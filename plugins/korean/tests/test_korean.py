@@ -15,9 +15,6 @@ from seq2att.registry import load_plugin
 from seq2att.testing import check
 from seq2att.tokenizer import Tokenizer
 
-pytest.importorskip("kiwipiepy")
-load_plugin(str(Path(__file__).parent.parent))  # also where it is not installed
-
 TEXTS = [
     "영화가 정말 재미있었어요!",
     "아버지가 방에 들어가신다.",
@@ -25,6 +22,12 @@ TEXTS = [
     "배우들의 연기가 아름다웠다.",
 ]
 UNSEEN = ["", "   ", "꿈을 꾸었다", "日本語 text", "a\udc80b", "굿굿 👩‍👩‍👧", "\0"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plugin() -> None:
+    pytest.importorskip("kiwipiepy")
+    load_plugin(str(Path(__file__).parent.parent))  # also where it is not installed
 
 
 def korean(**options: Any) -> Tokenizer:

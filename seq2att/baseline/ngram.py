@@ -86,7 +86,7 @@ class NGram:
 
     def discounted(self, counted: Counted, above: Counted | None, contexts: int) -> Order:
         """The counts of one order without their discounts; those of a lower order from the n-grams above."""
-        counts = counted.count
+        counts = counted.seen
         if above is not None:
             followed = np.bincount(counted.numbers[above.last], minlength=len(counts))
             counts = np.where(counted.begins, counts, followed)
@@ -94,7 +94,7 @@ class NGram:
         counts = np.where(np.isin(token, NEVER_SAID), 0, counts)  # a beginning is a context, and never said
         held = counts - np.concatenate([[0.0], discounts(counts)])[np.minimum(counts, 3)]
         context = counted.keys // self.size
-        totals = np.bincount(context, counts, contexts)
+        totals = np.bincount(context, counts, contexts).astype(np.float64)
         kept = np.bincount(context, held, contexts)
         rest = np.where(totals > 0, 1 - kept / np.maximum(totals, 1), 1.0)
         return Order(counted.keys, np.append(held, 0.0), totals, rest)
@@ -135,7 +135,7 @@ class Counted(NamedTuple):
     """The n-grams of one length as they were seen."""
 
     keys: Ids  # [n], as in `Order`
-    count: Ids  # [n] how often each was seen
+    seen: Ids  # [n] how often each was seen
     begins: npt.NDArray[np.bool_]  # [n] whether it stands at the beginning of a text, behind BEGIN
     numbers: Ids  # [tokens] which one ends at each token; -1: none
     last: Ids  # [n] the place of its last token, where it was seen first
@@ -169,10 +169,13 @@ def evaluate(
     """How well n-grams counted in training texts predict the test texts, by the figures of `head=language_model`.
 
     Texts are ids without begin and end. `size` is that of the vocabulary, special tokens included (None: the largest
-    id and all below); `ends` whether the end of each text counts as a token, as with `data.row_ends`. `seen` is the
-    share of the test's n-grams that training holds, from one token to `order` of them.
+    id and all below); `ends` whether the end of each text counts as a token, as with `data.row_ends`: without it each
+    text goes on where the last one stopped. `seen` is the share of the test's n-grams that training holds, from one
+    token to `order` of them.
     """
     train, test = list(train), list(test)
+    if not ends:
+        train, test = ([np.concatenate(texts)] if texts else [] for texts in (train, test))
     if size is None:
         size = max((int(np.max(text)) for text in (*train, *test) if np.size(text)), default=END) + 1
     log_probs, seen = NGram(order, max(size, END + 1), ends).fit(train).log_probs(test)
