@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from seq2att.trainer.module import Training
 
-TABLE, PICTURE = "distance.csv", "distance.png"
+TABLE, PICTURE, BEFORE = "distance.csv", "distance.png", "distance-before.png"
+SMALLEST = 1e-12  # what is drawn of a gradient that is 0
 Curve = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]  # distances and norms [N]
 
 
@@ -120,29 +121,26 @@ def compare(folder: Path) -> None:
     """Draw the runs in a folder together, as they were before training and after it; nothing where there is but one."""
     runs = [path.parent for path in sorted(folder.glob(f"*/{TABLE}"))]
     if len(runs) > 1:
-        draw({run.name: read(run)[0] for run in runs}, folder / "distance-before.png")
+        draw({run.name: read(run)[0] for run in runs}, folder / BEFORE)
         draw({run.name: read(run)[-1] for run in runs}, folder / PICTURE)
 
 
 def draw(curves: Mapping[str, Curve], path: Path) -> None:
-    """Draw the curves on a logarithmic scale; those of one encoder share a color, those of one length a line."""
-    from seq2att.drawing import GRID, INK, SERIES, new_figure, save
+    """Draw the curves on a logarithmic scale; those of one encoder share a color, their lines differ."""
+    from seq2att.drawing import new_figure, save
 
     figure = new_figure(7.2, 4.2)
     axes = figure.subplots()
-    encoders = list(dict.fromkeys(name.partition(",")[0] for name in curves))
-    styles = ("-", "--", "-.", ":")
-    used = dict.fromkeys(encoders, 0)
+    drawn: dict[str, int] = {}  # curves of every encoder so far
     for name, (distances, norms) in curves.items():
         encoder = name.partition(",")[0]
-        color, style = SERIES[encoders.index(encoder) % len(SERIES)], styles[used[encoder] % len(styles)]
-        used[encoder] += 1
-        axes.plot(distances, np.maximum(norms, 1e-30), color=color, linestyle=style, linewidth=1.6, label=name)
+        drawn[encoder] = drawn.get(encoder, -1) + 1
+        color, style = f"C{list(drawn).index(encoder)}", ("-", "--", "-.", ":")[drawn[encoder] % 4]
+        axes.plot(distances, np.maximum(norms, SMALLEST), color=color, linestyle=style, linewidth=1.6, label=name)
     axes.set_yscale("log")
     axes.set_xlabel("steps before the end")
     axes.set_ylabel("norm of the gradient at the input")
-    axes.grid(color=GRID, linewidth=0.8)
+    axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, labelcolor=INK)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
     save(figure, path)

@@ -66,9 +66,11 @@ class Digits(Reader):
                 f"reader.shortest={shortest} and reader.longest={longest}: allowed is 1 <= shortest <= longest <= "
                 f"{LONGEST}; set both"
             )
-        for name, value, least in (("gap", gap, 0), ("repeats", repeats, 1), ("shift", shift, 0)):
+        for name, value, least in (("gap", gap, 0), ("repeats", repeats, 1)):
             if value < least:
                 raise UserError(f"reader.{name}={value}: allowed is {least} or more")
+        if not 0 <= shift < len(BLANK):
+            raise UserError(f"reader.shift={shift}: allowed is 0 to {len(BLANK) - 1}")
 
     def check(self, root: Path | None) -> None:
         needed = {"sklearn": "scikit-learn"} | ({"num2words": "num2words"} if self.target == "words" else {})

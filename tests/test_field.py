@@ -433,3 +433,22 @@ def test_missing_vectors_are_refused_before_data_are_read(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"glove\.txt:1: its vectors have 4 numbers, but source\.embedding_size=3"):
         text_field("word", vectors="glove.txt", embedding_size=3).check("source", tmp_path)
     text_field("word", vectors="glove.txt", embedding_size=4).check("source", tmp_path)
+
+
+def test_whole_pieces_are_absent_from_a_batch_in_training() -> None:
+    layer = TextEmbedding(200, 6, 0.0, piece_dropout=0.25, deviation=0.1)
+    assert float(layer.weight.detach().std()) == pytest.approx(0.1, rel=0.1)
+    ids = torch.arange(1, 200).repeat(2, 1)  # [2, 199]
+    seen = layer(ids).detach()  # [2, 199, 6]
+    gone = (seen == 0).all(2)  # [2, 199]
+    assert bool((gone[0] == gone[1]).all())
+    assert 0.1 < float(gone.float().mean()) < 0.4
+    torch.testing.assert_close(seen[~gone], layer.weight.detach()[ids[~gone]] / 0.75)
+    torch.testing.assert_close(layer.eval()(ids), layer.weight[ids])
+
+
+def test_what_an_embedding_cannot_be_is_refused() -> None:
+    with pytest.raises(UserError, match=r"field: piece_dropout=1.0 is no probability below 1; set 0 or more"):
+        text_field(piece_dropout=1.0)
+    with pytest.raises(UserError, match=r"field: deviation=-1.0 is below 0; set 0 or more, or null"):
+        text_field(deviation=-1.0)

@@ -1,7 +1,7 @@
 """Every recipe learns: two steps on tiny data in the layout of the real ones, and the bundle says what training said.
 
-A recipe `NAME.yaml` has a function `NAME` below, under `@tiny`: it writes what the recipe reads into a folder, and gives
-the overrides that make it small. What a plugin of `recipes/` promises is tested at the end.
+A recipe `NAME.yaml` has a function `NAME` below, under `@tiny`: it writes what the recipe reads into a folder, and
+gives the overrides that make it small. What a plugin of `recipes/` promises is tested at the end.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ import csv
 import json
 import math
 import random
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import seq2att
 from seq2att import api, registry
 from seq2att.config import recipes
 from seq2att.errors import UserError
+from seq2att.reader import Row
 from seq2att.testing.components import callback_laws, reader_laws
+from seq2att.types import Column
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = {"train": 40, "validation": 8, "test": 8}
@@ -40,7 +43,9 @@ def tiny(write: Callable[[Path], list[str]]) -> Callable[[Path], list[str]]:
 
 def words(draw: random.Random, least: int = 3, most: int = 8, size: int = 4) -> str:
     """A few words of a few letters."""
-    return " ".join("".join(draw.choices("abcdefgh", k=draw.randint(2, size))) for _ in range(draw.randint(least, most)))
+    return " ".join(
+        "".join(draw.choices("abcdefgh", k=draw.randint(2, size))) for _ in range(draw.randint(least, most))
+    )
 
 
 def lines(count: int, line: Callable[[random.Random], str], seed: int = 1) -> list[str]:
@@ -55,7 +60,9 @@ def write(path: Path, texts: Sequence[str]) -> None:
     path.write_text("".join(f"{text}\n" for text in texts), "utf-8")
 
 
-def splits(folder: Path, names: Sequence[str], line: Callable[[random.Random], str], header: Sequence[str] = ()) -> None:
+def splits(
+    folder: Path, names: Sequence[str], line: Callable[[random.Random], str], header: Sequence[str] = ()
+) -> None:
     """Files of these names for training, validation and test; without validation where there are two."""
     parts = ROWS if len(names) == len(ROWS) else {"train": ROWS["train"], "test": ROWS["test"]}
     for seed, (name, count) in enumerate(zip(names, list(parts.values())[: len(names)], strict=True)):
@@ -83,7 +90,13 @@ def reverse(folder: Path) -> list[str]:
 
 @tiny
 def digits_caption(folder: Path) -> list[str]:
-    return ["reader.longest=1", "reader.repeats=1", "encoder.size=8", "decoder.size=8", "trainer.limit_validation_batches=2"]
+    return [
+        "reader.longest=1",
+        "reader.repeats=1",
+        "encoder.size=8",
+        "decoder.size=8",
+        "trainer.limit_validation_batches=2",
+    ]
 
 
 @tiny
@@ -150,6 +163,180 @@ def multi30k_en_de(folder: Path) -> list[str]:
     return multi30k_de_en(folder)
 
 
+# --- recipes of classification ---
+
+
+def judged(draw: random.Random) -> tuple[str, int]:
+    """A text, and whether it is good."""
+    good = draw.randrange(2)
+    return f"{words(draw)} {'good' if good else 'bad'} {words(draw)}", good
+
+
+def imdb_tables(folder: Path) -> list[str]:
+    """Two tables with the columns label and text."""
+
+    def line(draw: random.Random) -> str:
+        text, good = judged(draw)
+        return f"{good}\t{text}"
+
+    splits(folder, ["train.tsv", "test.tsv"], line, header=["label\ttext"])
+    return at(folder, "encoder.size=8", "source.embedding_size=8")
+
+
+@tiny
+def imdb_lstm_small(folder: Path) -> list[str]:
+    return imdb_tables(folder)
+
+
+@tiny
+def imdb_lstm_stacked(folder: Path) -> list[str]:
+    return imdb_tables(folder)
+
+
+@tiny
+def imdb_gru_stacked(folder: Path) -> list[str]:
+    return imdb_tables(folder)
+
+
+@tiny
+def imdb(folder: Path) -> list[str]:
+    return [*imdb_tables(folder), "attention.size=8"]
+
+
+@tiny
+def imdb_csv(folder: Path) -> list[str]:
+    def line(draw: random.Random) -> str:
+        text, good = judged(draw)
+        return f'"{text}, <br />",{"positive" if good else "negative"}'
+
+    write(folder / "reviews.csv", ["review,sentiment", *lines(60, line)])
+    return at(folder, "reader.train=reviews.csv", "encoder.size=8")
+
+
+@tiny
+def clothing_reviews(folder: Path) -> list[str]:
+    def line(draw: random.Random) -> str:
+        text, good = judged(draw)
+        return f"{draw.randrange(99)},{text},{good}"
+
+    rows = ["Clothing ID,Review Text,Recommended IND", "7,,1", *lines(60, line)]
+    write(folder / "Womens Clothing E-Commerce Reviews.csv", rows)
+    return at(folder, "encoder.size=8", "source.embedding_size=8")
+
+
+@tiny
+def sms_spam(folder: Path) -> list[str]:
+    def line(draw: random.Random) -> str:
+        text, good = judged(draw)
+        return f"{'ham' if good else 'spam'}\t{text}"
+
+    write(folder / "SMSSpamCollection.tsv", ["label\ttext", *lines(60, line)])
+    return at(folder, "encoder.size=8", "source.embedding_size=8")
+
+
+def korean(draw: random.Random) -> str:
+    """A few words in Hangul."""
+    return " ".join("".join(draw.choices("가나다라마바사아자차카타파하", k=draw.randint(1, 3))) for _ in range(4))
+
+
+@tiny
+def nsmc_pieces(folder: Path) -> list[str]:
+    def line(draw: random.Random) -> str:
+        return f"{draw.randrange(10**6)}\t{korean(draw)}\t{draw.randrange(2)}"
+
+    splits(folder, ["ratings_train.txt", "ratings_test.txt"], line, header=["id\tdocument\tlabel"])
+    return at(folder, "encoder.size=8", "source.embedding_size=8", "source.tokenizer.size=20")
+
+
+@tiny
+def nsmc(folder: Path) -> list[str]:
+    pytest.importorskip("kiwipiepy")
+    overrides = [one for one in nsmc_pieces(folder) if "tokenizer" not in one]
+    return [*overrides, f"plugins=[{ROOT / 'plugins' / 'korean'}]", "source.tokenizer.min_count=1"]
+
+
+# --- recipes of tagging ---
+
+
+@tiny
+def atis_slots(folder: Path) -> list[str]:
+    def line(draw: random.Random) -> str:
+        source = words(draw).split()
+        tags = ["B-x" if word[0] == "a" else "O" for word in source]
+        return f"{' '.join(source)}\t{' '.join(tags)}\tflight"
+
+    splits(folder, ["train.tsv", "dev.tsv", "test.tsv"], line)
+    return at(folder, "encoder.size=8", "source.embedding_size=8")
+
+
+@tiny
+def conll_chunking(folder: Path) -> list[str]:
+    def sentence(draw: random.Random) -> str:
+        rows = [f"{word} NN {'B-NP' if word[0] == 'a' else 'O'}\n" for word in words(draw).split()]
+        return "".join(rows)
+
+    splits(folder, ["train.txt", "test.txt"], sentence)
+    return at(folder, "encoder.size=8", "source.embedding_size=8", "source.characters=8")
+
+
+@tiny
+def ud_korean_pos(folder: Path) -> list[str]:
+    def sentence(draw: random.Random) -> str:
+        rows = [
+            f"{place}\t{word}\t_\t{draw.choice(['NOUN', 'VERB'])}" for place, word in enumerate(korean(draw).split(), 1)
+        ]
+        return "# text\n" + "".join(f"{row}\t_\t_\t0\troot\t_\t_\n" for row in rows)
+
+    splits(folder, [f"ko_gsd-ud-{part}.conllu" for part in ("train", "dev", "test")], sentence)
+    return at(folder, "encoder.size=8", "source.embedding_size=8", "source.characters=8")
+
+
+# --- language models ---
+
+
+@tiny
+def ptb_lstm(folder: Path) -> list[str]:
+    splits(folder, [f"ptb.{part}.txt" for part in ("train", "valid", "test")], words)
+    return at(folder, "decoder.size=8", "target.embedding_size=8", "data.steps=5", "data.batch_size=4")
+
+
+@tiny
+def shakespeare_char(folder: Path) -> list[str]:
+    write(folder / "input.txt", lines(400, words))
+    return at(folder, "decoder.size=8", "target.embedding_size=8", "data.steps=5", "data.batch_size=4")
+
+
+# --- recipes from text to text ---
+
+
+@tiny
+def inflection(folder: Path) -> list[str]:
+    def line(draw: random.Random) -> str:
+        lemma = words(draw, 1, 1, 6)
+        return f"{lemma}\tV;PST\t{lemma}ed"
+
+    splits(folder, ["xyz.trn.tsv", "xyz.dev.tsv", "xyz.tst.tsv"], line)
+    return at(folder, "data.language=xyz", "encoder.size=8", "decoder.size=8")
+
+
+def tatoeba(folder: Path, name: str) -> list[str]:
+    """English sentences beside others."""
+    write(folder / name, lines(80, lambda draw: f"{words(draw)}\t{korean(draw)} {words(draw)}"))
+    sizes = ["source.tokenizer.size=40", "target.tokenizer.size=40", "encoder.size=8", "decoder.size=16"]
+    embeddings = ["source.embedding_size=8", "target.embedding_size=8", "decoder.readout=8"]
+    return at(folder, *sizes, *embeddings, "attention.size=8")
+
+
+@tiny
+def english_french(folder: Path) -> list[str]:
+    return [*tatoeba(folder, "eng-fra.tsv"), "data.validation_fraction=0.1"]
+
+
+@tiny
+def korean_english(folder: Path) -> list[str]:
+    return tatoeba(folder, "eng-kor.tsv")
+
+
 # --- the test ---
 
 
@@ -168,3 +355,184 @@ def test_a_recipe_takes_two_steps(name: str, tmp_path: Path, monkeypatch: pytest
     if not any(override.startswith("trainer.limit") for override in overrides):
         again = api.evaluate(run, split="validation", beam=1)
         assert again["loss"] == pytest.approx(said["validation"]["loss"], rel=1e-4)
+
+
+# --- the plugins of recipes/ ---
+
+
+@pytest.fixture
+def plugins(own_registry: None) -> None:
+    """The plugins of recipes/ are registered in this test."""
+    registry.load(str(ROOT / "recipes" / f"{name}.py") for name in ("adding", "digits", "number_sequence", "surnames"))
+
+
+def rows_of(name: str, split: str = "train", **options: Any) -> list[Row]:
+    """What a reader gives."""
+    return list(registry.build("reader", {"reader": {"name": name, **options}}).read(split, None))
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("digits", {"gap": 2, "shift": 1}),
+        ("digits", {"target": "tags", "longest": 2, "gap": 3}),
+        ("surnames", {}),
+        ("number_sequence", {}),
+        ("adding", {"rows": 20, "length": 7}),
+    ],
+)
+def test_readers_keep_the_laws(name: str, options: dict[str, Any]) -> None:
+    reader_laws(name, options)
+
+
+@pytest.mark.usefixtures("plugins")
+def test_the_callback_keeps_the_laws() -> None:
+    callback_laws("distance", {})
+
+
+@pytest.mark.usefixtures("plugins")
+def test_digits_are_those_of_the_images() -> None:
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    known = {(image / 16).tobytes(): str(digit) for image, digit in zip(found.images, found.target, strict=True)}
+    rows = [row for split in ("train", "validation", "test") for row in rows_of("digits", split, target="tags")]
+    sizes = {len(row.values[0]) for row in rows}
+    assert sizes == {8, 16, 24, 32}
+    for row in rows:
+        columns = np.array(row.values[0])  # [S, 8]
+        digits = [known[np.ascontiguousarray(part.T).tobytes()] for part in columns.reshape(-1, 8, 8)]
+        assert row.values[1].split() == [digit for digit in digits for _ in range(8)]
+
+
+@pytest.mark.usefixtures("plugins")
+def test_no_image_of_digits_is_in_two_splits_whatever_the_seed() -> None:
+    images = {
+        split: {str(row.values[0]) for seed in (1, 2) for row in rows_of("digits", split, longest=1, seed=seed)}
+        for split in ("train", "validation", "test")
+    }
+    assert {split: len(found) for split, found in images.items()} == {"train": 1257, "validation": 180, "test": 360}
+    assert not images["train"] & images["test"]
+    assert not images["validation"] & (images["train"] | images["test"])
+
+
+@pytest.mark.usefixtures("plugins")
+def test_digits_are_said_in_a_language() -> None:
+    korean, english = (rows_of("digits", "test", longest=2, language=language) for language in ("ko", "en"))
+    said = {a.values[1]: b.values[1] for a, b in zip(english, korean, strict=True)}
+    assert said["three"] == "삼"
+    assert all(said[pair] == " ".join(said[word] for word in pair.split()) for pair in said)
+
+
+@pytest.mark.usefixtures("plugins")
+def test_gaps_and_shifts_keep_the_tags_beside_their_columns() -> None:
+    plain, moved = (rows_of("digits", target="tags", longest=2, gap=gap, shift=gap // 3) for gap in (0, 3))
+    assert len(plain) == len(moved)
+    longer = 0
+    for row in moved:
+        columns, tags = row.values[0], row.values[1].split()
+        assert len(columns) == len(tags)
+        assert all(not any(column) for column, tag in zip(columns, tags, strict=True) if tag == "-")
+        assert sum(tag != "-" for tag in tags) % 8 == 0
+        longer += len(columns) % 8 > 0
+    assert longer > len(moved) / 2
+
+
+@pytest.mark.usefixtures("plugins")
+def test_strips_of_so_many_digits_are_asked_for_by_number() -> None:
+    reader = registry.build("reader", {"reader": {"name": "digits"}})
+    reader.use("test", "3")
+    assert {len(row.values[1].split()) for row in reader.read("test", None)} == {3}
+    with pytest.raises(UserError) as error:
+        reader.use("test", "other.tsv")
+    assert str(error.value) == "test=other.tsv: reader=digits takes the number of digits in a strip, 1 to 20"
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        (
+            "digits",
+            {"shortest": 5},
+            "reader.shortest=5 and reader.longest=4: allowed is 1 <= shortest <= longest <= 20",
+        ),
+        ("digits", {"gap": -1}, "reader.gap=-1: allowed is 0 or more"),
+        ("digits", {"repeats": 0}, "reader.repeats=0: allowed is 1 or more"),
+        ("digits", {"shift": 9}, "reader.shift=9: allowed is 0 to 7"),
+        (
+            "surnames",
+            {"origins": ["Finish"]},
+            "reader.origins: there are no surnames called 'Finish'; known: Algerian, ",
+        ),
+        ("number_sequence", {"window": 0}, "reader.rows=100 and reader.window=0: allowed is 1 or more; set both"),
+        ("adding", {"length": 1}, "reader.length=1 and reader.rows=5000: allowed are 2 or more steps, 1 or more rows"),
+    ],
+)
+def test_wrong_options_of_readers_are_named(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        registry.build("reader", {"reader": {"name": name, **options}})
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.usefixtures("plugins")
+def test_what_is_wrong_is_said_before_data_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"^reader\.language=klingon: num2words has no such language; known: am, "):
+        registry.build("reader", {"reader": {"name": "digits", "language": "klingon"}}).check(None)
+    with pytest.raises(UserError, match=r"^callback\.distance\.rows=0: allowed is 1 or more$"):
+        registry.build("callback", {"callback": {"name": "distance", "rows": 0}})
+    monkeypatch.setattr("importlib.util._find_spec", lambda *_: None)
+    for name, package in (("digits", "scikit-learn"), ("surnames", "Faker")):
+        with pytest.raises(UserError) as error:
+            registry.build("reader", {"reader": {"name": name}}).check(None)
+        assert str(error.value) == f"reader={name}: {package} is not installed; run `pip install 'seq2att[recipes]'`"
+
+
+@pytest.mark.usefixtures("plugins")
+def test_surnames_of_several_origins_are_counted_or_kept() -> None:
+    skipped, kept = rows_of("surnames"), rows_of("surnames", shared="keep", source="origin")
+    assert len(skipped) == len(kept)  # a line is a line
+    names = [row.values[0] for row in skipped if not row.skipped]
+    assert len(names) == len(set(names)) > 10000
+    several = {row.line for row in skipped if row.skipped == "surname of several origins" and "German" in row.file}
+    assert several
+    found = [row for row in kept if row.file == "surnames/German" and row.line in several]
+    assert all(row.values[0] == "German" and row.values[1] not in names for row in found)
+    assert len({row.values[0] for row in kept if not row.skipped}) == 16
+
+
+@pytest.mark.usefixtures("plugins")
+def test_the_sum_of_the_two_marked_numbers_is_asked_for() -> None:
+    for row in rows_of("adding", "validation", length=9, rows=300):
+        steps = np.array(row.values[0])  # [9, 2]
+        assert steps[:4, 1].sum() == steps[4:, 1].sum() == 1  # a mark in each half
+        assert row.values[1] == pytest.approx(float(steps[:, 0] @ steps[:, 1]), abs=1e-9)
+    sums = [row.values[1] for row in rows_of("adding", length=9)]
+    assert float(np.mean((np.array(sums) - 1) ** 2)) == pytest.approx(1 / 6, rel=0.1)  # who always says 1
+
+
+def test_the_distance_of_a_gradient(tmp_path: Path) -> None:
+    """The table and the pictures of two runs: one value for each step, those of the gradient by hand."""
+    short = [*SHORT, *vanishing(tmp_path), "trainer.precision=64"]
+    for cell in ("rnn", "lstm"):
+        sizes = [f"encoder={cell}", "encoder.size=8", "encoder.bidirectional=false"]
+        seq2att.train("vanishing", [*short, *sizes, f"run={tmp_path / 'runs' / cell}"])
+    for name in ("distance.png", "distance-before.png", "lstm/distance.png"):
+        assert (tmp_path / "runs" / name).stat().st_size > 1000
+    with (tmp_path / "runs" / "lstm" / "distance.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["distance"]) for row in rows] == [(s, str(d)) for s in ("0", "2") for d in range(10)]
+    predictor = seq2att.load(tmp_path / "runs" / "lstm")
+    model, sources, targets = predictor.model.double(), [], []
+    for row in rows_of("adding", "validation", rows=40, length=10):
+        sources.append(torch.from_numpy(model.source.encode(row.values[0])).double())
+        targets.append(torch.from_numpy(model.target.encode(row.values[1])).double())
+    total = torch.zeros(10, dtype=torch.float64)
+    for source, target in zip(sources, targets, strict=True):  # a row by itself
+        steps = source[None].requires_grad_()
+        one = torch.tensor([len(source)])
+        loss = model.head.loss(model.encoder(steps, one), Column(target[None], torch.tensor([1]))).total
+        total += torch.autograd.grad(loss, steps)[0][0].norm(dim=1).flip(0)
+    found = [float(row["gradient_norm"]) for row in rows if row["step"] == "2"]
+    assert found == pytest.approx((total / len(sources)).tolist(), rel=1e-4)

@@ -17,8 +17,8 @@ EXAMPLES = """examples:
   seq2att baseline runs/ptb_lstm --order 5
   seq2att baseline runs/imdb --split validation
 
-For a language model n-grams are counted, with Kneser-Ney smoothing; for a classifier of texts a linear model is fitted to
-them, by scikit-learn. Both learn from the run's training rows, see its tokens, and are judged by its figures."""
+For a language model n-grams are counted, with Kneser-Ney smoothing; for a classifier of texts a linear model is fitted
+to them, by scikit-learn. Both learn from the run's training rows, see its tokens, and are judged by its figures."""
 
 
 def add(commands: Commands) -> None:

@@ -25,7 +25,14 @@ from seq2att.field import Field, TextField
 from seq2att.reader import SPLITS, Reader
 
 PART = 1 << 16  # numbers that are looked up at once
-EMBEDDING_OPTIONS = ("embedding_size", "dropout", "embedding", "vectors")  # of a field: they change no id
+EMBEDDING_OPTIONS = (
+    "embedding_size",
+    "dropout",
+    "piece_dropout",
+    "deviation",
+    "embedding",
+    "vectors",
+)  # of a field: they change no id
 
 
 def prepare(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from seq2att.recurrence.dropout import draw
 from seq2att.types import PAD, UNKNOWN
 
 CHARACTER_SIZE = 30  # of a character's vector, and
@@ -12,22 +13,40 @@ WINDOW = 3  # characters that a unit sees at once: both as in Ma & Hovy 2016
 
 
 class TextEmbedding(nn.Module):
-    """A vector for every token; that of padding is zero and stays zero. `frozen`: training changes none of them."""
+    """A vector for every token; that of padding is zero and stays zero. `frozen`: training changes none of them.
 
-    def __init__(self, size: int, output_size: int, dropout: float, frozen: bool = False) -> None:
+    Vectors start normally distributed with `deviation` (None: so that their length is 1, whatever their size). In
+    training every token of the vocabulary is absent from a whole batch with the probability `piece_dropout`, and the
+    others are made up for it (Gal & Ghahramani 2016, Merity et al. 2018).
+    """
+
+    def __init__(
+        self,
+        size: int,
+        output_size: int,
+        dropout: float,
+        frozen: bool = False,
+        piece_dropout: float = 0.0,
+        deviation: float | None = None,
+    ) -> None:
         super().__init__()
         self.output_size = output_size
         self.weight = nn.Parameter(torch.empty(size, output_size))  # [V, E]
         self.dropout = nn.Dropout(dropout)
-        nn.init.normal_(self.weight, std=output_size**-0.5)  # vectors of length 1, whatever their size
+        self.piece_dropout = piece_dropout
+        nn.init.normal_(self.weight, std=output_size**-0.5 if deviation is None else deviation)
         with torch.no_grad():
             self.weight[PAD].zero_()
         self.weight.requires_grad_(not frozen)
 
     def forward(self, ids: Tensor) -> Tensor:
         """The vectors of ids `[B, S]`: `[B, S, E]`."""
-        vectors: Tensor = self.dropout(nn.functional.embedding(ids, self.weight, padding_idx=PAD))  # [B, S, E]
-        return vectors
+        vectors = nn.functional.embedding(ids, self.weight, padding_idx=PAD)  # [B, S, E]
+        if self.training and self.piece_dropout:
+            there = draw(self.weight, (self.weight.size(0), 1), self.piece_dropout)  # [V, 1]
+            vectors = vectors * nn.functional.embedding(ids, there)
+        dropped: Tensor = self.dropout(vectors)
+        return dropped
 
 
 class OneHotEmbedding(nn.Module):

@@ -38,7 +38,8 @@ class TextField(Field):
     Hangul syllables into letters and accents off theirs).
 
     A piece is read as a vector of `embedding_size`, with `dropout`: `embedding=trained` learns it, `frozen` keeps it as
-    it starts, and `one_hot` has a dimension for each piece instead. It starts random, or with `vectors=FILE`, a text
+    it starts, and `one_hot` has a dimension for each piece instead. `piece_dropout` leaves whole pieces out of a batch.
+    A vector starts random (with `deviation`; null: with length 1), or with `vectors=FILE`, a text
     file of word2vec or GloVe, as it stands there. `characters` is the size of another vector beside it, composed from
     the first `character_length` characters of the piece (Ma & Hovy 2016): of use in a source of words.
     """
@@ -49,6 +50,8 @@ class TextField(Field):
         *,
         embedding_size: int = 256,
         dropout: float = 0.0,
+        piece_dropout: float = 0.0,
+        deviation: float | None = None,
         embedding: Literal["trained", "frozen", "one_hot"] = "trained",
         vectors: str | None = None,
         characters: int = 0,
@@ -59,8 +62,11 @@ class TextField(Field):
     ) -> None:
         if embedding_size < 1:
             raise UserError(f"field: embedding_size={embedding_size} is no size; set 1 or more")
-        if not 0 <= dropout < 1:
-            raise UserError(f"field: dropout={dropout} is no probability below 1; set 0 or more and less than 1")
+        for name, value in (("dropout", dropout), ("piece_dropout", piece_dropout)):
+            if not 0 <= value < 1:
+                raise UserError(f"field: {name}={value} is no probability below 1; set 0 or more and less than 1")
+        if deviation is not None and deviation < 0:
+            raise UserError(f"field: deviation={deviation} is below 0; set 0 or more, or null for vectors of length 1")
         if characters < 0 or character_length < 1:
             raise UserError(
                 f"field: characters={characters} and character_length={character_length} are no sizes; "
@@ -75,7 +81,7 @@ class TextField(Field):
         self.tokenizer = tokenizer()
         self.embedding_size, self.embedding, self.vectors = embedding_size, embedding, vectors
         self.characters, self.character_length = characters, character_length
-        self.dropout = dropout
+        self.dropout, self.piece_dropout, self.deviation = dropout, piece_dropout, deviation
         self.normalize = normalize
         self.index: dict[str, int] = {}
         self.indexed: tuple[str, ...] = ()
@@ -172,7 +178,9 @@ class TextField(Field):
         if self.embedding == "one_hot":
             words = OneHotEmbedding(self.size, self.dropout)
         else:
-            words = TextEmbedding(self.size, self.embedding_size, self.dropout, frozen)
+            words = TextEmbedding(
+                self.size, self.embedding_size, self.dropout, frozen, self.piece_dropout, self.deviation
+            )
         if not self.characters:
             return words
         self.look_up()
