@@ -59,7 +59,7 @@ class Adding(Reader):
 
 
 @register("callback", "distance")
-def distance(*, rows: int = 100) -> Any:
+def distance(*, rows: int = 500) -> Any:
     """How much the loss feels the input so many steps before the end: a table and a picture, before and after."""
     if rows < 1:
         raise UserError(f"callback.distance.rows={rows}: allowed is 1 or more")
@@ -121,12 +121,18 @@ def compare(folder: Path) -> None:
     """Draw the runs in a folder together, as they were before training and after it; nothing where there is but one."""
     runs = [path.parent for path in sorted(folder.glob(f"*/{TABLE}"))]
     if len(runs) > 1:
-        draw({run.name: read(run)[0] for run in runs}, folder / BEFORE)
-        draw({run.name: read(run)[-1] for run in runs}, folder / PICTURE)
+        parts = {run: run.name.split(",") for run in runs}  # encoder=lstm, reader.length=100, ...
+        shared = set.intersection(*map(set, parts.values()))
+        names = {run: ",".join(part for part in parts[run] if part not in shared) for run in runs}
+        draw({name: read(run)[0] for run, name in names.items()}, folder / BEFORE)
+        draw({name: read(run)[-1] for run, name in names.items()}, folder / PICTURE)
 
 
 def draw(curves: Mapping[str, Curve], path: Path) -> None:
-    """Draw the curves on a logarithmic scale; those of one encoder share a color, their lines differ."""
+    """Draw the curves, each in units of its norm at the last step; those of one encoder share a color.
+
+    So a small loss, whose gradients are all small, compares with a large one.
+    """
     from seq2att.drawing import new_figure, save
 
     figure = new_figure(7.2, 4.2)
@@ -136,10 +142,11 @@ def draw(curves: Mapping[str, Curve], path: Path) -> None:
         encoder = name.partition(",")[0]
         drawn[encoder] = drawn.get(encoder, -1) + 1
         color, style = f"C{list(drawn).index(encoder)}", ("-", "--", "-.", ":")[drawn[encoder] % 4]
-        axes.plot(distances, np.maximum(norms, SMALLEST), color=color, linestyle=style, linewidth=1.6, label=name)
+        relative = np.maximum(norms / max(norms[0], np.finfo(np.float64).tiny), SMALLEST)
+        axes.plot(distances, relative, color=color, linestyle=style, linewidth=1.6, label=name)
     axes.set_yscale("log")
     axes.set_xlabel("steps before the end")
-    axes.set_ylabel("norm of the gradient at the input")
+    axes.set_ylabel("gradient at the input (last step: 1)")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)

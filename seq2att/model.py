@@ -1,7 +1,8 @@
 """The model: a source field, an encoder and a head, as one module; and the bundle that carries it.
 
 A bundle is a folder: `config.yaml`, `model.safetensors`, the fields' files under `source/` and `target/`,
-`metrics.json` and a model card. There is no pickle in it, and loading imports nothing that it names.
+`metrics.json` and a model card. There is no pickle in it, and loading imports nothing that it names,
+but what comes with seq2att's own recipes.
 """
 
 from __future__ import annotations
@@ -122,6 +123,7 @@ def load(path: Path, device: str = "cpu") -> tuple[Model, dict[str, Any]]:
 
     config = read_config(path)
     registry.load()
+    registry.load_shipped(config.get("plugins") or [])
     try:
         source, target = make_fields(config)
         for slot, field in (("source", source), ("target", target)):

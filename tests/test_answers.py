@@ -152,6 +152,14 @@ def test_every_word_gets_a_tag(tagger: api.Predictor) -> None:
     assert (empty.value, empty.tokens) == ("", ())
 
 
+def test_an_example_is_a_row_of_the_data(classifier: api.Predictor) -> None:
+    found = api.example(classifier, 2, split="validation")
+    assert (found.source, found.target) == ("bad", "neg")
+    assert found.place.endswith(":2")
+    with pytest.raises(UserError, match=r"row 3: the validation split has rows 1 to 2; name one of them"):
+        api.example(classifier, 3, split="validation")
+
+
 @pytest.mark.parametrize("verb", ["translate", "estimate", "tag", "generate"])
 def test_a_model_is_asked_for_what_it_does(classifier: api.Predictor, verb: str) -> None:
     with pytest.raises(UserError, match=rf"{verb}: this model has head=classification, .*; use classify"):

@@ -295,6 +295,25 @@ def test_show_prints_and_draws(predictor: FakePredictor, capfdbinary: Capture, h
     )
 
 
+def test_show_answers_a_row_of_the_data(
+    predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def example(predictor: Any, row: int, **options: Any) -> api.Example:
+        asked.append((row, options))
+        return api.Example([[0.5], [0.25]], "three", "digits-test:3")
+
+    monkeypatch.setattr(api, "example", example)
+    monkeypatch.setattr(predictor, "translate", lambda inputs, **_: [answer(str(len(inputs[0])), {})])
+    result = run(capfdbinary, "show", "runs/x", "--row", "3", "--split", "validation")
+    assert result.out.startswith("digits-test:3: three\n2\n")
+    assert asked == [(3, {"split": "validation", "root": None})]
+    for flags in ([], ["text", "--row", "3"]):
+        wrong = run(capfdbinary, "show", "runs/x", *flags)
+        assert (wrong.code, wrong.err) == (2, "seq2att: error: show takes a text or --row N; give one of them\n")
+
+
 # train
 
 
@@ -404,8 +423,16 @@ def test_a_map_is_a_png(predictor: FakePredictor, capfdbinary: Capture) -> None:
     assert "-o map.foo: the map is drawn as a PNG; name a file that ends in .png" in result.err
 
 
-def test_a_kind_without_components_is_listed(capfdbinary: Capture) -> None:
+@pytest.mark.usefixtures("own_registry")
+def test_a_kind_without_components_is_listed(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.load()
+    monkeypatch.setitem(registry.component._entries, "callback", {})
     assert run(capfdbinary, "list", "callback").out == "callback\n  none yet; a plugin may bring one\n"
+
+
+def test_a_list_is_shown_with_what_it_may_hold(capfdbinary: Capture) -> None:
+    text = " ".join(run(capfdbinary, "list", "head", "classification").out.split())
+    assert "pool: list[last|mean|max|attend] = [last]" in text
 
 
 def test_interruption(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,7 +265,7 @@ def test_figures_of_a_language_model() -> None:
 def test_evaluation_of_running_text_and_of_rows() -> None:
     """Without a state each row is a text of its own, and both count the same tokens."""
     case, texts = language_model(), corpus(20)
-    running = evaluate(case.model, texts, None, data=options())
+    running = evaluate(case.model, texts, None, config={"data": options()})
     rows = evaluate(case.model, texts, None)
     assert running["loss"] != pytest.approx(rows["loss"], rel=1e-3)
     assert running["bits"] == pytest.approx(running["loss"] / math.log(2))

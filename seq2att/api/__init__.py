@@ -15,13 +15,26 @@ import torch
 
 from seq2att import registry
 from seq2att.api.baseline import baseline
+from seq2att.api.data import Example, corpus_of, example
 from seq2att.api.predictor import BATCH_SIZE, Answering, Predictor, Scored, Searching
 from seq2att.errors import UserError
 from seq2att.kernels import functions
 from seq2att.model import load as load_bundle
 from seq2att.types import Prediction
 
-__all__ = ["Answering", "Prediction", "Predictor", "Scored", "Searching", "baseline", "evaluate", "load", "train"]
+__all__ = [
+    "Answering",
+    "Example",
+    "Prediction",
+    "Predictor",
+    "Scored",
+    "Searching",
+    "baseline",
+    "evaluate",
+    "example",
+    "load",
+    "train",
+]
 
 QUANTIZED = ("int8",)
 """What the weights can be rounded to."""
@@ -94,24 +107,17 @@ def evaluate(
     `root` is where relative paths start, in place of `data.root`; `beam` 1 is greedy search. With `quantize` there are
     those of the model as it is, those of the quantized one, and by how much they differ.
     """
-    from seq2att.data import load_split
     from seq2att.trainer.evaluation import evaluate as measure
 
     predictor = load(run, plugins=plugins, quantize=quantize)
-    config = dict(predictor.config)
-    if root is not None:
-        config["data"] = {**config["data"], "root": root}
-    reader = registry.build("reader", config)
-    if file is not None:
-        reader.use(split, file)
-    model = predictor.model
-    corpus = load_split(config, model.source, model.target, reader, split)
+    config, model = predictor.config, predictor.model
+    corpus = corpus_of(model, config, split, root, file)
     search = predictor.searching({"beam": beam, "attention": False}) if "search" in config else None
     exact = Predictor(model, config, predictor.say).ready()
-    figures = measure(exact, corpus, search, config.get("metrics"), batch_size, config["data"], config)
+    figures = measure(exact, corpus, search, config.get("metrics"), batch_size, config)
     if quantize is None:
         return figures
-    rounded = measure(predictor.ready(), corpus, search, config.get("metrics"), batch_size, config["data"], config)
+    rounded = measure(predictor.ready(), corpus, search, config.get("metrics"), batch_size, config)
     return compared(figures, rounded, str(next(model.parameters()).dtype).removeprefix("torch."), quantize)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2att import registry
+from seq2att.api.data import corpus_of
 from seq2att.baseline import linear, ngram
 from seq2att.errors import UserError
 from seq2att.model import Model
@@ -34,12 +35,8 @@ def baseline(
     model of tf-idf weights (scikit-learn) over its own tokens, of any frequency. `order` is the length of the longest
     n-grams, 5 and 2 by default. Errors: `UserError` for a model of another kind.
     """
-    from seq2att.data import load_split
-
     registry.load(plugins)
     model, config = load_bundle(Path(run))
-    if root is not None:
-        config = {**config, "data": {**config["data"], "root": root}}
     counts_texts = model.head.verb == "generate" and not model.source.needed
     tokenizer = getattr(model.source, "tokenizer", None)
     if not counts_texts and (model.head.verb != "classify" or tokenizer is None):
@@ -50,10 +47,9 @@ def baseline(
     if order is not None and order < 1:
         raise UserError(f"baseline: order={order} is no length of n-grams; give 1 or more")
     order = ORDERS[model.head.verb] if order is None else order
-    reader = registry.build("reader", config)
 
     def corpus(name: str) -> Corpus:
-        return load_split(config, model.source, model.target, reader, name)
+        return corpus_of(model, config, name, root)
 
     if counts_texts:
         ends = bool(config["data"].get("row_ends", True))

@@ -136,6 +136,8 @@ def type_text(annotation: Any) -> str:
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) is typing.Literal:
         return "|".join(arguments)
+    if typing.get_origin(annotation) in (list, tuple):
+        return f"list[{type_text(arguments[0])}]"
     if type(None) in arguments:
         return "|".join([*(type_text(argument) for argument in arguments if argument is not type(None)), "null"])
     return shown(annotation).replace(" | ", "|")

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   seq2att show runs/reverse "a b c d"
   seq2att show runs/reverse "a b c d" -o attention.png
-  seq2att show runs/imdb "what a wonderful film"     (needs head.pool=attend)"""
+  seq2att show runs/imdb "what a wonderful film"
+  seq2att show runs/digits_caption --row 3 -o strip.png
+
+--row takes an example from the run's own data. A classifier looks somewhere with head.pool=attend."""
 
 
 def add(commands: Commands) -> None:
@@ -34,7 +37,10 @@ def add(commands: Commands) -> None:
         allow_abbrev=False,
     )
     add_model(parser)
-    parser.add_argument("text", metavar="TEXT", help="what to answer")
+    parser.add_argument("text", metavar="TEXT", nargs="?", help="what to answer")
+    parser.add_argument("--row", type=positive, metavar="N", help="answer row N of the run's data in place of a text")
+    parser.add_argument("--split", choices=("train", "validation", "test"), default="test", help="with --row: of what")
+    parser.add_argument("--root", metavar="DIR", help="with --row: where relative paths start (data.root)")
     parser.add_argument("-o", "--output", metavar="FILE.png", help="draw the map into this file, too")
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
     parser.set_defaults(run=run)
@@ -42,14 +48,22 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the answer and what it looked at, and draw that if asked."""
-    if not arguments.text.strip():
+    if (arguments.text is None) == (arguments.row is None):
+        raise UserError("show takes a text or --row N; give one of them")
+    if arguments.text is not None and not arguments.text.strip():
         raise UserError("the text is empty; give a sentence in quotes")
     if arguments.output and not arguments.output.lower().endswith(".png"):
         raise UserError(f"-o {arguments.output}: the map is drawn as a PNG; name a file that ends in .png")
     predictor = load(arguments)
     search = {"beam": arguments.beam} if predictor.verb in ("translate", "generate") else {}
-    prediction = getattr(predictor, predictor.verb)(arguments.text, **search)
-    put(sys.stdout.buffer, [prediction.text, *beside(prediction, predictor.verb)])
+    asked, told = arguments.text, []
+    if arguments.row is not None:
+        from seq2att import api
+
+        example = api.example(predictor, arguments.row, split=arguments.split, root=arguments.root)
+        asked, told = example.source, [f"{example.place}: {example.target}"]
+    (prediction,) = getattr(predictor, predictor.verb)([asked], **search)
+    put(sys.stdout.buffer, [*told, prediction.text, *beside(prediction, predictor.verb)])
     if prediction.attention is not None:
         draw(prediction, arguments.output)
     elif predictor.verb != "tag" or arguments.output:

@@ -78,14 +78,19 @@ def make_plan(recipe: str, overrides: Sequence[override.Override] = ()) -> Plan:
 
 def load_plugins(recipe: Recipe, overrides: Sequence[override.Override]) -> list[str]:
     """Fill the registry; the plugins named by the recipe (from its own folder, too) and by the overrides."""
+    ours: list[str] = []
     wanted: list[str] = []
     for layer in recipe.layers:
         names = layer.values.get("plugins") or []
         for name in [names] if isinstance(names, str) else names if isinstance(names, list) else ():
             beside = layer.file.parent / str(name)
+            if registry.shipped(str(name)) == beside.resolve():  # of our own recipe: found again by its bare name
+                ours.append(str(name))
+                continue
             wanted.append(show(beside) if beside.exists() and not Path(str(name)).exists() else str(name))
     wanted += named_plugins([given.text for given in overrides if given.key == "plugins"])
     registry.load()
+    registry.load_shipped(ours)
     problems = []
     for plugin in (plugins := list(dict.fromkeys(wanted))):
         try:
@@ -94,7 +99,7 @@ def load_plugins(recipe: Recipe, overrides: Sequence[override.Override]) -> list
             problems.append(str(error))
     if problems:
         raise ConfigError(problems)
-    return plugins
+    return list(dict.fromkeys([*ours, *plugins]))
 
 
 def named_plugins(overrides: Sequence[str]) -> list[str]:

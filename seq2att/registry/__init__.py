@@ -28,7 +28,7 @@ from seq2att.registry.component import (
     register,
 )
 from seq2att.registry.option import MISSING, Option, schema_field, shown
-from seq2att.registry.plugin import ENTRY_POINTS, load, load_plugin
+from seq2att.registry.plugin import ENTRY_POINTS, load, load_plugin, load_shipped, shipped
 
 __all__ = [
     "COMPONENTS",
@@ -48,8 +48,10 @@ __all__ = [
     "known",
     "load",
     "load_plugin",
+    "load_shipped",
     "place",
     "register",
     "schema_field",
+    "shipped",
     "shown",
 ]

@@ -32,6 +32,21 @@ def load(plugins: Iterable[str] = ()) -> None:
         load_plugin(plugin)
 
 
+def shipped(plugin: str) -> Path | None:
+    """The file of a plugin that comes with our own recipes, by its bare name such as `digits.py`; None: none does."""
+    package = Path(__file__).resolve().parent.parent
+    folders = [folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir()]
+    file = folders[0] / plugin if folders and plugin == Path(plugin).name and plugin.endswith(".py") else None
+    return file if file is not None and file.is_file() else None
+
+
+def load_shipped(plugins: Iterable[str]) -> None:
+    """Import those of the named plugins that come with our own recipes: they are as safe as the rest of seq2att."""
+    for file in map(shipped, plugins):
+        if file is not None:
+            import_file(file)
+
+
 def load_plugin(plugin: str) -> None:
     """Import one plugin: a file.py, the folder of a package or of its project, or the name of a module."""
     try:
@@ -44,11 +59,12 @@ def import_plugin(plugin: str) -> None:
     """Import it by what its name looks like."""
     path = Path(plugin)
     if plugin.endswith(".py"):
-        if not path.is_file():
+        file = path if path.is_file() else shipped(plugin)
+        if file is None:
             raise RegistryError(
                 f"plugins: there is no file {plugin!r}; name a file.py, a folder or an installed module"
             )
-        import_file(path)
+        import_file(file)
     elif path.is_dir():
         import_folder(path)
     else:

@@ -39,19 +39,18 @@ def evaluate(
     search: Search | None,
     metrics: Sequence[str] | None = None,
     batch_size: int = 64,
-    data: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All figures of a model on a split, ready for JSON: the mean loss and what the head tells of it, then the metrics.
 
-    `metrics` are names of the kind metric (None: the head's own). `signatures` says how each was computed. `data` are
-    the data options that the model was trained with; with `batching: stream` the loss is that of the running text.
-    `config` is the configuration that holds the options of the metrics.
+    `metrics` are names of the kind metric (None: the head's own). `signatures` says how each was computed. `config` is
+    the configuration that the model was trained with: it holds the options of the metrics, and with
+    `data.batching=stream` the loss is that of the running text.
     """
     if len(corpus) == 0 or corpus.target is None:
         raise UserError("evaluate: there are no rows with right answers; name a split or a file that has both sides")
     rows = asked(model, corpus)
-    loss = mean(likelihood(model, corpus, batch_size, data))
+    loss = mean(likelihood(model, corpus, batch_size, (config or {}).get("data")))
     names = model.head.metrics if metrics is None else metrics
     said = answer(model, corpus, rows, search, batch_size) if names else []
     scores = measure(said, references(model, corpus, rows), names, config) if names else {}

@@ -1,0 +1,48 @@
+"""The data of a run, read again with the fields of its model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from seq2att import registry
+from seq2att.api.predictor import Predictor
+from seq2att.errors import UserError
+from seq2att.model import Model
+
+if TYPE_CHECKING:
+    from seq2att.data import Corpus
+
+
+def corpus_of(
+    model: Model, config: Mapping[str, Any], split: str, root: str | None = None, file: str | None = None
+) -> Corpus:
+    """A split of the data that a model was trained with, or another `file` of the same form.
+
+    `root` is where relative paths start, in place of `data.root`.
+    """
+    from seq2att.data import load_split
+
+    here = config if root is None else {**config, "data": {**config["data"], "root": root}}
+    reader = registry.build("reader", here)
+    if file is not None:
+        reader.use(split, file)
+    return load_split(here, model.source, model.target, reader, split)
+
+
+class Example(NamedTuple):
+    """A row of a run's data."""
+
+    source: Any
+    target: str
+    place: str  # file:line
+
+
+def example(predictor: Predictor, row: int, *, split: str = "test", root: str | None = None) -> Example:
+    """Row `row`, from 1, of a split of the data that a model was trained with; `UserError` when there is none."""
+    model = predictor.model
+    corpus = corpus_of(model, predictor.config, split, root)
+    if not 1 <= row <= len(corpus):
+        raise UserError(f"row {row}: the {split} split has rows 1 to {len(corpus):,}; name one of them")
+    (source,), (target,) = corpus.source_values([row - 1]), corpus.target_values([row - 1])
+    return Example("" if source is None else source, model.target.text(target), corpus.place(row - 1))
