@@ -80,6 +80,8 @@ class RecurrentDecoder(Decoder):
     (Merity et al. 2018).
     """
 
+    interchangeable = True
+    """A recipe that tunes one of them tunes the others: `decoder=gru` keeps the size of its `lstm`."""
     cell: CellName
 
     def __init__(

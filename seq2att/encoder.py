@@ -51,6 +51,8 @@ class RecurrentEncoder(Encoder):
     with which a number of a recurrent matrix is 0 for a whole batch (Merity et al. 2018).
     """
 
+    interchangeable = True
+    """A recipe that tunes one of them tunes the others: `encoder=gru` keeps the size of its `lstm`."""
     cell: CellName
 
     def __init__(

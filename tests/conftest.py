@@ -1,9 +1,10 @@
 """What many tests share: a quiet machine, a private cache, and one tiny trained model."""
 
+import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,20 @@ def reverse_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "reverse"
     seq2att.train("reverse", [f"run={folder}", "trainer.epochs=2", "trainer.progress=false"])
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The run folder of a tiny model by its name in `tests/tiny.py`, trained when it is first asked for."""
+    import seq2att
+    from tests.tiny import RECIPES
+
+    folder = tmp_path_factory.mktemp("tiny")
+
+    @functools.cache
+    def run(name: str) -> Path:
+        recipe = folder / f"{name}.yaml"
+        recipe.write_text(RECIPES[name])
+        return seq2att.train(str(recipe), [f"run={folder / name}", "trainer.progress=false"])
+
+    return run

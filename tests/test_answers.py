@@ -12,82 +12,32 @@ import torch
 import seq2att
 from seq2att import api
 from seq2att.errors import UserError
-
-CLASSES = """
-defaults:
-  - config
-  - override head: classification
-  - override target: label
-  - override source/tokenizer: word
-  - override attention: additive
-  - override reader: given
-  - _self_
-reader:
-  train: ["good film\\tpos", "bad film\\tneg", "very good\\tpos", "very bad\\tneg", "dull\\tneg", "fun\\tpos"]
-  validation: ["good\\tpos", "bad\\tneg"]
-source: {embedding_size: 8}
-encoder: {size: 8}
-head: {pool: [attend]}
-optimizer: {learning_rate: 0.03}
-trainer: {epochs: 12}
-"""
-NUMBERS = """
-defaults:
-  - config
-  - override head: regression
-  - override source: numbers
-  - override target: number
-  - override reader: given
-  - _self_
-reader:
-  train: ["1 2 3\\t4", "2 3 4\\t5", "3 4 5\\t6", "4 5 6\\t7"]
-  validation: ["5 6 7\\t8", "0 1 2\\t3"]
-encoder: {size: 8}
-trainer: {epochs: 2}
-"""
-TAGS = """
-defaults:
-  - config
-  - override head: tagging
-  - override target: tags
-  - override source/tokenizer: word
-  - override reader: given
-  - _self_
-reader:
-  train: ["to new york\\tO B-city I-city", "to paris\\tO B-city"]
-  validation: ["to rome\\tO B-place"]
-source: {embedding_size: 8}
-encoder: {size: 8}
-trainer: {epochs: 2}
-"""
-Train = Callable[[str, str], Path]
+from tests import tiny
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Train:
-    """Trains by a recipe that is written here."""
-
-    def train(name: str, recipe: str) -> Path:
-        folder = tmp_path_factory.mktemp(name)
-        (folder / f"{name}.yaml").write_text(recipe)
-        return seq2att.train(str(folder / f"{name}.yaml"), [f"run={folder / name}", "trainer.progress=false"])
-
-    return train
+def classifier(tiny_run: Callable[[str], Path]) -> api.Predictor:
+    return seq2att.load(tiny_run("classes"))
 
 
 @pytest.fixture(scope="module")
-def classifier(trained: Train) -> api.Predictor:
-    return seq2att.load(trained("classes", CLASSES))
+def estimator(tiny_run: Callable[[str], Path]) -> api.Predictor:
+    return seq2att.load(tiny_run("numbers"))
 
 
 @pytest.fixture(scope="module")
-def estimator(trained: Train) -> api.Predictor:
-    return seq2att.load(trained("numbers", NUMBERS))
+def tagger(tiny_run: Callable[[str], Path]) -> api.Predictor:
+    return seq2att.load(tiny_run("tags"))
 
 
 @pytest.fixture(scope="module")
-def tagger(trained: Train) -> api.Predictor:
-    return seq2att.load(trained("tags", TAGS))
+def writer(tiny_run: Callable[[str], Path]) -> api.Predictor:
+    return seq2att.load(tiny_run("texts"))
+
+
+@pytest.fixture(scope="module")
+def inventor(tiny_run: Callable[[str], Path]) -> api.Predictor:
+    return seq2att.load(tiny_run("names"))
 
 
 def test_a_class_has_its_probability_and_what_was_looked_at(classifier: api.Predictor) -> None:
@@ -166,17 +116,58 @@ def test_a_model_is_asked_for_what_it_does(classifier: api.Predictor, verb: str)
         getattr(classifier, verb)("good")
 
 
-def test_a_class_unseen_in_training_is_refused_or_counted(trained: Train, tmp_path: Path) -> None:
-    wrong = CLASSES.replace('bad\\tneg"]', 'odd\\tmixed"]')
-    with pytest.raises(UserError, match=r"reader.validation:2|:2: the target: .*'mixed'.*neg, pos"):
-        trained("unseen", wrong)
-    counted = trained("counted", f"{wrong}\ntarget: {{unseen: count}}\n")
+def test_a_class_unseen_in_training_is_refused_or_counted(tmp_path: Path) -> None:
+    recipe = tmp_path / "odd.yaml"
+    recipe.write_text(tiny.CLASSES.replace('bad\\tneg"]', 'odd\\tmixed"]'))
+    with pytest.raises(UserError, match=r":2: the target: .*'mixed'.*neg, pos"):
+        seq2att.train(str(recipe), [f"run={tmp_path / 'run'}"])
+    counted = seq2att.train(str(recipe), [f"run={tmp_path / 'run'}", "target.unseen=count", "trainer.progress=false"])
     figures = api.evaluate(counted, split="validation")
     assert figures["accuracy"] <= 50
     assert figures["rows"] == 2
 
 
-def test_tags_unseen_in_training_count_as_wrong(tagger: api.Predictor, trained: Train) -> None:
-    figures = api.evaluate(trained("again", TAGS), split="validation")
+def test_tags_unseen_in_training_count_as_wrong(tiny_run: Callable[[str], Path]) -> None:
+    figures = api.evaluate(tiny_run("tags"), split="validation")
     assert figures["tag_accuracy"] <= 50
     assert math.isfinite(figures["loss"])
+
+
+def test_a_text_goes_on_from_its_beginning(writer: api.Predictor) -> None:
+    one = writer.generate("ab")
+    assert one.value.startswith("ab")
+    nothing, other = writer.generate(["", "ba"], search={"max_length": 3})
+    assert len(nothing.tokens) <= 4
+    assert other.value.startswith("ba")
+    assert len(other.tokens) <= 6
+    several = writer.generate("a", n_best=3, search={"name": "sample", "seed": 2})
+    assert len({one.value for one in (several, *several.others)}) >= 2
+    assert all(one.value.startswith("a") for one in several.others)
+    assert several.score >= several.others[0].score
+    assert writer.generate("ab", beam=1).value == writer.generate(["b", "ab"], beam=1, batch_size=1)[1].value
+
+
+def test_text_from_a_label(inventor: api.Predictor) -> None:
+    one = inventor.generate("Korean")
+    assert one.value
+    assert inventor.generate(["Korean", "Italian"])[0].value == one.value
+    with pytest.raises(UserError, match=r"line 2: .*'Elvish'.*Italian, Korean"):
+        inventor.generate(["Korean", "Elvish"])
+
+
+def test_a_baseline_counts_the_tokens_of_the_run(tiny_run: Callable[[str], Path]) -> None:
+    counted = api.baseline(tiny_run("texts"), split="validation", order=3)
+    figures = api.evaluate(tiny_run("texts"), split="validation")
+    assert counted["tokens"] == 8
+    assert counted["perplexity"] == pytest.approx(math.exp(counted["loss"]))
+    assert set(counted) & set(figures) >= {"loss", "perplexity", "bits"}
+
+
+def test_a_linear_baseline_is_judged_by_the_metrics_of_the_run(tiny_run: Callable[[str], Path]) -> None:
+    found = api.baseline(tiny_run("classes"), split="validation", order=1)
+    assert found["accuracy"] == 100
+    assert found["rows"] == 2
+    with pytest.raises(UserError, match=r"baseline: there is none for head=tagging with source=text; name a run of"):
+        api.baseline(tiny_run("tags"))
+    with pytest.raises(UserError, match=r"baseline: order=0 is no length of n-grams; give 1 or more"):
+        api.baseline(tiny_run("texts"), order=0)

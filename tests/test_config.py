@@ -161,7 +161,7 @@ def test_a_run_folder_is_a_recipe(here: Path) -> None:
     (here / "runs/x").mkdir(parents=True)
     (here / "runs/x/config.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
     assert compose("runs/x") == compose("runs/x/config.yaml") == config
-    assert at(compose("runs/x", ["encoder=lstm"]), "encoder.size") == 256
+    assert at(compose("runs/x", ["encoder=lstm"]), "encoder.size") == 64
 
 
 def test_two_recipes_in_a_row_and_the_first_again() -> None:
@@ -179,7 +179,7 @@ OVERRIDES = {
     ("attention=none",): {"attention": {"name": "none"}},
     ("attention=dot",): {"attention": {"name": "dot", "scaled": False}},
     ("attention=additive", "attention.size=32"): {"attention": {"name": "additive", "size": 32}},
-    ("encoder=lstm",): {"encoder.size": 256},
+    ("encoder=lstm",): {"encoder.size": 64},
     ("encoder=lstm", "encoder=gru"): {"encoder.size": 64},
     ("source/tokenizer=word",): {"source.tokenizer.name": "word", "source.tokenizer.lower": False},
     ("source.tokenizer.min_count=2",): {"source.tokenizer": {"name": "char", "min_count": 2, "lower": True}},
@@ -587,7 +587,7 @@ def test_a_recipe_may_start_from_another() -> None:
     mine = write("defaults: [r, override encoder: lstm]\nencoder: {layers: 2}\nseed: 8\ntrainer: {patience: 2}\n")
     config = compose(mine)
     assert (config["recipe"], config["seed"], config["attention"]["size"]) == ("mine", 8, 128)
-    assert (config["encoder"]["name"], config["encoder"]["size"], config["encoder"]["layers"]) == ("lstm", 256, 2)
+    assert (config["encoder"]["name"], config["encoder"]["size"], config["encoder"]["layers"]) == ("lstm", 64, 2)
     assert (config["trainer"]["epochs"], config["trainer"]["patience"]) == (3, 2)
     back = compose(mine, ["encoder=gru"])["encoder"]
     assert (back["size"], back["layers"]) == (64, 1)  # as the first recipe tunes gru

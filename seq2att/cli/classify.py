@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from seq2att.cli.train import Commands
 
 EXAMPLES = """examples:
-  echo "what a wonderful film" | seq2att classify runs/imdb
-  seq2att classify runs/imdb reviews.txt -o labels.txt --probabilities
+  echo "Kowalski" | seq2att classify runs/surname_origin
+  seq2att classify runs/surname_origin surnames.txt -o labels.txt --probabilities
 
 Line n of the output is the label of line n of the input; an empty line stays empty. With --probabilities every class
 and its probability follow, likeliest first, with tabs between."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   seq2att show runs/reverse "a b c d"
   seq2att show runs/reverse "a b c d" -o attention.png
-  seq2att show runs/imdb "what a wonderful film"
-  seq2att show runs/digits_caption --row 3 -o strip.png
+  seq2att show runs/reverse --row 3 -o attention.png
+  seq2att show runs/surname_origin "Kowalski"
 
 --row takes an example from the run's own data. A classifier looks somewhere with head.pool=attend."""
 
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     put(sys.stdout.buffer, [*told, prediction.text, *beside(prediction, predictor.verb)])
     if prediction.attention is not None:
         draw(prediction, arguments.output)
-    elif predictor.verb != "tag" or arguments.output:
+    elif predictor.verb in ("translate", "generate") or arguments.output:
         raise UserError(
             f"{arguments.model}: this model has no attention to show; train one with an attention (attention=general), "
             f"or a classifier with head.pool=attend"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   echo "flights from boston to denver" | seq2att tag runs/atis_slots
-  seq2att tag runs/ud_korean_pos sentences.txt -o tags.txt
+  seq2att tag runs/atis_slots sentences.txt -o tags.txt
 
 Words stand between spaces; line n of the output has a tag for every word of line n of the input."""
 

@@ -153,9 +153,7 @@ def missing_options(plan: Plan, told: override.Overrides) -> list[str]:
     """What must be given and is not."""
     problems = []
     for slot, entry in plan.slots.asked(told.choices).items():
-        given = {
-            name for choices, values in plan.stages if choices[slot] == entry.name for name in block_of(slot, values)
-        }
+        given = tuned(plan, slot, entry.name)
         for name, option in entry.options.items():
             key = f"{slot.replace('/', '.')}.{name}"
             if option.default == MISSING and name not in given and key not in told.lines:
@@ -195,6 +193,25 @@ def block_of(slot: str, values: Mapping[str, Any]) -> dict[str, Any]:
     for part in slot.split("/"):
         block = block.get(part, {})
     return dict(block)
+
+
+def tuned(plan: Plan, slot: str, name: str) -> dict[str, Any]:
+    """What a recipe says about a component in a slot.
+
+    What it says about another one holds too where they are interchangeable (`encoder=gru` in the place of `lstm`): its
+    size stays, for instance.
+    """
+    registered = entries(plan.slots.kinds[slot])
+    found: dict[str, Any] = {}
+    for choices, values in plan.stages:
+        block, other = block_of(slot, values), registered.get(choices[slot])
+        if choices[slot] == name:
+            found |= block
+        elif other is not None and registry.related(registered[name], other):
+            ours, theirs = registered[name].options, other.options
+            same = {key for key in ours.keys() & theirs.keys() if ours[key].annotation == theirs[key].annotation}
+            found |= {key: value for key, value in block.items() if key in same}
+    return found
 
 
 @contextlib.contextmanager
@@ -243,9 +260,7 @@ def component_node(plan: Plan, slot: str, name: str) -> Any:
     with open_dict(node):
         for part in nested:
             node[part] = {}
-    for choices, values in plan.stages:
-        if choices[slot] == name:
-            node.merge_with({key: value for key, value in block_of(slot, values).items() if key not in nested})
+    node.merge_with({key: value for key, value in tuned(plan, slot, name).items() if key not in nested})
     return opened(node, entries(plan.slots.kinds[slot])[name])
 
 

@@ -26,6 +26,7 @@ from seq2att.registry.component import (
     known,
     place,
     register,
+    related,
 )
 from seq2att.registry.option import MISSING, Option, schema_field, shown
 from seq2att.registry.plugin import ENTRY_POINTS, load, load_plugin, load_shipped, shipped
@@ -51,6 +52,7 @@ __all__ = [
     "load_shipped",
     "place",
     "register",
+    "related",
     "schema_field",
     "shipped",
     "shown",

@@ -189,6 +189,16 @@ def find(kind: str, name: str) -> Entry:
     return of_kind[name]
 
 
+def related(one: Entry, other: Entry) -> bool:
+    """Whether two components are made from one class that says `interchangeable`: what tunes one tunes the other."""
+    families = [
+        {base for base in inspect.getmro(entry.target) if vars(base).get("interchangeable")}
+        for entry in (one, other)
+        if inspect.isclass(entry.target)
+    ]
+    return len(families) == 2 and bool(families[0] & families[1])
+
+
 def build(kind: str, slots: Mapping[str, Any], *context: Any, slot: str | None = None) -> Any:
     """Make the component that the configuration names in a slot (by default the slot called as the kind).
 

@@ -202,7 +202,7 @@ def fit(
     from seq2att.trainer.module import Training
     from seq2att.trainer.progress import Report
 
-    greedy = registry.build("search", {"search": {"name": "greedy"}}) if "search" in config else None
+    greedy = registry.build("search", {"search": greedily(config["search"])}) if "search" in config else None
     if config["trainer"]["precision"] == "64":
         model.double()  # Lightning does it only after it has loaded the checkpoint to go on from
     if not processes.first:
@@ -221,6 +221,12 @@ def fit(
         except torch.OutOfMemoryError as error:
             raise UserError(out_of_memory(training, error)) from error
     return training
+
+
+def greedily(search: Mapping[str, Any]) -> dict[str, Any]:
+    """The greedy search of a validation, within the lengths of the configured one."""
+    lengths = {name: search[name] for name in ("min_length", "max_length") if name in search}
+    return {"name": "greedy", **lengths}
 
 
 def chosen(config: Mapping[str, Any], higher: Mapping[str, bool], processes: Processes) -> Iterator[Callback]:

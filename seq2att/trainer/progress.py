@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from seq2att.trainer.module import Training
 
 FIRST = ("epoch", "step", "train_loss", "loss", "perplexity")  # columns before and after those of the metrics
+FEW = 8  # numbers that are shown
 LAST = ("learning_rate", "tokens_per_second", "seconds")
 
 
@@ -142,8 +143,16 @@ def examples(module: Training) -> list[str]:
     lines = []
     answers = references(module.model, corpus, rows)
     for source, said, right in zip(corpus.source_values(rows), module.examples, answers, strict=True):
-        lines.append(f"  {one_line(source)} -> {one_line(said.text)}   (right: {one_line(right[0])})")
+        asked = f"{one_line(described(source))} -> " if source is not None else ""
+        lines.append(f"  {asked}{one_line(said.text)}   (right: {one_line(right[0])})")
     return lines
+
+
+def described(value: Any) -> Any:
+    """The value; in the place of many numbers, how many there are."""
+    if isinstance(value, list) and (len(value) > FEW or any(isinstance(item, list) for item in value)):
+        return f"[{len(value)} {'vectors' if isinstance(value[0], list) else 'numbers'}]"
+    return value
 
 
 def one_line(value: Any) -> str:
