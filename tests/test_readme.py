@@ -46,7 +46,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_every_fence_is_a_block_that_is_tested() -> None:
     assert 2 * len(BLOCKS) == len(re.findall(r"^\s*```", README, re.M))
-    assert {block.language for block in BLOCKS} == {"bash", "python", "yaml"}
+    assert {block.language for block in BLOCKS} == {"bash", "python", "text", "yaml"}
     assert sum(block.installs for block in BLOCKS) == 2
 
 
@@ -102,12 +102,14 @@ def test_the_blocks_run_as_pasted(desk: Path) -> None:
     for block in BLOCKS:
         if block.file:
             (desk / block.file).write_text(block.text, "utf-8")
-        elif not block.installs:
+        elif not block.installs and block.language != "text":
             done = paste(block, desk)
             assert done.returncode == 0, f"README.md:{block.line}\n{block.text}\n{done.stdout}\n{done.stderr}"
             said[block.text] = done.stdout
     assert len(said) >= 8
-    assert {path.name for path in (desk / "runs").iterdir()} >= {"reverse", "dot", "rnn", "cosine", "dates"}
-    assert said['echo "b a g g a g e" | seq2att translate runs/reverse\n'] == "e g a g g a b\n"
+    assert {path.name for path in (desk / "runs").iterdir()} >= {"reverse", "digits", "surname_origin", "dot", "rnn", "cosine", "dates"}
+    assert "\ne g a g g a b\n" in next(said[text] for text in said if text.startswith("seq2att train reverse\n"))
     assert any(answer.endswith("\n04 July 2007\n") for answer in said.values())
-    assert (desk / "attention.png").stat().st_size > 1000
+    assert said[next(text for text in said if "surname_origin" in text)].endswith("\nFinnish\n")
+    for picture in ("attention.png", "digits.png", "runs/surname_origin/confusion.png"):
+        assert (desk / picture).stat().st_size > 1000

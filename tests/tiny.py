@@ -79,9 +79,9 @@ defaults:
   - override attention: none
   - _self_
 reader:
-  train: ["Korean\\tabc", "Italian\\tcba", "Korean\\tab", "Italian\\tcb"]
-  validation: ["Korean\\tabc", "Italian\\tcba"]
-  test: ["Korean\\tabc", "Italian\\tcba"]
+  train: ["Irish\\tabc", "Italian\\tcba", "Irish\\tab", "Italian\\tcb"]
+  validation: ["Irish\\tabc", "Italian\\tcba"]
+  test: ["Irish\\tabc", "Italian\\tcba"]
 source: {embedding_size: 8}
 target: {embedding_size: 8}
 decoder: {size: 8}

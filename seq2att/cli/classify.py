@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from seq2att.cli.train import Commands
 
 EXAMPLES = """examples:
-  echo "Kowalski" | seq2att classify runs/surname_origin
+  echo "Virtanen" | seq2att classify runs/surname_origin
   seq2att classify runs/surname_origin surnames.txt -o labels.txt --probabilities
 
 Line n of the output is the label of line n of the input; an empty line stays empty. With --probabilities every class

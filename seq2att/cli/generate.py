@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   seq2att generate runs/shakespeare_char --prompt "ROMEO:" --sample --temperature 0.8 --max-length 300
-  seq2att generate runs/surname_invent --prompt Korean --sample --n-best 10
-  printf 'Korean\\nItalian\\n' | seq2att generate runs/surname_invent --sample
+  seq2att generate runs/surname_invent --prompt Irish --sample --n-best 10
+  printf 'Irish\\nItalian\\n' | seq2att generate runs/surname_invent --sample
 
 For a language model a line, or the prompt, is the beginning of a text, and --max-length counts what it adds (200 by
 default). For other models it is what they generate from: a label, or the numbers of a vector. With --n-best above 1,

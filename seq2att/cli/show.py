@@ -21,7 +21,7 @@ EXAMPLES = """examples:
   seq2att show runs/reverse "a b c d"
   seq2att show runs/reverse "a b c d" -o attention.png
   seq2att show runs/reverse --row 3 -o attention.png
-  seq2att show runs/surname_origin "Kowalski"
+  seq2att show runs/surname_origin "Virtanen"
 
 --row takes an example from the run's own data. A classifier looks somewhere with head.pool=attend."""
 
