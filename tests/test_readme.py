@@ -107,7 +107,15 @@ def test_the_blocks_run_as_pasted(desk: Path) -> None:
             assert done.returncode == 0, f"README.md:{block.line}\n{block.text}\n{done.stdout}\n{done.stderr}"
             said[block.text] = done.stdout
     assert len(said) >= 8
-    assert {path.name for path in (desk / "runs").iterdir()} >= {"reverse", "digits", "surname_origin", "dot", "rnn", "cosine", "dates"}
+    assert {path.name for path in (desk / "runs").iterdir()} >= {
+        "reverse",
+        "digits",
+        "surname_origin",
+        "dot",
+        "rnn",
+        "cosine",
+        "dates",
+    }
     assert "\ne g a g g a b\n" in next(said[text] for text in said if text.startswith("seq2att train reverse\n"))
     assert any(answer.endswith("\n04 July 2007\n") for answer in said.values())
     assert said[next(text for text in said if "surname_origin" in text)].endswith("\nFinnish\n")

@@ -321,3 +321,29 @@ def test_a_plugin_that_is_no_python_is_named_with_its_line(tmp_path: Path, monke
     message = refused(lambda: registry.load_plugin("broken.py"))
     assert message.startswith("plugins: ")
     assert message.endswith("broken.py:2: invalid syntax; mend the line")
+
+
+def test_a_plugin_of_our_recipes_is_found_by_its_bare_name(here: Path) -> None:
+    file = registry.shipped("digits.py")
+    assert file is not None
+    assert file.name == "digits.py"
+    for name in ("nothing.py", "README.md", "../recipes/digits.py", str(file), "digits"):
+        assert registry.shipped(name) is None
+
+
+def test_what_only_looks_like_a_plugin_of_ours_is_not_imported(here: Path) -> None:
+    (here / "mine.py").write_text("raise RuntimeError('imported')")
+    (here / "digits.py").write_text("raise RuntimeError('imported')")
+    registry.load_shipped(["mine.py", "./digits.py", str(here / "digits.py"), "os"])
+    with pytest.raises(RuntimeError, match="imported"):
+        registry.load_plugin("digits.py")  # asked for by name, the one here comes first
+
+
+def test_components_of_one_family_are_related() -> None:
+    registry.load()
+    find = registry.find
+    assert registry.related(find("encoder", "lstm"), find("encoder", "gru"))
+    assert registry.related(find("decoder", "rnn"), find("decoder", "lstm"))
+    assert not registry.related(find("encoder", "lstm"), find("encoder", "none"))
+    assert not registry.related(find("attention", "dot"), find("attention", "additive"))
+    assert not registry.related(find("optimizer", "adam"), find("optimizer", "sgd"))
