@@ -6,7 +6,8 @@ V vocabulary size, K hypotheses a row, N rows of a search. Dimension 0 of every 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -198,3 +199,13 @@ def join(encodings: Sequence[Encoding]) -> Encoding:
         torch.cat([encoding.mask for encoding in encodings], 1),  # [B, S1 + S2 + ...]
         encodings[0].final,
     )
+
+
+def class_order(names: Iterable[str]) -> list[str]:
+    """Names of classes as they are numbered and shown: by value where all are numbers, else as text."""
+    ordered = sorted(names)
+    try:
+        values = {name: float(name) for name in ordered}
+    except ValueError:
+        return ordered
+    return sorted(ordered, key=values.__getitem__) if all(map(math.isfinite, values.values())) else ordered

@@ -17,6 +17,7 @@ from seq2att.errors import UserError
 
 if TYPE_CHECKING:
     from seq2att.api import Predictor
+    from seq2att.cli.train import Commands
     from seq2att.types import Prediction
 
 PIECE = 256  # lines that a worker gets together: several batches of similar lengths
@@ -30,8 +31,16 @@ class Task(NamedTuple):
     scores: bool = False  # with the log-probability of an answer, or the probability of every class
 
 
-def add_input(parser: argparse.ArgumentParser) -> None:
-    """The arguments of every command that answers lines."""
+def add_command(commands: Commands, name: str, does: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """A command that answers lines, with the arguments that all of them have."""
+    parser = commands.add_parser(
+        name,
+        help=does,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add_model(parser)
     parser.add_argument("file", metavar="FILE", nargs="?", help="a text file; else standard input")
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write; else standard output")
@@ -40,6 +49,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="DEVICE", help="cpu, which is the default, or cuda")
     parser.add_argument("--devices", type=positive, metavar="N", default=1, help="processes that share the lines")
     add_quantize(parser)
+    return parser
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from seq2att.cli.answering import Task, add_input, answer, given
+from seq2att.cli.answering import Task, add_command, answer, given
 
 if TYPE_CHECKING:
     from seq2att.cli.train import Commands
@@ -20,15 +20,9 @@ and its probability follow, likeliest first, with tabs between."""
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "classify",
-        help="say the class of each line",
-        description="Say to which class each line of text belongs.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = add_command(
+        commands, "classify", "say the class of each line", "Say to which class each line of text belongs.", EXAMPLES
     )
-    add_input(parser)
     parser.add_argument("--probabilities", action="store_true", help="write the probability of every class, too")
     parser.set_defaults(run=run)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from seq2att.cli.answering import Task, add_input, answer, given
+from seq2att.cli.answering import Task, add_command, answer, given
 
 if TYPE_CHECKING:
     from seq2att.cli.train import Commands
@@ -19,15 +19,13 @@ Line n of the output is the number for line n of the input; an empty line stays 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "estimate",
-        help="say a number for each line",
-        description="Say the number that a regression gives for each line.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "say a number for each line",
+        "Say the number that a regression gives for each line.",
+        EXAMPLES,
     )
-    add_input(parser)
     parser.set_defaults(run=run)
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from seq2att.cli.answering import Task, add_input, answer, given, written_as
+from seq2att.cli.answering import Task, add_command, answer, given, written_as
 from seq2att.cli.model import load
 from seq2att.cli.searching import add_search, search_options
 from seq2att.cli.text import put
@@ -26,15 +26,13 @@ every answer is a line of its own: number of the input line, score, text, with t
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "generate",
-        help="generate text from labels, vectors, or its beginning",
-        description="Generate text from labels or vectors; by a language model, from its beginning.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "generate text from labels, vectors, or its beginning",
+        "Generate text from labels or vectors; by a language model, from its beginning.",
+        EXAMPLES,
     )
-    add_input(parser)
     parser.add_argument("--prompt", metavar="TEXT", help="one input, in place of a file; its line ends are kept")
     add_search(parser)
     parser.set_defaults(run=run)

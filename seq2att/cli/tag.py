@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from seq2att.cli.answering import Task, add_input, answer, given
+from seq2att.cli.answering import Task, add_command, answer, given
 
 if TYPE_CHECKING:
     from seq2att.cli.train import Commands
@@ -19,15 +19,9 @@ Words stand between spaces; line n of the output has a tag for every word of lin
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "tag",
-        help="say a tag for each word of each line",
-        description="Say a tag for each word of each line.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = add_command(
+        commands, "tag", "say a tag for each word of each line", "Say a tag for each word of each line.", EXAMPLES
     )
-    add_input(parser)
     parser.set_defaults(run=run)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from seq2att.cli.answering import Task, add_input, answer, given
+from seq2att.cli.answering import Task, add_command, answer, given
 from seq2att.cli.searching import add_search, search_options
 
 if TYPE_CHECKING:
@@ -24,15 +24,13 @@ With --devices N the lines are shared by N processes, each with its part of the 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "translate",
-        help="translate a file, standard input, or what you type",
-        description="Translate lines of text.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "translate a file, standard input, or what you type",
+        "Translate lines of text.",
+        EXAMPLES,
     )
-    add_input(parser)
     add_search(parser)
     parser.set_defaults(run=run)
 

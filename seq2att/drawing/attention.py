@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from seq2att.drawing.figure import INK, NO_FONT, PALE, new_figure, save, token_font
+from seq2att.drawing.figure import INK, NO_FONT, PALE, new_figure, save
+from seq2att.drawing.grid import draw_grid
 from seq2att.drawing.terminal import closed, cut, display_width, pad, visible
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:  # matplotlib costs a second: only those who draw pay it
-    from matplotlib.axes import Axes
+    pass
 
 SHADES = "·░▒▓█"
 HEAT = (234, 53, 89, 125, 161, 203, 209, 215, 222, 230)  # of the 256 colours, from dark to bright
@@ -35,12 +36,8 @@ def attention_map(weights: Any, source_tokens: Sequence[str], target_tokens: Seq
     figure.set_layout_engine("none")  # the cells keep their size, labels grow outwards, the tight box takes them in
     axes = figure.add_axes((0, 0, 1, 1))
     image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=float(matrix.max()) or 1.0, aspect="auto")
-    label_tokens(axes, [visible(token) for token in source_tokens], [visible(token) for token in target_tokens], cell)
-    axes.set_xticks(np.arange(matrix.shape[1] + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(matrix.shape[0] + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=min(1.5, 4 * cell))
-    axes.tick_params(which="both", length=0)
-    axes.spines[:].set_visible(False)
+    if draw_grid(axes, source_tokens, target_tokens, cell):
+        axes.annotate(NO_FONT, (0, 0), (0, -10), "axes fraction", "offset points", va="top", fontsize=7, color=PALE)
     tall = min(max(height, 1.2), 3.0)
     bar = figure.add_axes((1 + 0.25 / width, (height - tall) / 2 / height, 0.12 / width, tall / height))
     figure.colorbar(image, cax=bar)
@@ -48,23 +45,6 @@ def attention_map(weights: Any, source_tokens: Sequence[str], target_tokens: Seq
     bar.set_ylabel("attention weight", fontsize=8, color=INK)
     bar.spines[:].set_visible(False)
     save(figure, png_path)
-
-
-def label_tokens(axes: Axes, source: list[str], target: list[str], cell: float) -> None:
-    """Write the tokens at the cells: the source above, slanted when a token is wider than its cell."""
-    font, shown = token_font("".join(source + target))
-    source = [cut(token.translate(shown), 20) for token in source]
-    target = [cut(token.translate(shown), 20) for token in target]
-    size = min(11.0, 40 * cell)
-    slanted = max(map(display_width, source)) * size * 0.6 > 72 * cell * 0.95
-    slant: dict[str, Any] = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"} if slanted else {}
-    axes.xaxis.tick_top()
-    # parse_math: a token `$x$` is no formula
-    options: dict[str, Any] = {"fontproperties": font, "fontsize": size, "color": INK, "parse_math": False}
-    axes.set_xticks(range(len(source)), source, **options, **slant)
-    axes.set_yticks(range(len(target)), target, **options)
-    if shown:
-        axes.annotate(NO_FONT, (0, 0), (0, -10), "axes fraction", "offset points", va="top", fontsize=7, color=PALE)
 
 
 def attention_text(

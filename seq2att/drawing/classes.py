@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from seq2att.drawing.figure import INK, NO_FONT, PALE, new_figure, save, token_font
+from seq2att.drawing.figure import INK, NO_FONT, PALE, new_figure, save
+from seq2att.drawing.grid import draw_grid
 from seq2att.drawing.terminal import closed, cut, display_width, visible
 from seq2att.errors import UserError
 
@@ -39,12 +40,7 @@ def confusion_matrix(labels: Sequence[str], matrix: Any, path: Path) -> None:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     if len(labels) <= WRITTEN:
         write_counts(axes, counts, shares, cell)
-    missing = name_classes(axes, labels, cell)
-    axes.set_xticks(np.arange(len(labels) + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(len(labels) + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=min(1.5, 4 * cell))
-    axes.tick_params(which="both", length=0)
-    axes.spines[:].set_visible(False)
+    missing = draw_grid(axes, labels, labels, cell)
     axes.set_ylabel("right class", color=INK)
     axes.set_xlabel("predicted class", color=INK)
     axes.xaxis.set_label_position("top")
@@ -60,21 +56,6 @@ def write_counts(axes: Axes, counts: npt.NDArray[np.float64], shares: npt.NDArra
     for row, column in np.argwhere(counts > 0):
         color = "white" if shares[row, column] > 0.55 else INK
         axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", fontsize=size, color=color)
-
-
-def name_classes(axes: Axes, labels: Sequence[str], cell: float) -> bool:
-    """Write the classes above and at the left, slanted above when one is wide; gives whether a font lacks something."""
-    font, missing = token_font("".join(map(visible, labels)))
-    names = [cut(visible(label).translate(missing), 24) for label in labels]
-    size = min(10.0, 40 * cell)
-    slanted = max(map(display_width, names)) * size * 0.6 > 72 * cell * 0.95
-    slant: dict[str, Any] = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"} if slanted else {}
-    axes.xaxis.tick_top()
-    # parse_math: a label `$x$` is no formula
-    options: dict[str, Any] = {"fontproperties": font, "fontsize": size, "color": INK, "parse_math": False}
-    axes.set_xticks(range(len(names)), names, **options, **slant)
-    axes.set_yticks(range(len(names)), names, **options)
-    return bool(missing)
 
 
 def class_table(classes: Mapping[str, Mapping[str, float]], width: int = 80) -> str:

@@ -51,7 +51,7 @@ class LabelField(Field):
         counts = Counter(map(self.text, values))
         if not counts:
             raise UserError("field=label: training has no label; name the column of the labels in the reader")
-        self.learn({name: counts[name] for name in in_order(counts)})
+        self.learn({name: counts[name] for name in class_order(counts)})
 
     def learn(self, counts: Mapping[str, int]) -> None:
         """Have these classes, in this order."""
@@ -116,13 +116,3 @@ class LabelEmbedding(nn.Module):
         """The vectors of classes `[B, 1]`: `[B, 1, E]`."""
         vectors = nn.functional.embedding(ids.clamp(min=0), self.weight)  # [B, 1, E]
         return vectors * (ids >= 0).unsqueeze(2)
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """Names of classes sorted: by value where all are numbers, else as text."""
-    names = sorted(names)
-    try:
-        values = {name: float(name) for name in names}
-    except ValueError:
-        return names
-    return sorted(names, key=values.__getitem__) if all(map(math.isfinite, values.values())) else names

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from seq2att.metric import Metric, Score
 from seq2att.registry import register
+from seq2att.types import class_order
 
 MOST = 100  # classes that the details tell of one by one
 
@@ -43,16 +43,6 @@ def outcomes(counts: Mapping[tuple[str, str], int]) -> dict[str, Outcome]:
         f1 = 200 * both[name] / (said[name] + right[name])
         found[name] = Outcome(precision, recall, f1, right[name])
     return found
-
-
-def class_order(names: Mapping[str, int]) -> list[str]:
-    """Names of classes by value where all are numbers, else as text."""
-    ordered = sorted(names)
-    try:
-        values = {name: float(name) for name in ordered}
-    except ValueError:
-        return ordered
-    return sorted(ordered, key=values.__getitem__) if all(map(math.isfinite, values.values())) else ordered
 
 
 def details(counts: Mapping[tuple[str, str], int]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from seq2att.decoder import Decoder
 from seq2att.head import Generator
 from seq2att.model import Model, load, save
 from seq2att.testing.cases import Case, row_of
-from seq2att.types import END, Batch, Column, Encoding, Loss, Running, State, detach, select, tree_map
+from seq2att.types import END, Batch, Column, Encoding, Loss, Running, State, detach, leaves, select
 
 TOLERANCE = 1e-10  # of the largest value
 
@@ -29,18 +29,6 @@ def equal(found: State, expected: State, what: str) -> None:
             scale = max(1.0, float(other.abs().max()))
             gap = float((one.double() - other.double()).abs().max())
             assert gap <= TOLERANCE * scale, f"{what}: differs by {gap:.3g}"
-
-
-def leaves(tree: State) -> list[Tensor]:
-    """All tensors of a tree."""
-    found: list[Tensor] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    tree_map(note, tree)
-    return found
 
 
 def decoding(case: Case) -> tuple[Decoder, Encoding, Tensor]:
