@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from seq2att.errors import UserError
 from seq2att.field import Field
 from seq2att.registry import known, register
+from seq2att.types import class_order
 
 UNSEEN = -1  # the id of a label that training does not have
 SHOWN = 20  # classes that an error names
