@@ -280,6 +280,21 @@ def test_evaluate_prints_json(capfdbinary: Capture, monkeypatch: pytest.MonkeyPa
     ]
 
 
+def test_evaluate_draws_what_the_figures_tell(
+    tiny_run: Callable[[str], Path], capfdbinary: Capture, here: Path
+) -> None:
+    result = run(capfdbinary, "evaluate", str(tiny_run("classes")), "--draw", "pictures")
+    assert result.code == 0, result.err
+    assert (here / "pictures/confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert re.search(r"^pos +\d+\.\d\d", result.err, re.MULTILINE)
+    assert json.loads(result.out)["accuracy"] >= 0
+    both = run(capfdbinary, "evaluate", str(tiny_run("numbers")), "--draw", "pictures", "--quantize", "int8")
+    assert both.code == 0, both.err
+    assert both.err.endswith("drawn: pictures/scatter.png\n")
+    tags = run(capfdbinary, "evaluate", str(tiny_run("texts")), "--draw", "pictures")
+    assert "drawn: nothing, for these metrics tell no more\n" in tags.err
+
+
 def test_show_prints_and_draws(predictor: FakePredictor, capfdbinary: Capture, here: Path) -> None:
     result = run(capfdbinary, "show", "runs/x", "가나", "-o", "map.png")
     assert result.code == 0, result.err
@@ -575,6 +590,7 @@ OTHERS = {  # commands whose examples name runs of other heads, and the tiny run
     "estimate": {"number_sequence": "numbers"},
     "generate": {"shakespeare_char": "texts", "surname_invent": "names"},
     "baseline": {"ptb_lstm": "texts", "imdb": "classes"},
+    "evaluate": {"surname_origin": "classes"},
     "show": {"surname_origin": "classes"},
 }
 

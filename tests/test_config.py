@@ -590,7 +590,7 @@ def test_a_recipe_may_start_from_another() -> None:
     assert (config["encoder"]["name"], config["encoder"]["size"], config["encoder"]["layers"]) == ("lstm", 64, 2)
     assert (config["trainer"]["epochs"], config["trainer"]["patience"]) == (3, 2)
     back = compose(mine, ["encoder=gru"])["encoder"]
-    assert (back["size"], back["layers"]) == (64, 1)  # as the first recipe tunes gru
+    assert (back["size"], back["layers"]) == (64, 2)  # what tunes the lstm tunes the gru
 
 
 def test_recipes_need_no_defaults_list_and_blocks_may_name_their_component() -> None:
@@ -796,3 +796,12 @@ def test_the_store_holds_structured_configs() -> None:
         composing.compose_hydra(["encoder.size=big"])
     with composing.stored(plan):
         assert OmegaConf.get_type(composing.compose_hydra([]).source.tokenizer).__name__ == "tokenizer_char"
+
+
+def test_components_of_one_family_are_related() -> None:
+    find = registry.find
+    assert registry.related(find("encoder", "lstm"), find("encoder", "gru"))
+    assert registry.related(find("decoder", "rnn"), find("decoder", "lstm"))
+    assert not registry.related(find("encoder", "lstm"), find("encoder", "none"))
+    assert not registry.related(find("attention", "dot"), find("attention", "additive"))
+    assert not registry.related(find("optimizer", "adam"), find("optimizer", "sgd"))

@@ -337,13 +337,3 @@ def test_what_only_looks_like_a_plugin_of_ours_is_not_imported(here: Path) -> No
     registry.load_shipped(["mine.py", "./digits.py", str(here / "digits.py"), "os"])
     with pytest.raises(RuntimeError, match="imported"):
         registry.load_plugin("digits.py")  # asked for by name, the one here comes first
-
-
-def test_components_of_one_family_are_related() -> None:
-    registry.load()
-    find = registry.find
-    assert registry.related(find("encoder", "lstm"), find("encoder", "gru"))
-    assert registry.related(find("decoder", "rnn"), find("decoder", "lstm"))
-    assert not registry.related(find("encoder", "lstm"), find("encoder", "none"))
-    assert not registry.related(find("attention", "dot"), find("attention", "additive"))
-    assert not registry.related(find("optimizer", "adam"), find("optimizer", "sgd"))

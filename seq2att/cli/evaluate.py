@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from seq2att.cli.model import add_model, add_quantize, how, plugins, positive
 from seq2att.cli.text import put
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   seq2att evaluate runs/reverse
   seq2att evaluate runs/reverse --split validation --beam 1
+  seq2att evaluate runs/surname_origin --draw pictures
 
 --test takes what the recipe's `reader.test` takes: a file name, or for reader=parallel the name without its suffix.
 With several, the result holds one block for each. With --quantize the figures of the model as it is, those of the
@@ -40,6 +43,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--root", metavar="DIR", help="where relative paths start (data.root)")
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="rows decoded together")
+    parser.add_argument("--draw", metavar="DIR", help="draw into this folder: confused classes, numbers and true ones")
     add_quantize(parser)
     parser.set_defaults(run=run)
 
@@ -52,5 +56,21 @@ def run(arguments: argparse.Namespace) -> None:
     options |= {"batch_size": arguments.batch_size} if arguments.batch_size else {}
     options |= how(arguments)
     found = {file: api.evaluate(arguments.model, file=file, **options) for file in arguments.test or [None]}
+    if arguments.draw:
+        draw(found, Path(arguments.draw))
     text = json.dumps(found if len(found) > 1 else next(iter(found.values())), ensure_ascii=False, indent=2)
     put(sys.stdout.buffer, text.splitlines())
+
+
+def draw(found: Mapping[str | None, Mapping[str, Any]], folder: Path) -> None:
+    """Draw what the figures of one or several files tell, and print a table of the classes; says where."""
+    from seq2att import drawing
+
+    for file, figures in found.items():
+        details = (figures if "details" in figures else next(iter(figures.values())))["details"].values()
+        place = folder if len(found) == 1 else folder / Path(str(file)).name
+        place.mkdir(parents=True, exist_ok=True)
+        if table := drawing.details_table(details):
+            print(table, file=sys.stderr)
+        drawn = drawing.draw_details(details, place)
+        print(f"drawn: {', '.join(map(str, drawn)) or 'nothing, for these metrics tell no more'}", file=sys.stderr)

@@ -2,14 +2,17 @@
 
 from seq2att.drawing.attention import HEAT, SHADES, attention_map, attention_text
 from seq2att.drawing.classes import class_table, confusion_matrix
+from seq2att.drawing.details import CONFUSION, SCATTER, details_table, draw_details
 from seq2att.drawing.figure import PREFERRED, by_preference, new_figure, save, token_font
 from seq2att.drawing.points import scatter
 from seq2att.drawing.run import Table, axis_of, best_place, curves, number, read_table
 from seq2att.drawing.terminal import cut, display_width, pad, visible
 
 __all__ = [
+    "CONFUSION",
     "HEAT",
     "PREFERRED",
+    "SCATTER",
     "SHADES",
     "Table",
     "attention_map",
@@ -21,7 +24,9 @@ __all__ = [
     "confusion_matrix",
     "curves",
     "cut",
+    "details_table",
     "display_width",
+    "draw_details",
     "new_figure",
     "number",
     "pad",

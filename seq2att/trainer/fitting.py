@@ -336,14 +336,14 @@ def finish(training: Training, path: Path, say: Callable[[str], None]) -> None:
     weights = torch.load(path / name, map_location="cpu", weights_only=True)["state_dict"]
     model.load_state_dict({key.removeprefix("model."): value for key, value in weights.items()})
     models.save(model.float().cpu(), config, path, facts(training, kept))
-    draw(training, path)
+    draw(training, path, say)
     figures = "  ".join(f"{name} {value:.4g}" for name, value in kept.values.items())
     say(f"finished: {path} (epoch {kept.epoch:.4g}, step {kept.step:,}: {figures})")
 
 
-def draw(training: Training, path: Path) -> None:
+def draw(training: Training, path: Path, say: Callable[[str], None]) -> None:
     """Draw how the model answers the validation split, where its metrics tell more than a figure of that."""
-    from seq2att.drawing import confusion_matrix, scatter
+    from seq2att.drawing import details_table, draw_details
 
     model = training.model
     if model.head.several_answers or not training.metrics:
@@ -351,12 +351,10 @@ def draw(training: Training, path: Path) -> None:
     corpus, rows = training.corpora["validation"], training.asked()
     said = answer(model, corpus, rows, training.search)
     scores = measure(said, references(model, corpus, rows), training.metrics, training.config)
-    details = {name: value for score in scores.values() for name, value in score.details.items()}
-    if "confusion" in details:
-        confusion_matrix(details["labels"], details["confusion"], path / folder.CONFUSION)
-    if "points" in details:
-        true, predicted = zip(*details["points"], strict=True)
-        scatter(true, predicted, path / folder.SCATTER)
+    details = [score.details for score in scores.values()]
+    draw_details(details, path)
+    if table := details_table(details):
+        say(table)
 
 
 def facts(training: Training, kept: Any) -> dict[str, Any]:

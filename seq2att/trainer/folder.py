@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from seq2att.drawing import CONFUSION, SCATTER
 from seq2att.errors import UserError
 
 CONFIG, TABLE, CURVES, FINISHED = "config.yaml", "metrics.csv", "curves.png", "metrics.json"
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
-CONFUSION, SCATTER = "confusion.png", "scatter.png"
 NORMS, NORMS_CURVES = "gradient_norms.csv", "gradient_norms.png"
 FILES = (CONFIG, TABLE, CURVES, FINISHED, CONFUSION, SCATTER, NORMS, NORMS_CURVES, "model.safetensors", "README.md")
 FOLDERS = ("checkpoints", "source", "target", "steps", "tensorboard")
