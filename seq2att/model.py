@@ -175,7 +175,12 @@ def missing_plugin(path: Path, config: Mapping[str, Any], error: registry.Regist
 
 def card(model: Model, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """The model card: what this is, how good, how to use it."""
-    names = [f"{slot}={config[slot]['name']}" for slot in ("encoder", "decoder", "attention") if slot in config]
+    looks = "decoder" in config or "attend" in config["head"].get("pool", ())
+    slots = ("encoder", "decoder", *(["attention"] if looks else []))
+    names = [f"{slot}={config[slot]['name']}" for slot in slots if slot in config]
+    verb = model.head.verb
+    asked = '"..."' if verb != "generate" or not model.source.needed else '["..."]'
+    answer = "[0].text" if asked.startswith("[") else ".text"
     lines = [
         f"# {config.get('recipe', 'model')}",
         "",
@@ -183,7 +188,7 @@ def card(model: Model, config: Mapping[str, Any], metrics: Mapping[str, Any]) ->
         f"seed {config.get('seed')}.",
         "",
         "    import seq2att",
-        '    print(seq2att.load(".").translate("...").text)',
+        f'    print(seq2att.load(".").{verb}({asked}){answer})',
         "",
         "| measure on the validation split | value |",
         "|---|---|",

@@ -62,7 +62,7 @@ def test_an_empty_text_belongs_to_no_class_and_unknown_words_are_named(classifie
     assert unknown.source_tokens == ("<unk>", "<unk>")
     assert unknown.probabilities is not None
     assert good.value == "pos"
-    assert said == ["unknown to the model, read as <unk>: line 2 (2 pieces)"]
+    assert said == ["unknown to the model, read as <unk>: line 2 (quux zork)"]
 
 
 def test_answers_do_not_depend_on_their_neighbours(classifier: api.Predictor, tagger: api.Predictor) -> None:

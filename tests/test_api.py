@@ -117,7 +117,7 @@ def test_unknown_pieces_are_named(reverse_run: Path) -> None:
     said: list[str] = []
     model = seq2att.load(reverse_run, say=said.append)
     model.translate(["a b", "a Q z", "c"], first_line=8)
-    assert said == ["unknown to the model, read as <unk>: line 9 (2 pieces)"]
+    assert said == ["unknown to the model, read as <unk>: line 9 (Q z)"]
 
 
 def test_an_unknown_search_option_is_named(model: api.Predictor) -> None:

@@ -283,15 +283,17 @@ def test_evaluate_prints_json(capfdbinary: Capture, monkeypatch: pytest.MonkeyPa
 def test_evaluate_draws_what_the_figures_tell(
     tiny_run: Callable[[str], Path], capfdbinary: Capture, here: Path
 ) -> None:
-    result = run(capfdbinary, "evaluate", str(tiny_run("classes")), "--draw", "pictures")
+    runs = {name: str(tiny_run(name)) for name in ("classes", "numbers", "texts")}
+    capfdbinary.readouterr()  # what their training said
+    result = run(capfdbinary, "evaluate", runs["classes"], "--draw", "pictures")
     assert result.code == 0, result.err
     assert (here / "pictures/confusion.png").read_bytes().startswith(b"\x89PNG")
     assert re.search(r"^pos +\d+\.\d\d", result.err, re.MULTILINE)
     assert json.loads(result.out)["accuracy"] >= 0
-    both = run(capfdbinary, "evaluate", str(tiny_run("numbers")), "--draw", "pictures", "--quantize", "int8")
+    both = run(capfdbinary, "evaluate", runs["numbers"], "--draw", "pictures", "--quantize", "int8")
     assert both.code == 0, both.err
     assert both.err.endswith("drawn: pictures/scatter.png\n")
-    tags = run(capfdbinary, "evaluate", str(tiny_run("texts")), "--draw", "pictures")
+    tags = run(capfdbinary, "evaluate", runs["texts"], "--draw", "pictures")
     assert "drawn: nothing, for these metrics tell no more\n" in tags.err
 
 
@@ -305,8 +307,8 @@ def test_show_prints_and_draws(predictor: FakePredictor, capfdbinary: Capture, h
     blind = run(capfdbinary, "show", "runs/x", "blind")
     assert (blind.code, blind.out) == (2, "dnilb\n")
     assert blind.err == (
-        "seq2att: error: runs/x: this model has no attention to show; train one with an attention "
-        "(attention=general), or a classifier with head.pool=attend\n"
+        "seq2att: error: runs/x: this model has no attention to show; train one with an attention, "
+        "as in attention=general\n"
     )
 
 

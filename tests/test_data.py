@@ -276,7 +276,7 @@ def test_sources_that_are_in_train_too_are_told(bench: Bench) -> None:
 def test_unknown_tokens_are_told(bench: Bench) -> None:
     validation = bench.prepare(bench.config())["validation"]
     assert validation.unknown_rate("source") == 0.25  # the x of ax, ab
-    assert "validation: unknown are 25.00% of the source tokens and 25.00% of the target tokens" in bench.said
+    assert "validation: 25.00% of the source tokens and 25.00% of the target tokens are unknown" in bench.said
 
 
 def test_load_split_gives_what_prepare_gave(bench: Bench) -> None:
@@ -528,7 +528,7 @@ def test_lists_of_numbers_are_read_and_empty_ones_dropped(bench: Bench) -> None:
     assert train.account.dropped == {"empty source": ["a.jsonl:2"], "longer than data.max_length=2": ["a.jsonl:4"]}
     assert train.source_values([1]) == [[[5.0, 6.0]]]
     assert collate(train, [0, 1]).source.values.tolist() == [[[1, 2.5], [3, 4]], [[5, 6], [0, 0]]]
-    assert not [line for line in bench.said if "unknown are" in line]  # of numbers none is unknown
+    assert not [line for line in bench.said if "are unknown" in line]  # of numbers none is unknown
     (bench.folder / "a.jsonl").write_text('{"source": [[1.0]], "target": 1}\n{"source": [[1.0]], "target": 1e999}\n')
     with pytest.raises(UserError, match=r"^a\.jsonl:2: the target: inf is no number to learn from"):
         prepare(config, Items(), Floats(), registry.build("reader", config), bench.said.append)
@@ -564,7 +564,7 @@ def test_an_aligned_target_has_one_item_for_each_of_its_source(bench: Bench) -> 
     assert decoded(train.source, fields[0]) == ["b c", "d"]  # both are cut, both keep the end
     assert train.target.gather([0, 1]).values.tolist() == [[2, 3], [-1, 0]]
     assert train.unknown_rate("target", -1) == pytest.approx(1 / 3)
-    assert "validation: unknown are 0.00% of the source tokens and 33.33% of the target tokens" in bench.said
+    assert "validation: 0.00% of the source tokens and 33.33% of the target tokens are unknown" in bench.said
     bench.write("train.tsv", [("a b c", "X YY ZZZ"), ("d e", "X")])
     for source, remedy in (
         (fields[0], "set source/tokenizer=word, or mend the line"),

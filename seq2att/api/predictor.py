@@ -11,6 +11,7 @@ import torch
 
 from seq2att import registry
 from seq2att.errors import UserError
+from seq2att.field import Field
 from seq2att.inference import follows, twin
 from seq2att.model import Model
 from seq2att.search import Search
@@ -19,6 +20,8 @@ from seq2att.types import Batch, Prediction, tree_map
 BATCH_SIZE = 64
 AT_ONCE = 1 << 14  # source tokens of a batch, padding included: what keeps memory bounded for long texts
 SCORED_AT_ONCE = 1 << 11  # as many of both sides: scoring holds a distribution over the vocabulary for each
+PLACES = 10  # lines that a message names
+SHOWN = 5  # unknown pieces of a line that it names
 GOES_ON = 200  # tokens that a language model says at most, beside its beginning
 
 
@@ -168,7 +171,9 @@ class Predictor:
         """Texts that go on from their beginnings."""
         texts = [beginnings] if isinstance(beginnings, str) else list(beginnings)
         self.check_verb("generate")
-        prefixes = [array.tolist() for array in self.model.target.encode_batch(texts)]
+        arrays = self.model.target.encode_batch(texts)
+        self.note_unknown(self.model.target, texts, arrays, options.get("first_line", 1))
+        prefixes = [array.tolist() for array in arrays]
         asked = dict(options.get("search") or {})
         more = asked.pop("max_length", GOES_ON)
         search = self.searching({**options, "search": asked})
@@ -232,7 +237,7 @@ class Predictor:
         from seq2att.data import Ragged
 
         arrays = self.encoded(inputs, first_line)
-        self.note_unknown(arrays, first_line)
+        self.note_unknown(self.model.source, inputs, arrays, first_line)
         source = Ragged.of(self.fitted(arrays, too_long, first_line))
         model = self.ready()
         found: list[Prediction | None] = [None] * len(inputs)
@@ -257,13 +262,15 @@ class Predictor:
                     raise UserError(f"line {line}: {error}") from error
             raise
 
-    def note_unknown(self, arrays: Sequence[npt.NDArray[Any]], first_line: int) -> None:
-        """Say in which texts the model meets pieces that its vocabulary does not hold."""
-        unknown = self.model.source.unknown
+    def note_unknown(
+        self, field: Field, inputs: Sequence[Any], arrays: Sequence[npt.NDArray[Any]], first_line: int
+    ) -> None:
+        """Say in which texts the model meets pieces that its vocabulary does not hold, and which."""
         ids = [array if array.ndim == 1 else array[:, 0] for array in arrays if array.dtype.kind == "i"]
-        counts = [int((array == unknown).sum()) for array in ids]
-        if found := [row for row, count in enumerate(counts) if count]:
-            self.say(f"unknown to the model, read as <unk>: {places(found, counts, 'pieces', first_line)}")
+        found = [row for row, one in enumerate(ids) if (one == field.unknown).any()]
+        if found:
+            named = {row: " ".join(field.unknown_pieces(inputs[row])[:SHOWN]) for row in found[:PLACES]}
+            self.say(f"unknown to the model, read as <unk>: {places(found, named, first_line)}")
 
     def fitted(
         self, arrays: Sequence[npt.NDArray[Any]], too_long: str | None, first_line: int
@@ -275,7 +282,7 @@ class Predictor:
         over = [row for row, length in enumerate(lengths) if limit and length > limit]
         if not over or limit is None:
             return arrays
-        named = places(over, lengths, "tokens", first_line)
+        named = places(over, {row: f"{lengths[row]} tokens" for row in over}, first_line)
         if (too_long or data.get("too_long")) != "cut":
             raise UserError(
                 f"longer than data.max_length={limit} tokens: {named}; shorten them, or take too_long=cut to cut them"
@@ -320,7 +327,7 @@ def on_device(batch: Batch, model: Model) -> Batch:
     return moved
 
 
-def places(rows: Sequence[int], counts: Sequence[int], what: str, first_line: int) -> str:
-    """Some rows of a text by their line numbers, each with its count."""
-    named = ", ".join(f"line {row + first_line} ({counts[row]} {what})" for row in rows[:10])
-    return f"{named} and {len(rows) - 10:,} more" if len(rows) > 10 else named
+def places(rows: Sequence[int], what: Mapping[int, str], first_line: int) -> str:
+    """Some rows of a text by their line numbers, each with what there is to say of it."""
+    named = ", ".join(f"line {row + first_line} ({what[row]})" for row in rows[:PLACES])
+    return f"{named} and {len(rows) - PLACES:,} more" if len(rows) > PLACES else named

@@ -10,6 +10,7 @@ from seq2att.cli.answering import Task, add_command, answer, given, written_as
 from seq2att.cli.model import load
 from seq2att.cli.searching import add_search, search_options
 from seq2att.cli.text import put
+from seq2att.errors import UserError
 
 if TYPE_CHECKING:
     from seq2att.cli.train import Commands
@@ -44,6 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.prompt is None:
         answer(arguments, task)
         return
+    if arguments.file is not None:
+        raise UserError(f"generate takes a file or --prompt, not both; leave out {arguments.file} or --prompt")
     prediction = load(arguments).generate(arguments.prompt, attention=False, **task.options)
     if arguments.n_best == 1:  # a text may have several lines
         sys.stdout.buffer.write(f"{prediction.text}\n".encode("utf-8", "replace"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import inspect
+import itertools
+import re
 import shutil
 import sys
 import textwrap
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from seq2att.cli.train import Commands
     from seq2att.registry import Option
 
+SENTENCE = re.compile(r".*?(?:[.?!:](?= )|$)")
 EXAMPLES = """examples:
   seq2att list
   seq2att list attention
@@ -155,6 +158,7 @@ def first_line(documented: Any) -> str:
 
 
 def comment(file: Path) -> str:
-    """The first line of a recipe, where its comment says what it is."""
-    first = file.read_text("utf-8").partition("\n")[0]
-    return first.lstrip("# ") if first.startswith("#") else ""
+    """The first sentence of a recipe's comment, which says what it is."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), file.read_text("utf-8").splitlines())
+    text = " ".join(line.lstrip("# ") for line in lines)
+    return SENTENCE.match(text)[0] if text else ""  # type: ignore[index]  # it matches any text

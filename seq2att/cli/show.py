@@ -67,10 +67,9 @@ def run(arguments: argparse.Namespace) -> None:
     if prediction.attention is not None:
         draw(prediction, arguments.output)
     elif predictor.verb in ("translate", "generate") or arguments.output:
-        raise UserError(
-            f"{arguments.model}: this model has no attention to show; train one with an attention (attention=general), "
-            f"or a classifier with head.pool=attend"
-        )
+        says = predictor.verb in ("translate", "generate")
+        remedy = "with an attention, as in attention=general" if says else "with head.pool=attend"
+        raise UserError(f"{arguments.model}: this model has no attention to show; train one {remedy}")
 
 
 def beside(prediction: Prediction, verb: str) -> list[str]:

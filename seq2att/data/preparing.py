@@ -253,7 +253,7 @@ class Preparation:
             if field.needed and np.issubdtype(getattr(corpus, side).values.dtype, np.integer)
         ]
         if rates:
-            self.say(f"{split}: unknown are {' and '.join(rates)}")
+            self.say(f"{split}: {' and '.join(rates)} are unknown")
         shares, side = self.shares("train"), corpus.table.sides[0]
         if split not in self.reader.splits() and shares.how == "random" and SIDES[shares.side] == side:
             return  # taken from the training rows, all rows of a source together

@@ -52,6 +52,10 @@ class Field:
         """The written form of every id, special tokens included, for display."""
         raise NotImplementedError
 
+    def unknown_pieces(self, value: Any) -> tuple[str, ...]:
+        """What of a value the vocabulary does not hold, as it is written."""
+        return ()
+
     def embed(self) -> nn.Module:
         """A new layer from `[B, S]` ids to `[B, S, output_size]`; it has the attribute `output_size`."""
         raise NotImplementedError

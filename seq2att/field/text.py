@@ -162,6 +162,12 @@ class TextField(Field):
         """The piece of one id."""
         return SPECIALS[number] if number < len(SPECIALS) else self.tokenizer.pieces[number - len(SPECIALS)]
 
+    def unknown_pieces(self, value: Any) -> tuple[str, ...]:
+        """The pieces of a text that the vocabulary does not hold, each once, in order."""
+        self.look_up()
+        pieces = self.tokenizer.encode(self.clean(value))
+        return tuple(dict.fromkeys(piece for piece in pieces if piece not in self.index))
+
     def unknown_rate(self, texts: Iterable[str]) -> float:
         """The share of the texts' pieces that the vocabulary does not know, 0 to 1; 0 of no text."""
         unknown = total = 0

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -341,16 +342,21 @@ class Training(LightningModule):
             size = rows_of_a_batch(self.config["data"])
             said = answer_together(self.model, corpus, rows, self.search, size, self.processes)
         scores = self.processes.share(lambda: measure(said, references(self.model, corpus, rows), metrics, self.config))
-        return scores, said[:2]
+        return scores, [said[place] for place in spread(np.arange(len(said)))]
 
     def asked(self) -> Rows:
         """The rows that a validation decodes: every source once, or so many of them at equal distances."""
         rows, most = asked(self.model, self.corpora["validation"]), self.options["validation_rows"]
         return rows if most is None or most >= len(rows) else rows[:: math.ceil(len(rows) / most)]
 
+    @property
+    def chooses(self) -> str:
+        """The figure that chooses the best."""
+        return str(self.options["best"] or self.options["monitor"])
+
     def improved(self, figures: Figures) -> bool:
         """Whether these are better than the best so far, in the figure that chooses the best."""
-        name = self.options["best"] or self.options["monitor"]
+        name = self.chooses
         if self.best is None:
             return True
         new, old = figures.values[name], self.best.values[name]
@@ -405,6 +411,11 @@ class Training(LightningModule):
         self.best = self.restored["best"] and Figures(*self.restored["best"])
         self.trainer.should_stop = self.restored["stop"]
         self.reading.restore(self.restored.get("reading", []), self.processes)
+
+
+def spread(rows: Rows) -> Rows:
+    """Two of the rows that stand for all: the first, and one from the middle, where classes differ."""
+    return rows[[0, len(rows) // 2]] if len(rows) > 1 else rows
 
 
 class Plateau(NamedTuple):

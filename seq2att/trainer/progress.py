@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, Trainer
 
 from seq2att.trainer.evaluation import references
 from seq2att.trainer.folder import CURVES, TABLE
+from seq2att.trainer.module import spread
 
 if TYPE_CHECKING:
     from seq2att.trainer.module import Training
@@ -70,7 +71,7 @@ class Report(Callback):
         }
         append(self.folder / TABLE, row)
         figures = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        best = "  (best)" if module.best is module.figures else ""
+        best = f"  (best {module.chooses})" if module.best is module.figures else ""
         self.say(f"epoch {row['epoch']}  step {row['step']:,}  {figures}{best}  {clock(self.seconds())}")
         for line in examples(module):
             self.say(line)
@@ -138,8 +139,8 @@ class Progress(Callback):
 
 
 def examples(module: Training) -> list[str]:
-    """What the model says to the first sources of the validation split, and a right answer."""
-    corpus, rows = module.corpora["validation"], module.asked()[: len(module.examples)]
+    """What the model says to two sources of the validation split, and a right answer."""
+    corpus, rows = module.corpora["validation"], spread(module.asked())[: len(module.examples)]
     lines = []
     answers = references(module.model, corpus, rows)
     for source, said, right in zip(corpus.source_values(rows), module.examples, answers, strict=True):
