@@ -12,6 +12,7 @@ import pytest
 
 from seq2att import drawing
 from seq2att.drawing import attention_map, attention_text, curves, cut, display_width, number, read_table, visible
+from seq2att.drawing.run import alike
 from seq2att.errors import UserError
 
 REVERSE = np.fliplr(np.eye(4))
@@ -227,3 +228,12 @@ def test_scatter(tmp_path: Path) -> None:
         drawing.scatter([1], [1, 2], png)
     with pytest.raises(UserError, match="there is no finite number to draw; evaluate some rows"):
         drawing.scatter([1], [float("inf")], png)
+
+
+def test_metrics_of_other_scales_have_panels_of_their_own(tmp_path: Path) -> None:
+    text = "epoch,step,loss,mse,mae,pearson,exact\n1,10,0.5,0.002,0.02,0.5,40\n2,20,0.4,0.001,0.01,0.9,60\n"
+    (tmp_path / "metrics.csv").write_text(text)
+    table = drawing.read_table(tmp_path / "metrics.csv")
+    assert alike(table, "epoch", ["mse", "mae", "pearson", "exact"]) == [["mse", "mae"], ["pearson"], ["exact"]]
+    drawing.curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,8 +18,11 @@ if TYPE_CHECKING:  # matplotlib costs a second: only those who draw pay it
     from matplotlib.axes import Axes
 
 NO_METRIC = frozenset(  # columns of metrics.csv that the metrics' panel leaves out
-    "epoch step train_loss loss perplexity learning_rate tokens_per_second seconds".split()
+    "epoch step train_loss loss perplexity bits learning_rate tokens_per_second seconds".split()
 )
+
+
+SCALE = 15.0  # metrics whose largest values differ by more have panels of their own
 
 
 class Table(NamedTuple):
@@ -38,8 +42,8 @@ class Table(NamedTuple):
 def curves(csv_path: Path, png_path: Path, best: float | None = None) -> None:
     """Draw the training run that a metrics.csv tells of: the losses, and below them the metrics.
 
-    `best` is the epoch to mark, by default that of the lowest validation loss. The metrics have percent in common;
-    columns with missing values are drawn where they have some. `UserError` when there is nothing to draw.
+    `best` is the epoch to mark, by default that of the lowest validation loss. Metrics of one scale (percent, say)
+    share a panel; columns with missing values are drawn where they have some. `UserError` when there is nothing to draw.
     """
     table = read_table(csv_path)
     across = axis_of(table)
@@ -49,19 +53,36 @@ def curves(csv_path: Path, png_path: Path, best: float | None = None) -> None:
             f"{csv_path}: there is no finite loss to draw; wait for the first validation (NaN: training diverged)"
         )
     mark = best_place(table, across, best)
-    figure = new_figure(7.2, 5.6 if metrics else 3.4)
-    panels = figure.subplots(2 if metrics else 1, 1, sharex=True, squeeze=False)[:, 0]
+    scales = alike(table, across, metrics)
+    figure = new_figure(7.2, 3.4 + 2.2 * len(scales))
+    panels = figure.subplots(1 + len(scales), 1, sharex=True, squeeze=False)[:, 0]
     losses = {"train_loss": ("training", PALE), "loss": ("validation", SERIES[0])}
     draw_lines(panels[0], table, across, losses, mark)
     panels[0].set_ylabel("loss")
-    if metrics:
-        named = {name: (name, SERIES[place % len(SERIES)]) for place, name in enumerate(metrics)}
-        draw_lines(panels[1], table, across, named, mark)
-        panels[1].set_ylabel("metrics")
+    for panel, names in zip(panels[1:], scales, strict=True):
+        named = {name: (name, SERIES[place % len(SERIES)]) for place, name in enumerate(names)}
+        draw_lines(panel, table, across, named, mark)
+        panel.set_ylabel(names[0] if len(names) == 1 else "metrics")
     panels[-1].set_xlabel(across)
     number_axis(panels[-1], table, across)
     figure.align_ylabels()
     save(figure, png_path)
+
+
+def alike(table: Table, across: str, metrics: Sequence[str]) -> list[list[str]]:
+    """The metrics in groups of one scale, for on the axis of a much larger one a small one would be a flat line."""
+    groups: list[list[str]] = []
+    largest: list[float] = []  # of the first of each group
+    for name in metrics:
+        size = float(np.abs(table.points(across, name)[1]).max())
+        for group, first in zip(groups, largest, strict=True):
+            if size <= SCALE * first and first <= SCALE * size:
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+            largest.append(size)
+    return groups
 
 
 def read_table(path: Path) -> Table:
