@@ -43,7 +43,8 @@ def curves(csv_path: Path, png_path: Path, best: float | None = None) -> None:
     """Draw the training run that a metrics.csv tells of: the losses, and below them the metrics.
 
     `best` is the epoch to mark, by default that of the lowest validation loss. Metrics of one scale (percent, say)
-    share a panel; columns with missing values are drawn where they have some. `UserError` when there is nothing to draw.
+    share a panel; columns with missing values are drawn where they have some. `UserError` when there is nothing to
+    draw.
     """
     table = read_table(csv_path)
     across = axis_of(table)
