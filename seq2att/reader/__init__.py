@@ -95,10 +95,11 @@ class TableReader(FileReader):
 
 
 # The components stand below the base class that they are made from.
+from seq2att.reader.hub import HuggingFace  # noqa: E402
 from seq2att.reader.made import Given, PackageFile, Reverse  # noqa: E402
 from seq2att.reader.plain import Document, Folder, Lines  # noqa: E402
 from seq2att.reader.sentences import Conll, ConllU  # noqa: E402
-from seq2att.reader.tables import HuggingFace, Parquet  # noqa: E402
+from seq2att.reader.tables import Parquet  # noqa: E402
 from seq2att.reader.text import Csv, Jsonl, Parallel, Tsv  # noqa: E402
 
 __all__ = [

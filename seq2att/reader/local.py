@@ -10,6 +10,7 @@ from seq2att.errors import UserError
 from seq2att.reader import FileReader
 from seq2att.reader.columns import Columns
 from seq2att.reader.plain import Lines
+from seq2att.reader.tables import Parquet
 from seq2att.reader.text import Csv, Jsonl, Parallel, Tsv
 
 FORMS = {"tsv": "tsv", "csv": "csv", "jsonl": "jsonl", "json": "jsonl", "parquet": "parquet", "txt": "lines"}
@@ -38,8 +39,6 @@ def local_reader(files: Mapping[str, str], columns: Columns, form: str | None) -
     if form == "jsonl":
         return Jsonl(**names, **sides)
     if form == "parquet":
-        from seq2att.reader.tables import Parquet  # it stands above this module
-
         return Parquet(**names, **sides)
     header = not all(name.isdecimal() for name in columns.names)
     return (Csv if form == "csv" else Tsv)(**names, **sides, header=header)

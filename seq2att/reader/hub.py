@@ -1,0 +1,141 @@
+"""Data sets of the Hugging Face hub, of a folder in its formats, or of local files that hold the same."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from seq2att.errors import UserError
+from seq2att.reader import SPLITS, Reader, Row
+from seq2att.reader.columns import dig, make_columns
+from seq2att.reader.files import digest, resolve
+from seq2att.reader.local import local_reader, rename
+from seq2att.reader.tables import CHUNK, first_line, outer_columns
+from seq2att.reader.text import Parallel
+from seq2att.registry import known, register
+
+
+@register("reader", "huggingface")
+class HuggingFace(Reader):
+    """A Hugging Face data set: a name on the hub, or a folder (of `save_to_disk`, or of data files)."""
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        config: str | None = None,
+        revision: str | None = None,
+        train: str = "train",
+        validation: str | None = "validation",
+        test: str | None = "test",
+        source: tuple[str, ...] | None = ("source",),
+        target: tuple[str, ...] | None = ("target",),
+        join: str = "\t",
+        files: dict[str, str] | None = None,
+        columns: dict[str, str] | None = None,
+        form: Literal["parallel", "tsv", "csv", "jsonl", "parquet", "lines"] | None = None,
+    ) -> None:
+        """Remember the names; no file is touched and nothing is fetched.
+
+        `files` says under which names the same data lies in a folder of one's own: where `data.root` is set, they are
+        read from there, and the hub is not asked. Their suffix tells what they are (`train.tsv`, `.csv`, `.jsonl`,
+        `.parquet`; `.txt` holds one text a line), unless `form` does; without a suffix they are parallel text: with
+        `source=de`, `files: {train: train}` is `train.de`. `columns` says how a column is called, or which number it
+        has, where that is not its name on the hub: `columns: {text: "2"}`. A class is given by its name.
+        """
+        self.path, self.config, self.revision = path, config, revision
+        self.names = {split: name for split, name in zip(SPLITS, (train, validation, test), strict=True) if name}
+        self.columns = make_columns(source, target, join)
+        self.absent = self.columns.absent
+        if files is not None and set(files) != set(self.names):
+            raise UserError(f"reader.files: names {', '.join(files) or 'nothing'}; name {', '.join(self.names)}")
+        self.local = None if files is None else local_reader(files, rename(self.columns, columns or {}), form)
+
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.names)
+
+    def use(self, split: str, name: str) -> None:
+        self.names[split] = name
+        if self.local is not None:
+            self.local.use(split, name)
+
+    def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        if self.local is not None and root is not None:
+            yield from self.local.read(split, root)
+            return
+        data = self.load(split, root)
+        name = f"{self.path}[{self.names[split]}]"
+        outer = outer_columns(name, self.columns.names, data.column_names)
+        classes = class_names(data.features)
+        batches = data.select_columns(outer).with_format("arrow").iter(batch_size=CHUNK)
+        records = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+        for number, record in enumerate(records, start=1):
+            found = [dig(record, column, f"{name}:{number}") for column in self.columns.names]
+            pairs = zip(self.columns.names, found, strict=True)
+            named = [classes[column].get(value) if column in classes else value for column, value in pairs]
+            yield Row(self.columns.values(named, f"{name}:{number}"), name, number)
+
+    def fingerprint(self, split: str, root: Path | None) -> str:
+        if self.local is not None and root is not None:
+            return self.local.fingerprint(split, root)
+        folder = resolve(self.path, root)
+        if folder.is_dir():
+            return digest(self, self.names[split], sorted(file for file in folder.rglob("*") if file.is_file()))
+        data = self.load(split, root)
+        parts = (self.path, self.config, self.revision, self.names[split], self.columns, data._fingerprint, len(data))
+        return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+    def check(self, root: Path | None) -> None:
+        if self.local is not None and root is not None:
+            self.local.check(root)
+
+    def load(self, split: str, root: Path | None) -> Any:
+        """One split as a `datasets.Dataset`, memory-mapped; raises UserError with what to do without a network."""
+        import datasets
+
+        folder = resolve(self.path, root)
+        try:
+            if folder.is_dir():
+                return load_folder(folder, self.config, self.names[split])
+            return datasets.load_dataset(self.path, self.config, split=self.names[split], revision=self.revision)
+        except UserError:
+            raise
+        except Exception as error:  # whatever the hub, the network and their libraries raise
+            raise UserError(
+                f"reader.path: cannot load split {self.names[split]!r} of {self.path!r} ({first_line(error)}); check "
+                f"network and names (reader.{split}=null where there is no such split); a set that is a script "
+                f"needs reader.revision=refs/convert/parquet; without a network, {self.without_network()}"
+            ) from error
+
+    def without_network(self) -> str:
+        """What to do where the hub cannot be reached."""
+        if self.local is None:
+            return "set reader.path to a local folder, or data.root=DIR and reader=parallel (or tsv, csv, jsonl)"
+        train = self.local.names["train"]
+        names = [f"{train}.{suffix}" for suffix in self.local.suffixes] if isinstance(self.local, Parallel) else [train]
+        return f"set data.root=DIR to a folder that holds {', '.join(names)} and so on"
+
+
+def class_names(features: Mapping[str, Any]) -> dict[str, dict[Any, str]]:
+    """The names of the classes of every column that holds their numbers; -1, no class, has none."""
+    named = ((column, getattr(feature, "names", None)) for column, feature in features.items())
+    return {column: dict(enumerate(names)) for column, names in named if isinstance(names, list)}
+
+
+def load_folder(folder: Path, config: str | None, split: str) -> Any:
+    """One split of a folder that `save_to_disk` wrote, or that holds data files whose names tell their splits."""
+    import datasets
+
+    if not any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        csv = next((file for pattern in ("*.csv", "*.tsv") for file in folder.rglob(pattern)), None)
+        if csv is not None:  # `datasets` would take "NA" for nothing there, and numbers for numbers
+            raise UserError(f"reader.path: {csv} is read as it stands by reader={csv.suffix[1:]}; use that")
+        return datasets.load_dataset(str(folder), config, split=split)
+    saved = datasets.load_from_disk(str(folder))
+    splits = saved if isinstance(saved, datasets.DatasetDict) else {str(saved.split or "train"): saved}
+    if split not in splits:
+        raise UserError(f"reader: {folder} has no split {split!r}{known(split, splits)}; a split set to null is none")
+    return splits[split]
