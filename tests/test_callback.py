@@ -100,7 +100,7 @@ def printed(capfd: pytest.CaptureFixture[str]) -> list[str]:
 
 def test_show_tells_chosen_rows_and_texts_after_every_validation(capfd: pytest.CaptureFixture[str]) -> None:
     run = train(CLASSES, "callbacks=[show]", "callback.show.rows=[3,4]", "callback.show.texts=[bb,aaa]")
-    third, fourth, bb, aaa = printed(capfd)[-4:]
+    third, fourth, bb, aaa = [line for line in printed(capfd) if " -> " in line][-4:]
     model = seq2att.load(run).model
     assert third.startswith("  row 3: ab -> ")
     assert third.endswith("   (right: y)")

@@ -64,7 +64,7 @@ def test_numbers_are_said_in_the_unit_of_the_data() -> None:
     inside = model.numbers(encoding()).values
     expected = (inside * float(target.deviation[0]) + 20).tolist()
     assert [prediction.value for prediction in found] == pytest.approx(expected)
-    assert [float(prediction.text) for prediction in found] == [prediction.value for prediction in found]
+    assert [float(prediction.text) for prediction in found] == pytest.approx(expected, rel=1e-6)
     assert found[0].attention is not None
     assert found[0].attention.shape == (1, 3)
     assert found[0].tokens == (f"{expected[0]:.4g}",)
