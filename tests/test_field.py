@@ -452,3 +452,13 @@ def test_what_an_embedding_cannot_be_is_refused() -> None:
         text_field(piece_dropout=1.0)
     with pytest.raises(UserError, match=r"field: deviation=-1.0 is below 0; set 0 or more, or null"):
         text_field(deviation=-1.0)
+
+
+def test_a_text_that_is_cut_into_letters_is_said_in_syllables() -> None:
+    field = text_field(normalize="nfd")
+    field.fit(["가각", "é"])
+    ids = field.encode("가")
+    assert len(ids) == 2
+    assert field.decode(ids) == "가" == field.text("\u1100\u1161")
+    assert field.decode(field.encode("é")) == "\u00e9"
+    assert text_field().text("\u1100\u1161") == "\u1100\u1161"

@@ -35,7 +35,7 @@ class TextField(Field):
 
     First of all, `replace` puts the second text of each pair in the place of what the first, a regular expression,
     finds, in their order; then matches of `remove` are deleted; `normalize` is a Unicode normal form (`nfd` cuts
-    Hangul syllables into letters and accents off theirs).
+    Hangul syllables into letters and accents off theirs; what is said is composed again).
 
     A piece is read as a vector of `embedding_size`, with `dropout`: `embedding=trained` learns it, `frozen` keeps it as
     it starts, and `one_hot` has a dimension for each piece instead. `piece_dropout` leaves whole pieces out of a batch.
@@ -146,7 +146,15 @@ class TextField(Field):
                 break
             if number == UNKNOWN or number >= len(SPECIALS):
                 pieces.append(self.piece(number))
-        return self.tokenizer.decode(pieces)
+        return self.composed(self.tokenizer.decode(pieces))
+
+    def text(self, value: Any) -> str:
+        """A text as it was read, composed as `decode` composes it."""
+        return self.composed(str(value))
+
+    def composed(self, text: str) -> str:
+        """The text, its letters put together again (NFC) where they are cut to be read."""
+        return unicodedata.normalize("NFC", text) if self.normalize in ("nfd", "nfkd") else text
 
     def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
         """The piece of every id, special tokens by their names."""
