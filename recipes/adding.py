@@ -7,6 +7,7 @@ be said at the end. Who always says 1 has a mean squared error of 0.167.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,9 +118,15 @@ def read(run: Path) -> list[Curve]:
     return [(part[:, 1].astype(np.int64), part[:, 2]) for part in parts]
 
 
+def by_numbers(run: Path) -> list[tuple[bool, int, str]]:
+    """What runs are sorted by: their names, numbers in them by their value."""
+    parts = re.split(r"(\d+)", run.name)
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
 def compare(folder: Path) -> None:
     """Draw the runs in a folder together, as they were before training and after it; nothing where there is but one."""
-    runs = [path.parent for path in sorted(folder.glob(f"*/{TABLE}"))]
+    runs = sorted((path.parent for path in folder.glob(f"*/{TABLE}")), key=by_numbers)
     if len(runs) > 1:
         parts = {run: run.name.split(",") for run in runs}  # encoder=lstm, reader.length=100, ...
         shared = set.intersection(*map(set, parts.values()))
