@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from seq2att.decoder import Decoder
     from seq2att.encoder import Encoder
     from seq2att.errors import UserError
+    from seq2att.field import Field
+    from seq2att.head import Generator, Head
+    from seq2att.metric import Metric
+    from seq2att.output import Output
+    from seq2att.reader import Reader
     from seq2att.registry import Factory, kind, register
+    from seq2att.search import Search
+    from seq2att.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
 
@@ -28,6 +35,14 @@ HOMES = {
     "Decoder": "decoder",
     "Encoder": "encoder",
     "Factory": "registry",
+    "Field": "field",
+    "Generator": "head",
+    "Head": "head",
+    "Metric": "metric",
+    "Output": "output",
+    "Reader": "reader",
+    "Search": "search",
+    "Tokenizer": "tokenizer",
     "UserError": "errors",
     "compose": "config",
     "evaluate": "api",
@@ -42,6 +57,14 @@ __all__ = [
     "Decoder",
     "Encoder",
     "Factory",
+    "Field",
+    "Generator",
+    "Head",
+    "Metric",
+    "Output",
+    "Reader",
+    "Search",
+    "Tokenizer",
     "UserError",
     "__version__",
     "compose",
