@@ -127,7 +127,8 @@ def load(path: Path, device: str = "cpu") -> tuple[Model, dict[str, Any]]:
     try:
         source, target = make_fields(config)
         for slot, field in (("source", source), ("target", target)):
-            field.restore({file.name: file.read_bytes() for file in sorted((path / slot).iterdir())})
+            # A field may have no files, and an empty folder gets lost on the way through git or an archive.
+            field.restore({file.name: file.read_bytes() for file in sorted((path / slot).glob("*"))})
         model = make(config, source, target)
     except registry.RegistryError as error:
         raise missing_plugin(path, config, error) from error

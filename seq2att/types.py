@@ -126,8 +126,9 @@ class Prediction(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The value as text; of a number seven digits, more than its float32 holds."""
-        return f"{self.value:.7g}" if isinstance(self.value, float) else str(self.value)
+        """The value as text; a number below a million by seven digits."""
+        short = isinstance(self.value, float) and abs(self.value) < 1e6
+        return f"{self.value:.7g}" if short else str(self.value)
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import torch
 import seq2att
 from seq2att import api
 from seq2att.errors import UserError
+from seq2att.trainer import measure
+from seq2att.types import Prediction
 from tests import tiny
 
 
@@ -145,6 +148,19 @@ def test_a_text_goes_on_from_its_beginning(writer: api.Predictor) -> None:
     assert all(one.value.startswith("a") for one in several.others)
     assert several.score >= several.others[0].score
     assert writer.generate("ab", beam=1).value == writer.generate(["b", "ab"], beam=1, batch_size=1)[1].value
+
+
+def test_an_empty_folder_may_get_lost_on_the_way(tiny_run: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(tiny_run("texts"), tmp_path / "copy")
+    (tmp_path / "copy" / "source").rmdir()
+    assert seq2att.load(tmp_path / "copy").generate("ab").value.startswith("ab")
+
+
+def test_large_numbers_are_judged_with_all_their_digits() -> None:
+    said = [Prediction(1600000003.25, 0.0), Prediction(0.061712492257356644, 0.0)]
+    assert [one.text for one in said] == ["1600000003.25", "0.06171249"]
+    found = measure(said, [("1600000003.0",), ("0.061712492257356644",)], ["mae"])
+    assert found["mae"].value == pytest.approx(0.125)
 
 
 def test_text_from_a_label(inventor: api.Predictor) -> None:

@@ -593,15 +593,28 @@ def test_one_value_for_a_row_is_not_counted_nor_cut(bench: Bench) -> None:
 
     class Whole(Floats):
         def encode(self, value: Any) -> Any:
-            return np.array([int(value)], np.int32)
+            return np.array([int(value)] * 2, np.int32)
 
-    config = bench.config({"validation": "train.tsv", "test": None}, test_fraction=0.0, max_length=0, too_long="cut")
+    config = bench.config({"validation": "train.tsv", "test": None}, test_fraction=0.0, max_length=1, too_long="cut")
     source = registry.build("field", config, slot="source")
     for keep in ("start", "end"):
         config["data"]["keep"] = keep
         train = prepare(config, source, Whole(), registry.build("reader", config), bench.said.append)["train"]
         assert train.target is not None
-        assert (train.source.lengths.tolist(), train.target.lengths.tolist()) == ([0, 0], [1, 1])
+        assert (train.source.lengths.tolist(), train.target.lengths.tolist()) == ([1, 1], [2, 2])
+
+
+def test_no_length_at_all_is_refused(bench: Bench) -> None:
+    bench.write("train.tsv", [("abc", "1"), ("d", "2")])
+    config = bench.config({"validation": "train.tsv", "test": None}, max_length=0, too_long="cut")
+    with pytest.raises(UserError, match=r"data.max_length=0 leaves nothing of a row; set 1 or more, or null"):
+        prepare(
+            config,
+            registry.build("field", config, slot="source"),
+            registry.build("field", config, slot="target"),
+            registry.build("reader", config),
+            bench.said.append,
+        )
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------

@@ -181,9 +181,10 @@ class Predictor:
         rows = np.arange(len(texts)) + options.get("first_line", 1)
         found: list[Prediction] = []
         size = options.get("batch_size", BATCH_SIZE)
-        for start in range(0, len(texts), size):
-            some = slice(start, start + size)
-            found += self.ready().go_on(prefixes[some], search, torch.from_numpy(rows[some]))
+        with torch.inference_mode():
+            for start in range(0, len(texts), size):
+                some = slice(start, start + size)
+                found += self.ready().go_on(prefixes[some], search, torch.from_numpy(rows[some]))
         return found[0] if isinstance(beginnings, str) else found
 
     def answer(

@@ -101,6 +101,10 @@ class Preparation:
         self.cache = cache_folder(self.data["cache"])
         self.read: dict[str, Rows] = {}
         self.fingerprints: dict[str, str] = {}
+        if self.data["max_length"] is not None and self.data["max_length"] < 1:
+            raise UserError(
+                f"data.max_length={self.data['max_length']} leaves nothing of a row; set 1 or more, or null"
+            )
         if not self.fraction("validation") + self.fraction("test") < 1:
             raise UserError(
                 f"data.validation_fraction={self.data['validation_fraction']} and data.test_fraction="

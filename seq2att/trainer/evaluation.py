@@ -136,7 +136,7 @@ def measure(
     config: Mapping[str, Any] | None = None,
 ) -> dict[str, Score]:
     """The score of every named metric, with its options in `config`, each answer against all the right ones."""
-    texts = [prediction.text for prediction in predictions]
+    texts = [str(prediction.value) for prediction in predictions]  # a number with all its digits
     return {name: registry.build_listed("metric", config or {}, name)(texts, references) for name in metrics}
 
 
