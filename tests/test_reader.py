@@ -767,3 +767,18 @@ def test_every_reader_is_registered() -> None:
     assert names <= set(registry.entries("reader"))
     built = registry.build("reader", {"reader": {"name": "tsv", "train": "a", "validation": "b"}})
     assert built.splits() == ("train", "validation")
+
+
+def test_a_document_begins_after_the_sentence_before(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("a X\nb Y\n-DOCSTART- -X-\nc Z\n")
+    reader = registry.build("reader", {"reader": {"name": "conll", "train": "x.txt"}})
+    rows = list(reader.read("train", tmp_path))
+    assert [row.values for row in rows] == [("a b", "X Y"), (), ("c", "Z")]
+
+
+def test_a_word_with_an_odd_number_is_a_word(tmp_path: Path) -> None:
+    columns = "\t".join("_" * 6)
+    lines = ["1\ta\t_\tX", "2 \tb\t_\tY", "3-4\tcd\t_\t_", "3\tc\t_\tZ", "3.1\te\t_\t_"]
+    (tmp_path / "x.conllu").write_text("".join(f"{line}\t{columns}\n" for line in lines))
+    reader = registry.build("reader", {"reader": {"name": "conllu", "train": "x.conllu"}})
+    assert [row.values for row in reader.read("train", tmp_path)] == [("a b c", "X Y Z")]

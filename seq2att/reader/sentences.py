@@ -11,6 +11,7 @@ from seq2att.reader import FileReader, Row
 from seq2att.reader.files import read_lines
 from seq2att.registry import known, register
 
+NO_WORD = re.compile(r"\d+[-.]\d+")  # the ID of a range of words, or of an empty node
 SPACE = re.compile(r"\s+")
 WORD = re.compile(r"[^ \t]+")  # other white space may be part of a word
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
@@ -42,12 +43,13 @@ class Sentences(FileReader):
         words: list[list[str]] = []
         first = width = 0
         for number, text in read_lines(file):
-            if text.startswith("-DOCSTART-"):
-                yield Row((), name, number, "-DOCSTART- line")
-            elif not text or text.isspace():
+            document = text.startswith("-DOCSTART-")
+            if document or not text or text.isspace():
                 if words:
                     yield self.row(words, name, first)
                 words = []
+                if document:
+                    yield Row((), name, number, "-DOCSTART- line")
             elif columns := self.split(text):
                 self.check_width(f"{file}:{number}", len(columns), width)
                 width = len(columns)
@@ -121,7 +123,7 @@ class ConllU(Sentences):
 
     def split(self, text: str) -> list[str]:
         columns = [] if text.startswith("#") else text.split("\t")
-        return [] if len(columns) == len(CONLLU) and not columns[0].isdecimal() else columns
+        return [] if len(columns) == len(CONLLU) and NO_WORD.fullmatch(columns[0]) else columns
 
     def check_width(self, place: str, width: int, before: int) -> None:
         if width != len(CONLLU):
