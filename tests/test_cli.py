@@ -11,8 +11,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -28,6 +30,7 @@ class FakePredictor:
     """Says the text backwards, and remembers how it was asked."""
 
     verb = "translate"
+    model = SimpleNamespace(source=SimpleNamespace(encode=lambda _: np.zeros(2, np.int32)))
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -387,7 +390,7 @@ WRONG = {
     "convert the text, as with `iconv -f latin1 -t utf-8`",
     "translate runs/x in --top-k 3": "--top-k needs --sample",
     "translate runs/x in --sample --beam 3": "--sample and --beam exclude each other; leave one out",
-    "score runs/x in": "in: give the file of its translations as well, or pairs with a tab on stdin",
+    "score runs/x in": "in: give the file of its targets as well, or pairs with a tab on stdin",
     "score runs/x in longer": "in ends at line 1, but longer goes on; make them of equal length",
     "score runs/x longer in": "in ends at line 1, but longer goes on; make them of equal length",
     "score runs/x": "standard input:2: 2 tabs; write source, one tab, target",

@@ -49,6 +49,22 @@ def test_the_map_shows_the_weights_where_they_are(tmp_path: Path) -> None:
     assert darkest_cells(png, 4, 4) == [1, 0, 3, 2]
 
 
+def test_vectors_are_drawn_below_the_weights_that_look_at_them(tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    frames = np.zeros((4, 6))  # [S, F]
+    frames[1, 3:] = 1.0  # the lower half of the second one is black
+    attention_map([[0, 1, 0, 0]], list("abcd"), ["b"], tmp_path / "alone.png")
+    attention_map([[0, 1, 0, 0]], list("abcd"), ["b"], tmp_path / "map.png", frames)
+    assert size_of(tmp_path / "map.png")[1] > size_of(tmp_path / "alone.png")[1] + 300
+    pixels = imread(tmp_path / "map.png")[:, :, :3]  # [H, W, 3]
+    black = pixels.max(-1) < 0.05
+    blue = np.abs(pixels - np.array([8, 48, 107]) / 255).max(-1) < 0.02
+    blue[:, pixels.shape[1] // 2 :] = False  # the colour bar is at the right
+    assert np.median(np.where(black)[1]) == pytest.approx(np.median(np.where(blue)[1]), abs=3)
+    assert np.where(black)[0].min() > np.where(blue)[0].max() + 100
+
+
 def test_the_map_grows_with_the_sentence(tmp_path: Path) -> None:
     sizes = []
     for length in (1, 6, 30):

@@ -7,13 +7,14 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seq2att.cli.model import add_model, load, positive
 from seq2att.cli.text import put
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
+    from seq2att.api import Predictor
     from seq2att.cli.train import Commands
     from seq2att.types import Prediction
 
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     (prediction,) = getattr(predictor, predictor.verb)([asked], **search)
     put(sys.stdout.buffer, [*told, prediction.text, *beside(prediction, predictor.verb)])
     if prediction.attention is not None:
-        draw(prediction, arguments.output)
+        draw(prediction, arguments.output, frames_of(predictor, asked))
     elif predictor.verb in ("translate", "generate") or arguments.output:
         says = predictor.verb in ("translate", "generate")
         remedy = "with an attention, as in attention=general" if says else "with head.pool=attend"
@@ -83,8 +84,14 @@ def beside(prediction: Prediction, verb: str) -> list[str]:
     return [f"  {word:{width}}  {tag}" for word, tag in pairs]
 
 
-def draw(prediction: Prediction, output: str | None) -> None:
-    """Print the attention, and draw it into a file if asked."""
+def frames_of(predictor: Predictor, asked: Any) -> Any:
+    """The vectors `[S, F]` that the model read, or None where it read something else."""
+    array = predictor.model.source.encode(asked)
+    return array if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind == "f" else None
+
+
+def draw(prediction: Prediction, output: str | None, frames: Any) -> None:
+    """Print the attention, and draw it into a file if asked, with the vectors that it is over."""
     from seq2att import drawing
 
     seen = (prediction.attention, prediction.source_tokens, prediction.tokens or (prediction.text,))
@@ -92,5 +99,5 @@ def draw(prediction: Prediction, output: str | None) -> None:
     width = shutil.get_terminal_size((100, 24)).columns
     sys.stdout.buffer.write(f"\n{drawing.attention_text(*seen, width=width, color=color).rstrip()}\n".encode())
     if output:
-        drawing.attention_map(*seen, Path(output))
+        drawing.attention_map(*seen, Path(output), frames)
         print(f"drawn into {output}", file=sys.stderr)

@@ -16,16 +16,19 @@ from seq2att.drawing.terminal import closed, cut, display_width, pad, visible
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:  # matplotlib costs a second: only those who draw pay it
-    pass
+    from matplotlib.figure import Figure
 
 SHADES = "·░▒▓█"
 HEAT = (234, 53, 89, 125, 161, 203, 209, 215, 222, 230)  # of the 256 colours, from dark to bright
 
 
-def attention_map(weights: Any, source_tokens: Sequence[str], target_tokens: Sequence[str], png_path: Path) -> None:
+def attention_map(
+    weights: Any, source_tokens: Sequence[str], target_tokens: Sequence[str], png_path: Path, frames: Any = None
+) -> None:
     """Draw attention weights `[T, S]` as a heat map: source tokens above, target tokens at the left.
 
     Dark means much; the scale ends at the greatest weight. Characters that no installed font can show appear as □.
+    `frames` `[S, F]` are what the source is, where it is no text: drawn below as a picture, a column for each of them.
     """
     matrix = checked(weights, source_tokens, target_tokens)
     if not matrix.size:
@@ -36,8 +39,10 @@ def attention_map(weights: Any, source_tokens: Sequence[str], target_tokens: Seq
     figure.set_layout_engine("none")  # the cells keep their size, labels grow outwards, the tight box takes them in
     axes = figure.add_axes((0, 0, 1, 1))
     image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=float(matrix.max()) or 1.0, aspect="auto")
+    below = 0.0 if frames is None else draw_frames(figure, np.asarray(frames, np.float64), cell)
     if draw_grid(axes, source_tokens, target_tokens, cell):
-        axes.annotate(NO_FONT, (0, 0), (0, -10), "axes fraction", "offset points", va="top", fontsize=7, color=PALE)
+        place = (0, -10 - 72 * below)  # points
+        axes.annotate(NO_FONT, (0, 0), place, "axes fraction", "offset points", va="top", fontsize=7, color=PALE)
     tall = min(max(height, 1.2), 3.0)
     bar = figure.add_axes((1 + 0.25 / width, (height - tall) / 2 / height, 0.12 / width, tall / height))
     figure.colorbar(image, cax=bar)
@@ -45,6 +50,18 @@ def attention_map(weights: Any, source_tokens: Sequence[str], target_tokens: Seq
     bar.set_ylabel("attention weight", fontsize=8, color=INK)
     bar.spines[:].set_visible(False)
     save(figure, png_path)
+
+
+def draw_frames(figure: Figure, frames: npt.NDArray[np.float64], cell: float) -> float:
+    """The frames `[S, F]` in columns of `cell` inches under a map, the first number on top; gives their height."""
+    gap, height = 0.5 * cell, min(cell * frames.shape[1], 3.0)
+    inches = figure.get_figheight()
+    strip = figure.add_axes((0, -(gap + height) / inches, 1, height / inches))
+    strip.imshow(frames.T, cmap="Greys", aspect="auto")
+    strip.set_xticks([])
+    strip.set_yticks([])
+    strip.spines[:].set_color(PALE)
+    return gap + height
 
 
 def attention_text(
