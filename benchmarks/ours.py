@@ -17,7 +17,7 @@ from seq2att import registry
 from seq2att.field import TextField
 from seq2att.model import Model, make
 from seq2att.registry import build
-from seq2att.trainer.module import SCALE, rescale
+from seq2att.trainer.gradients import SCALE, rescale
 from seq2att.types import SPECIALS, Batch, Column, Loss
 
 KERNEL = "SEQ2ATT_KERNEL"  # the package reads it at every call

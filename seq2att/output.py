@@ -137,11 +137,13 @@ class Linear(Output):
         self.bias = nn.Parameter(torch.zeros(size))
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        """The summed cross-entropy, whose log-probabilities are never all in memory."""
         targets = targets.unsqueeze(1)  # [N, 1]
         weights = torch.full_like(targets, 1 - smoothing, dtype=full_precision(outputs))
         return linear_loss(outputs, self.weight, self.bias, targets, weights, smoothing)
 
     def log_probs(self, outputs: Tensor) -> Tensor:
+        """The log-softmax of W x + b: `[N, V]`."""
         return product.linear(outputs, self.weight, self.bias).log_softmax(-1)
 
 
@@ -170,9 +172,11 @@ class Tail(Entries):
         self.projection = nn.Parameter(nn.init.xavier_uniform_(torch.empty(width, input_size)))
 
     def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor, spread: float) -> Tensor:
+        """The summed cross-entropy of the entries of the cluster, from the narrower outputs."""
         return super().loss(product.linear(outputs, self.projection), targets, weights, spread)
 
     def forward(self, outputs: Tensor) -> Tensor:
+        """Log-probabilities within the cluster."""
         return super().forward(product.linear(outputs, self.projection))
 
 
@@ -213,6 +217,7 @@ class Adaptive(Output):
         )
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        """The summed loss of the first softmax, and of the clusters for the entries that lie in them."""
         first, size = self.bounds[1], self.bounds[-1]
         dtype = full_precision(outputs)
         number = torch.bucketize(targets, targets.new_tensor(self.bounds[1:-1]), right=True)  # [N] 0: no cluster
@@ -237,6 +242,7 @@ class Adaptive(Output):
         return total
 
     def log_probs(self, outputs: Tensor) -> Tensor:
+        """Log p of every entry `[N, V]`; in a cluster that of the cluster and that of the entry within it."""
         top = self.top(outputs)  # [N, entries + clusters]
         first = self.bounds[1]
         parts = [top[:, first + number, None] + tail(outputs) for number, tail in enumerate(self.tails)]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import seq2att
 from seq2att import api
+from seq2att.api.data import corpus_of
 from seq2att.errors import UserError
 from seq2att.trainer import measure
+from seq2att.trainer.evaluation import references
 from seq2att.types import Prediction
 from tests import tiny
 
@@ -150,6 +154,121 @@ def test_a_text_goes_on_from_its_beginning(writer: api.Predictor) -> None:
     assert writer.generate("ab", beam=1).value == writer.generate(["b", "ab"], beam=1, batch_size=1)[1].value
 
 
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    [(-1, "0 or more tokens"), (True, "a whole number or null"), ("9", "a whole number or null"), (2.5, "a whole")],
+)
+def test_lengths_of_a_search_are_checked(
+    writer: api.Predictor, inventor: api.Predictor, value: object, allowed: str
+) -> None:
+    for model in (writer, inventor):
+        with pytest.raises(UserError, match=rf"^search\.max_length={value!r}: allowed is {allowed}"):
+            model.generate(["Irish"], search={"max_length": value})
+    assert writer.generate("ab", search={"max_length": 0}).value == "ab"
+
+
+SCORED = {
+    "classes": [("very good", "pos"), ("good", "neg")],
+    "numbers": [("1 2 3", "4"), ("2 3 4", 5.0)],
+    "tags": [("to paris", "O B-city"), ("to new york", ["O", "B-city", "I-city"])],
+    "texts": [(None, "ab"), ("", "baba")],
+    "names": [("Irish", "abc"), ("Italian", "cb")],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [("classes", [1, 1]), ("numbers", [1, 1]), ("tags", [2, 3]), ("texts", [3, 5]), ("names", [4, 3])],
+)
+def test_a_score_counts_what_it_is_the_sum_of(tiny_run: Callable[[str], Path], name: str, tokens: list[int]) -> None:
+    model = seq2att.load(tiny_run(name))
+    found = model.score(SCORED[name])
+    assert [one.tokens for one in found] == tokens
+    assert all(math.isfinite(one.score) for one in found)
+    for one in found:
+        if name in ("texts", "names"):
+            assert one.perplexity == pytest.approx(math.exp(-one.score / one.tokens))
+        else:
+            assert one.perplexity is None
+
+
+@pytest.mark.parametrize(
+    ("name", "pair", "message"),
+    [
+        ("classes", ("good", "mixed"), "pair 8: the target: the label 'mixed' does not occur in training"),
+        ("classes", ("good", ""), "pair 8: the target: field=label takes a text"),
+        ("classes", ("good",), r"pair 8: \('good',\) is no \(source, target\); give both"),
+        ("classes", ("good", None), r"pair 8: \('good', None\) is no \(source, target\); give both"),
+        ("classes", (None, "pos"), r"pair 8: \(None, 'pos'\) is no \(source, target\); give both"),
+        ("numbers", ("1 two", "4"), "pair 8: the source: '1 two' is not a sequence of numbers"),
+        ("numbers", ("1 2", "four"), "pair 8: the target: 'four' is not a number"),
+        ("tags", ("to paris", "O"), "pair 8: 1 tags for the 2 items of its source; give each item one tag"),
+        (
+            "tags",
+            ("to new rome", "X B-place X"),
+            "pair 8: training does not have 'X', 'B-place', so that the model gives it no probability; mend the target",
+        ),
+    ],
+)
+def test_a_pair_that_cannot_be_scored_is_named(
+    tiny_run: Callable[[str], Path], name: str, pair: tuple[object, object], message: str
+) -> None:
+    model = seq2att.load(tiny_run(name))
+    with pytest.raises(UserError, match=f"^{message}"):
+        model.score([SCORED[name][0], pair], first_pair=7)
+
+
+def test_a_label_that_only_counts_is_not_scored_either(tmp_path: Path) -> None:
+    recipe = tmp_path / "counts.yaml"
+    recipe.write_text(tiny.CLASSES)
+    options = [f"run={tmp_path / 'run'}", "target.unseen=count", "trainer.epochs=1", "trainer.progress=false"]
+    model = seq2att.load(seq2att.train(str(recipe), options))
+    with pytest.raises(UserError, match=r"^pair 2: training does not have 'mixed', so that the model gives it no"):
+        model.score([("good", "pos"), ("good", "mixed")])
+
+
+# -- what a run measures --
+
+WORDS = tiny.TAGS.replace("B-city I-city", "PROPN PROPN").replace("B-city", "PROPN").replace("B-place", "PROPN")
+
+
+def test_tags_without_spans_are_not_measured_by_spans(tmp_path: Path) -> None:
+    recipe = tmp_path / "words.yaml"
+    recipe.write_text(WORDS)
+    options = [f"run={tmp_path / 'run'}", "trainer.epochs=1", "trainer.progress=false"]
+    run = seq2att.train(str(recipe), options)
+    assert set(json.loads((run / "metrics.json").read_text())["validation"]) == {"loss", "tag_accuracy"}
+    message = r"^trainer\.best=span_f1: no figure of a validation.*; known: loss, tag_accuracy"
+    with pytest.raises(UserError, match=message):
+        seq2att.train(str(recipe), [*options, "overwrite=true", "trainer.best=span_f1"])
+
+
+@pytest.mark.parametrize("keep", ["start", "end"])
+def test_tags_are_judged_where_their_row_was_not_cut(tmp_path: Path, keep: str) -> None:
+    recipe = tmp_path / "cut.yaml"
+    recipe.write_text(tiny.TAGS.replace('["to rome\\tO B-place"]', '["to new york\\tO X B-city", "to\\tO", "a\\tY"]'))
+    options = [f"run={tmp_path / 'run'}", "data.max_length=2", "data.too_long=cut", f"data.keep={keep}"]
+    run = seq2att.train(str(recipe), [*options, "trainer.epochs=1", "trainer.progress=false"])
+    model = seq2att.load(run)
+    corpus = corpus_of(model.model, model.config, "validation")
+    right = references(model.model, corpus, np.arange(3), model.config["data"])
+    assert right == [("O X" if keep == "start" else "X B-city",), ("O",), ("Y",)]
+    details = api.evaluate(run, split="validation")["details"]["tag_accuracy"]
+    assert details["tags"] == 4
+    assert details["classes"].get("B-city", {"support": 0})["support"] == (keep == "end")
+
+
+@pytest.mark.parametrize("target", ["tags", "label", "number", "numbers", "vector", "vectors", "none"])
+def test_a_generator_says_tokens_only(target: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "odd.yaml"
+    text = tiny.NAMES.replace("target/tokenizer: char", f"target: {target}")
+    recipe.write_text(text.replace("target: {embedding_size: 8}\n", ""))
+    message = rf"^target={target}: head=generation says a text token by token; set target=text, or another head$"
+    with pytest.raises(UserError, match=message):
+        seq2att.train(str(recipe), [f"run={tmp_path / 'run'}", "reader.train=[]"])
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_empty_folder_may_get_lost_on_the_way(tiny_run: Callable[[str], Path], tmp_path: Path) -> None:
     shutil.copytree(tiny_run("texts"), tmp_path / "copy")
     (tmp_path / "copy" / "source").rmdir()
@@ -187,3 +306,21 @@ def test_a_linear_baseline_is_judged_by_the_metrics_of_the_run(tiny_run: Callabl
         api.baseline(tiny_run("tags"))
     with pytest.raises(UserError, match=r"baseline: order=0 is no length of n-grams; give 1 or more"):
         api.baseline(tiny_run("texts"), order=0)
+
+
+def test_words_in_lists_are_read_and_rows_without_a_label_are_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    texts = [("good", "pos"), ("bad", "neg"), ("very good", "pos"), ("very bad", "neg")]
+    rows = [json.dumps({"words": text.split(), "label": label}) for text, label in texts]
+    (tmp_path / "train.jsonl").write_text("\n".join(rows))
+    (tmp_path / "test.jsonl").write_text("\n".join([*rows, json.dumps({"words": ["dull"], "label": None})]))
+    recipe, _, rest = tiny.CLASSES.partition("reader:\n  train:")
+    recipe = recipe.replace("reader: given", "reader: jsonl") + "source:" + rest.partition("source:")[2]
+    (tmp_path / "words.yaml").write_text(recipe)
+    files = [f"reader.{split}={tmp_path / name}" for split, name in (("train", "train.jsonl"), ("test", "test.jsonl"))]
+    columns = ["reader.source=words", "reader.target=label", f"reader.validation={tmp_path / 'train.jsonl'}"]
+    run = seq2att.train(str(tmp_path / "words.yaml"), [*files, *columns, f"run={tmp_path / 'run'}", "callbacks=[show]"])
+    assert "  row 3: very good -> pos" in capfd.readouterr().out
+    assert api.evaluate(run)["rows"] == 4
+    assert "dropped 1, empty target: test.jsonl:5" in capfd.readouterr().err.replace(str(tmp_path), "").replace("/", "")

@@ -260,7 +260,10 @@ def test_score_of_pairs(
     (here / "s").write_text("a\nb\n")
     (here / "t").write_text("x\nyyy")
     assert run(capfdbinary, "score", "runs/x", "s", "t", "--batch-size", "2").out == "-1.000000\n-3.000000\n"
-    assert predictor.calls[1] == {"pairs": [("a", "x"), ("b", "yyy")], "batch_size": 2}
+    monkeypatch.setattr("seq2att.cli.score.AT_ONCE", 1)
+    assert run(capfdbinary, "score", "runs/x", "s", "t").out == "-1.000000\n-3.000000\n"
+    assert [call["first_pair"] for call in predictor.calls] == [1, 1, 1, 2]  # errors name the pair of the file
+    assert predictor.calls[1] == {"pairs": [("a", "x"), ("b", "yyy")], "batch_size": 2, "first_pair": 1}
 
 
 def test_evaluate_prints_json(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -348,10 +348,25 @@ def test_a_stratified_split_takes_the_fraction_of_each_class(bench: Bench, copie
     assert sources(other["test"]) != parts[2]
 
 
-def test_a_stratified_split_of_unique_targets_is_exact(bench: Bench) -> None:
-    bench.write("train.tsv", [(f"s{number}", f"t{number}") for number in range(97)])
+def test_a_stratified_split_is_exact(bench: Bench) -> None:
+    bench.write("train.tsv", [(f"s{number}", f"t{number % 20}") for number in range(97)])
     corpora = taken(bench, stratify=True, validation_fraction=0.1, test_fraction=0.2)
     assert [len(corpus) for corpus in corpora.values()] == [68, 10, 19]
+
+
+def test_a_stratified_split_leaves_something_of_each_class_to_train_on(bench: Bench) -> None:
+    pairs = [(f"s{number}", f"t{number}") for number in range(30)]
+    pairs += [(f"u{number}", "common") for number in range(60)]
+    pairs += [("both", "common"), ("both", "beside")]  # a group of two classes, one of which has no other row
+    for seed in (1, 2, 3):
+        bench.write("train.tsv", pairs)
+        corpora = taken(bench, stratify=True, validation_fraction=0.3, test_fraction=0.3, split_seed=seed)
+        learned = set(corpora["train"].target_values(range(len(corpora["train"]))))
+        assert learned == {target for _, target in pairs}
+        assert all(len(corpus) > 10 for corpus in corpora.values())
+    bench.write("train.tsv", pairs[:30])
+    with pytest.raises(UserError, match=r"there is no row for validation: .*, or data\.stratify=false, which takes"):
+        taken(bench, stratify=True)
 
 
 @pytest.mark.parametrize(
@@ -382,6 +397,68 @@ def test_settings_of_splits_that_exclude_each_other(
     assert str(error.value).startswith(message)
 
 
+def test_a_label_as_source_is_split_by_targets(bench: Bench) -> None:
+    bench.write("train.tsv", [("no" if number % 3 else "yes", f"t{number}") for number in range(90)])
+    config = bench.config({"validation": None, "test": None}, validation_fraction=0.2)
+    with pytest.raises(UserError) as error:
+        bench.prepare({**config, "source": {"name": "label"}})
+    assert str(error.value) == (
+        "data.split_by=source keeps all rows of a label in one split, and training would not have the labels of the "
+        "others; set data.split_by=target"
+    )
+    config["data"]["split_by"] = "target"
+    assert len(bench.prepare({**config, "source": {"name": "label"}})["validation"]) > 5
+
+
+@pytest.mark.parametrize("document", [True, False])
+def test_a_running_text_is_not_torn_apart(bench: Bench, document: bool) -> None:
+    (bench.folder / "a.txt").write_text("".join(f"line {number}\n" for number in range(40)))
+    reader = {"name": "document", "train": "a.txt", "piece": 1} if document else {"name": "lines", "train": "a.txt"}
+    config = {**bench.config(batching="stream", row_ends=document, validation_fraction=0.2), "reader": reader}
+    config["source"] = {"name": "none"}
+    with pytest.raises(UserError) as error:
+        bench.prepare(config)
+    assert str(error.value) == (
+        "data.split=random tears the rows apart, which are one running text in order; set data.split=end, or "
+        "reader.validation and reader.test"
+    )
+    config["data"]["split"] = "end"
+    assert len(bench.prepare(config)["validation"]) == 8
+    named = {**reader, "validation": "a.txt", "test": "a.txt"}
+    assert len(bench.prepare({**config, "reader": named, "data": {**config["data"], "split": "random"}})) == 3
+
+
+@pytest.mark.parametrize(
+    ("reader", "options", "validation", "said"),
+    [
+        (
+            {"validation": None},
+            {"split": "end", "validation_fraction": 0.25},
+            4,
+            "validation: all 4 rows have the class 'ham', training has 2 classes; "
+            "set data.stratify=true, or a larger data.validation_fraction",
+        ),
+        (
+            {},
+            {},
+            1,
+            "validation: its only row has the class 'spam', training has 2 classes; "
+            "give reader.validation rows of the others",
+        ),
+        ({"validation": None}, {"stratify": True, "validation_fraction": 0.25}, 4, None),
+    ],
+)
+def test_a_split_of_a_single_class_is_told(
+    bench: Bench, reader: dict[str, Any], options: dict[str, Any], validation: int, said: str | None
+) -> None:
+    bench.write("train.tsv", [(f"s{number}", "spam" if number < 8 else "ham") for number in range(16)])
+    bench.write("valid.tsv", [("s", "spam")])
+    config = {**bench.config(reader, **options), "target": {"name": "label"}}
+    bench.write("test.tsv", [("s", "spam"), ("t", "ham")])
+    assert len(bench.prepare(config)["validation"]) == validation
+    assert [line for line in bench.said if "class" in line] == ([] if said is None else [said])
+
+
 # --- what is missing -------------------------------------------------------------------------------------------
 
 
@@ -403,6 +480,47 @@ def test_texts_that_stand_for_nothing_are_missing(bench: Bench) -> None:
         bench.prepare(bench.config(missing=["NA"], empty="refuse"))
 
 
+@pytest.mark.parametrize(("target", "right"), [("label", "spam"), ("number", "1.5"), ("tags", "N")])
+def test_rows_without_a_label_measure_nothing_in_any_split(bench: Bench, target: str, right: str) -> None:
+    bench.write("test.tsv", [("a", right), ("b", ""), ("c", "NA"), ("", right if target != "tags" else ""), ("d", " ")])
+    for name in ("train.tsv", "valid.tsv"):
+        bench.write(name, [("a", right), ("b", right)])
+    config = bench.config(missing=["NA"])
+    config |= {"source": {"name": "text", "tokenizer": {"name": "word"}}, "target": {"name": target}}
+    account = bench.prepare(config)["test"].account
+    lost = ["test.tsv:2", "test.tsv:5"] if target != "tags" else ["test.tsv:2", "test.tsv:4", "test.tsv:5"]
+    assert account.dropped == {"empty target": lost, "missing target": ["test.tsv:3"]}
+    assert account.noted == ({"empty source": ["test.tsv:4"]} if target != "tags" else {})
+    assert (account.read, account.kept) == (5, 4 - len(lost))
+    assert f"dropped {len(lost)}, empty target: test.tsv:2" in "\n".join(bench.said)
+    said: list[str] = []
+    load_split(config, *bench.fields, registry.build("reader", config), "test", said.append)
+    assert said == [account.report()]
+    with pytest.raises(UserError, match=r"^test\.tsv:2: empty target; fill it, delete the line, or set data\.empty=dr"):
+        bench.prepare({**config, "data": {**config["data"], "empty": "refuse"}})
+    bench.write("test.tsv", [("a", ""), ("b", "")])
+    with pytest.raises(UserError, match=r"dropped 2, empty target: .*\nreader\.test: there is no row in it"):
+        bench.prepare(config)
+
+
+def test_lists_of_words_are_texts(bench: Bench) -> None:
+    rows = [(["a", "New York", ""], ["N", "N", "X"]), ([], []), (["b"], ["X"]), (None, None)]
+    for name, lines in (("train", rows), ("valid", rows[:1]), ("test", [(["b", " "], ["X", "N"])])):
+        texts = (json.dumps({"source": source, "target": target}) + "\n" for source, target in lines)
+        (bench.folder / f"{name}.jsonl").write_text("".join(texts))
+    reader = {"name": "jsonl", "train": "train.jsonl", "validation": "valid.jsonl", "test": "test.jsonl"}
+    words = {"name": "text", "tokenizer": {"name": "word"}}
+    corpora = bench.prepare({**bench.config(reader), "source": words, "target": {"name": "tags"}})
+    train, field = corpora["train"], bench.fields[0]
+    assert train.account.dropped == {"empty source": ["train.jsonl:2", "train.jsonl:4"]}
+    assert decoded(train.source, field) == ["a New_York _", "b"]
+    assert decoded(corpora["test"].source, field) == ["b _"]
+    assert field.text(train.source_values([0])[0]) == "a New_York _"
+    config = {**bench.config({**reader, "validation": "train.jsonl"}), "source": words, "target": words}
+    validation = bench.prepare(config)["validation"]  # an empty text is kept there, null as well as no word
+    assert decoded(validation.source, bench.fields[0]) == ["a New_York _", "", "b", ""]
+
+
 def test_nothing_in_a_table_is_empty(bench: Bench) -> None:
     import pyarrow as pa
     from pyarrow import parquet
@@ -420,7 +538,13 @@ def test_nothing_in_a_table_is_empty(bench: Bench) -> None:
         "empty target": ["x.parquet:3", "x.parquet:4"],
     }
     assert corpora["train"].target_values([0, 1]) == [1.0, 0.1]
-    assert corpora["validation"].target_values(range(5)) == [1.0, 2.0, None, None, 0.1]
+    assert corpora["validation"].target_values(range(3)) == [1.0, 2.0, 0.1]  # of no number no model is right
+    account = corpora["validation"].account
+    assert (account.read, account.kept) == (5, 3)
+    assert (account.noted, account.dropped) == (
+        {"empty source": ["x.parquet:2"]},
+        {"empty target": ["x.parquet:3", "x.parquet:4"]},
+    )
     assert corpora["train"].target is not None
     batch = collate(corpora["train"], [1, 0])
     assert batch.target is not None
@@ -441,9 +565,9 @@ class Floats(Field):
         self.fitted = [self.encode(value) for value in values]
 
     def encode(self, value: Any) -> Any:
-        if value is not None and not np.isfinite(value):
+        if not np.isfinite(value):
             raise UserError(f"{value} is no number to learn from")
-        return np.array([[value or 0.0]], np.float32)
+        return np.array([[value]], np.float32)
 
     def files(self) -> dict[str, bytes]:
         return {}

@@ -150,6 +150,20 @@ def test_values_that_are_no_text_are_refused() -> None:
         field.encode(None)
 
 
+def test_a_list_of_words_has_as_many_words() -> None:
+    field = text_field("word")
+    words = ["New York", "", " ", "a\tb", "c"]
+    field.fit([words])
+    assert field.clean(words) == field.text(words) == field.decode(field.encode(words)) == "New_York _ _ a_b c"
+    assert len(field.encode(words)) == len(field.encode_batch([words])[0]) == len(words)
+    assert field.clean([]) == ""
+    with pytest.raises(
+        UserError,
+        match=r"field=text takes text, not list \(\['a', None\]\); name a column of text, or of lists of words",
+    ):
+        field.encode(["a", None])
+
+
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(UserError, match=r"remove='\(' is no regular expression .* mend it"):
         TextField(CharTokenizer, remove="(")  # type: ignore[arg-type]

@@ -175,9 +175,11 @@ def test_what_is_predicted() -> None:
 
 
 def test_settings_that_cannot_be() -> None:
-    with pytest.raises(UserError, match="says one label for each row, but the target is a TextField; set target=label"):
+    with pytest.raises(
+        UserError, match="target=text: head=classification says one label for each row; set target=label"
+    ):
         Classification(M, TextField(CharTokenizer), attention)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="says one label for each row, but the target is a NumberField"):
+    with pytest.raises(UserError, match="target=number: head=classification says one label for each row"):
         Classification(M, NumberField(), attention)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="tells two classes or more apart, but training has only spam; name the column"):
         head(label_field("spam"))

@@ -98,15 +98,16 @@ def test_settings_that_cannot_be() -> None:
     )
     with pytest.raises(UserError, match=message):
         head(pool=("last", "mean"), projection=False)
-    for target in (TextField(CharTokenizer), LabelField(), wide()):  # type: ignore[arg-type]
-        name = type(target).__name__
-        with pytest.raises(UserError, match=f"says one number for each row, but the target is a {name}; set target=nu"):
+    targets = {"text": TextField(CharTokenizer), "label": LabelField(), "vector": vector(1)}  # type: ignore[arg-type]
+    for name, target in [*targets.items(), ("vector", vector(2))]:
+        message = f"^target={name}: head=regression says one number for each row; set target=number, or another head$"
+        with pytest.raises(UserError, match=message):
             head(target)
 
 
-def wide() -> VectorField:
+def vector(width: int) -> VectorField:
     found = VectorField()
-    found.fit([[1, 2]])
+    found.fit([[1] * width])
     return found
 
 

@@ -165,7 +165,9 @@ def test_it_learns_what_depends_on_the_neighbour(transitions: bool) -> None:
 def test_settings_that_cannot_be() -> None:
     field = registry.build("field", testing.DEFAULTS | {"field": testing.DEFAULTS["target"]})
     field.fit(["ab"])
-    with pytest.raises(UserError, match=r"head=tagging needs a tag for each item of its source.*set target=tags"):
+    with pytest.raises(
+        UserError, match=r"target=text: head=tagging says a tag for each item of its source; set target=tags"
+    ):
         Tagging(3, field)
     with pytest.raises(UserError, match=r"head\.hidden=0 is no size; set 1 or more, or null"):
         head_for(["a"], hidden=0)

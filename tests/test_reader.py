@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -134,6 +135,17 @@ def test_places_count_from_one(write: Write, tmp_path: Path) -> None:
 def test_a_csv_record_over_several_lines_has_the_place_where_it_starts(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('source,target\na,"b\nc"\nd,e\n')
     assert [row.line for row in Csv(train="a.csv").read("train", tmp_path)] == [2, 4]
+
+
+def test_a_csv_value_may_be_long(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    long = "가" * 200_000
+    (tmp_path / "train.csv").write_text(f'source,target\n"{long}\n",b\nc,{long}\n', "utf-8")
+    rows = Csv(train="train.csv").read("train", tmp_path)
+    assert next(rows).values == (f"{long}\n", "b")
+    assert csv.field_size_limit() == limit  # that of the user's process, between two rows too
+    assert next(rows).values == ("c", long)
+    assert csv.field_size_limit() == limit
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -668,6 +680,38 @@ def test_a_class_is_given_by_its_name(tmp_path: Path) -> None:
     Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
     reader = HuggingFace(path="saved", validation=None, test=None, source=("text",), target=("label",))
     assert values(reader, tmp_path) == [("a", "pos"), ("b", "neg"), ("c", None)]  # -1: nobody has labelled it
+
+
+def test_classes_in_lists_are_given_by_their_names(tmp_path: Path) -> None:
+    from datasets import ClassLabel, Dataset, Features, List, Value
+
+    tags = ClassLabel(names=["O", "B-PER"])
+    features = Features({"tokens": List(Value("string")), "ner_tags": List(tags)})
+    rows = {"tokens": [["Mia", "sings"], []], "ner_tags": [[1, 0], []]}
+    Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
+    reader = HuggingFace(path="saved", validation=None, test=None, source=("tokens",), target=("ner_tags",))
+    assert values(reader, tmp_path) == [(["Mia", "sings"], ["B-PER", "O"]), ([], [])]
+
+
+def test_without_a_network_nothing_is_printed_before_the_message(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import datasets
+
+    logger = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(logger, "propagate", True)
+    monkeypatch.setattr(logger, "level", logging.WARNING)
+
+    def unreachable(*names: object, **options: object) -> None:
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        logging.getLogger("huggingface_hub.utils._http").error("an error")
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(UserError, match="no network"):
+        next(HuggingFace(path="no-one/nothing").read("train", None))
+    assert [record.getMessage() for record in caplog.records] == ["an error"]
+    assert logger.level == logging.WARNING
 
 
 # --- a file of a package, a toy --------------------------------------------------------------------------------

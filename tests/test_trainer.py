@@ -32,9 +32,9 @@ from seq2att.config.options import DataOptions, TrainerOptions
 from seq2att.data import Ragged, collate
 from seq2att.errors import UserError
 from seq2att.metric import Score
-from seq2att.trainer import answer, evaluate, fitting, folder, likelihood, measure
+from seq2att.trainer import answer, checks, evaluate, fitting, folder, likelihood, measure
 from seq2att.trainer.evaluation import answer_together
-from seq2att.trainer.module import nothing_of, reached
+from seq2att.trainer.gradients import nothing_of, reached
 from seq2att.trainer.processes import Processes
 from seq2att.types import Loss, Prediction
 
@@ -80,7 +80,7 @@ class ToyModel(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(6, VOCABULARY)
         self.head = SimpleNamespace(figures={"perplexity": math.exp}, several_answers=True, metrics=("exact",))
-        self.source = self.target = SimpleNamespace(needed=True, text=str)
+        self.source = self.target = SimpleNamespace(needed=True, text=str, aligned=False)
         self.batches = []
 
     def logits(self, batch):
@@ -728,7 +728,7 @@ def test_figures_that_no_validation_gives_are_refused():
         ("schedule.monitor=lost", make_config("run", schedule={"name": "plateau", "monitor": "lost"})),
     ):
         with pytest.raises(UserError) as error:
-            fitting.check_figures(config, HIGHER)
+            checks.check_figures(config, HIGHER)
         assert str(error.value) == (
             f"{key}: no figure of a validation, unless added to metrics; known: exact, loss, perplexity; "
             "did you mean 'loss'?"
@@ -738,28 +738,60 @@ def test_figures_that_no_validation_gives_are_refused():
 def test_known_figures_know_their_direction():
     config = {**make_config("run"), "metrics": ["bleu", "ter", "per"], "head": {"name": "translation"}}
     losses = {"loss": False, "perplexity": False}
-    assert fitting.known_figures(config) == {**losses, "bleu": True, "ter": False, "per": False}
-    own = fitting.known_figures({**config, "metrics": None})
-    assert tuple(own)[2:] == registry.find("head", "translation").target.metrics
+    head = registry.find("head", "translation").target
+    assert checks.known_figures(config, head) == {**losses, "bleu": True, "ter": False, "per": False}
+    assert tuple(checks.known_figures({**config, "metrics": None}, head))[2:] == head.metrics
+
+
+@pytest.mark.parametrize(
+    ("head", "wrong", "fitting_ones"),
+    [
+        ("classification", "bleu", "accuracy, exact, f1_macro, f1_weighted"),
+        ("classification", "mse", "accuracy, exact, f1_macro, f1_weighted"),
+        ("regression", "f1_macro", "exact, mae, mse, pearson"),
+        ("tagging", "wer", "exact, span_f1, tag_accuracy"),
+        ("translation", "accuracy", "bleu, chrf, exact, per, span_f1, tag_accuracy, ter, wer"),
+    ],
+)
+def test_metrics_of_other_answers_are_refused_before_the_data_are_read(head, wrong, fitting_ones):
+    config = {**make_config("run"), "metrics": ["exact", wrong], "head": {"name": head}}
+    with pytest.raises(UserError) as error:
+        fitting.make_ready(config, print)
+    assert str(error.value) == (
+        f"metrics: {wrong} does not judge what head={head} says; allowed is {fitting_ones}, or none at all (metrics=[])"
+    )
+
+
+def test_a_validation_without_known_answers_is_said_to_be_that(tmp_path, monkeypatch):
+    model = ToyModel()
+    monkeypatch.setattr(ToyCorpus, "target_values", lambda self, rows: ["odd"], raising=False)
+    forward = model.forward
+    model.forward = lambda batch: forward(batch) if model.training else Loss(torch.tensor(0.0), torch.tensor(0))
+    with pytest.raises(UserError) as error:
+        toy(make_config(tmp_path / "run"), model=model)
+    assert str(error.value) == (
+        "validation: none of its right answers occurs in training (the first, of toy.tsv:1, is 'odd'), so that there "
+        "is no loss; add such rows to training, or split the data anew (data.split=random, data.stratify=true)"
+    )
 
 
 @pytest.mark.parametrize("every", [0.0, -1.0, 1.5])
 def test_validate_every_is_a_part_or_a_number_of_epochs(every):
     with pytest.raises(UserError, match=r"trainer.validate_every=\S+: allowed is a part of an epoch \(0.25\) or whole"):
-        fitting.check_trainer(make_config("run", validate_every=every)["trainer"])
+        checks.check_trainer(make_config("run", validate_every=every)["trainer"])
 
 
 def test_half_precision_needs_a_gpu():
     with pytest.raises(
         UserError, match=r"trainer.precision=16 needs a GPU; on a CPU set trainer.precision=32 \(or bf16\)"
     ):
-        fitting.check_trainer(make_config("run", precision="16")["trainer"])
+        checks.check_trainer(make_config("run", precision="16")["trainer"])
 
 
 @pytest.mark.parametrize("name", ["epochs", "accumulate", "log_every", "threads"])
 def test_counts_are_positive(name):
     with pytest.raises(UserError, match=f"trainer.{name}=0: allowed is 1 or more"):
-        fitting.check_trainer(make_config("run", **{name: 0})["trainer"])
+        checks.check_trainer(make_config("run", **{name: 0})["trainer"])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
@@ -769,7 +801,7 @@ def test_a_missing_accelerator_is_a_message(tmp_path):
     with pytest.raises(UserError, match=r"trainer.accelerator=gpu: PyTorch \S+ finds no GPU here; set trainer=cpu to"):
         fitting.make_ready(config, pytest.fail)
     with pytest.raises(UserError, match=r"trainer.accelerator=cuda: PyTorch"):
-        fitting.check_trainer(make_config(tmp_path / "run", accelerator="cuda")["trainer"])
+        checks.check_trainer(make_config(tmp_path / "run", accelerator="cuda")["trainer"])
 
 
 def test_a_missing_logger_is_said_before_the_data_are_read(tmp_path, monkeypatch):

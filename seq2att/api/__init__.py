@@ -111,7 +111,7 @@ def evaluate(
 
     predictor = load(run, plugins=plugins, quantize=quantize)
     config, model = predictor.config, predictor.model
-    corpus = corpus_of(model, config, split, root, file)
+    corpus = corpus_of(model, config, split, root, file, predictor.say)
     search = predictor.searching({"beam": beam, "attention": False}) if "search" in config else None
     exact = Predictor(model, config, predictor.say).ready()
     figures = measure(exact, corpus, search, config.get("metrics"), batch_size, config)

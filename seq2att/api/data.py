@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seq2att import registry
@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 
 def corpus_of(
-    model: Model, config: Mapping[str, Any], split: str, root: str | None = None, file: str | None = None
+    model: Model,
+    config: Mapping[str, Any],
+    split: str,
+    root: str | None = None,
+    file: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Corpus:
     """A split of the data that a model was trained with, or another `file` of the same form.
 
-    `root` is where relative paths start, in place of `data.root`.
+    `root` is where relative paths start, in place of `data.root`; `say` hears of rows that are left out.
     """
     from seq2att.data import load_split
 
@@ -27,7 +32,7 @@ def corpus_of(
     reader = registry.build("reader", here)
     if file is not None:
         reader.use(split, file)
-    return load_split(here, model.source, model.target, reader, split)
+    return load_split(here, model.source, model.target, reader, split, say)
 
 
 class Example(NamedTuple):

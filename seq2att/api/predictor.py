@@ -12,8 +12,10 @@ import torch
 from seq2att import registry
 from seq2att.errors import UserError
 from seq2att.field import Field
+from seq2att.head import Generator
 from seq2att.inference import follows, twin
 from seq2att.model import Model
+from seq2att.registry.option import fits
 from seq2att.search import Search
 from seq2att.types import Batch, Prediction, tree_map
 
@@ -22,6 +24,7 @@ AT_ONCE = 1 << 14  # source tokens of a batch, padding included: what keeps memo
 SCORED_AT_ONCE = 1 << 11  # as many of both sides: scoring holds a distribution over the vocabulary for each
 PLACES = 10  # lines that a message names
 SHOWN = 5  # unknown pieces of a line that it names
+LENGTHS = ("min_length", "max_length")  # options of a search that count tokens
 GOES_ON = 200  # tokens that a language model says at most, beside its beginning
 
 
@@ -58,13 +61,9 @@ def common(options: Searching) -> Answering:
 class Scored(NamedTuple):
     """How likely a model finds a target for a source."""
 
-    score: float  # log p(target | source), the end symbol included
-    tokens: int  # target tokens, the end symbol included
-
-    @property
-    def perplexity(self) -> float:
-        """The perplexity of one target token."""
-        return float(np.exp(-self.score / self.tokens))
+    score: float  # log p(target | source), of a text with its end symbol; of a number minus its loss
+    tokens: int  # what that is the sum of: the tokens of a text and its end symbol, tags, or one label or number
+    perplexity: float | None = None  # of one token of a text; of another target there is none
 
 
 class Predictor:
@@ -174,10 +173,9 @@ class Predictor:
         arrays = self.model.target.encode_batch(texts)
         self.note_unknown(self.model.target, texts, arrays, options.get("first_line", 1))
         prefixes = [array.tolist() for array in arrays]
-        asked = dict(options.get("search") or {})
-        more = asked.pop("max_length", GOES_ON)
-        search = self.searching({**options, "search": asked})
-        search.max_length = more
+        search = self.searching(options)
+        if "max_length" not in (options.get("search") or {}):
+            search.max_length = GOES_ON
         rows = np.arange(len(texts)) + options.get("first_line", 1)
         found: list[Prediction] = []
         size = options.get("batch_size", BATCH_SIZE)
@@ -218,6 +216,7 @@ class Predictor:
         if n_best > 1:
             asked["n_best"] = n_best
         entry = registry.find("search", asked.get("name", self.config["search"]["name"]))
+        check_search(entry, asked)
         kept = {key: value for key, value in self.config["search"].items() if key in entry.options}
         chosen = {**kept, **asked, "name": entry.name}
         if n_best > 1 and beam is None and "size" in chosen:
@@ -237,7 +236,7 @@ class Predictor:
         """Answers to all inputs, in their order; those of similar length are answered together."""
         from seq2att.data import Ragged
 
-        arrays = self.encoded(inputs, first_line)
+        arrays = encoded(self.model.source, inputs, "line {}", first_line)
         self.note_unknown(self.model.source, inputs, arrays, first_line)
         source = Ragged.of(self.fitted(arrays, too_long, first_line))
         model = self.ready()
@@ -250,18 +249,6 @@ class Predictor:
                 for row, prediction in zip(rows.tolist(), model.predict(batch, search), strict=True):
                     found[row] = prediction if attention else prediction._replace(attention=None)
         return [prediction for prediction in found if prediction is not None]
-
-    def encoded(self, inputs: Sequence[Any], first_line: int) -> list[npt.NDArray[Any]]:
-        """The inputs as arrays; an error names the line."""
-        try:
-            return self.model.source.encode_batch(inputs)
-        except UserError:
-            for line, one in enumerate(inputs, first_line):
-                try:
-                    self.model.source.encode(one)
-                except UserError as error:
-                    raise UserError(f"line {line}: {error}") from error
-            raise
 
     def note_unknown(
         self, field: Field, inputs: Sequence[Any], arrays: Sequence[npt.NDArray[Any]], first_line: int
@@ -292,13 +279,19 @@ class Predictor:
         self.say(f"cut to {'the last ' if end else ''}data.max_length={limit} tokens: {named}")
         return [array[-limit:] if end else array[:limit] for array in arrays]
 
-    def score(self, pairs: Iterable[tuple[str, str]], *, batch_size: int = BATCH_SIZE) -> list[Scored]:
-        """Log p(target | source) of every (source, target), in their order."""
+    def score(
+        self, pairs: Iterable[tuple[Any, Any]], *, batch_size: int = BATCH_SIZE, first_pair: int = 1
+    ) -> list[Scored]:
+        """Log p(target | source) of every (source, target), in their order.
+
+        `first_pair` is the number of the first one, for messages. Errors: `UserError` names the pair that is no pair,
+        whose tags are not as many as the items of its source, or whose label or tag training does not have.
+        """
         from seq2att.data import Ragged
 
         pairs = list(pairs)
-        sources = Ragged.of(self.model.source.encode_batch([source for source, _ in pairs]))
-        targets = Ragged.of(self.model.target.encode_batch([target for _, target in pairs]))
+        given = self.encoded_pairs(pairs, first_pair)
+        sources, targets = (Ragged.of(arrays) for arrays in given)
         scores = torch.zeros(len(pairs))
         model = self.ready()
         with torch.inference_mode():
@@ -307,8 +300,60 @@ class Predictor:
                 new = torch.zeros(len(rows), dtype=torch.bool)
                 batch = on_device(Batch(sources.gather(rows), targets.gather(rows), numbers, new), model)
                 scores[numbers] = model.score(batch).float().cpu()
-        lengths = (targets.lengths + 1).tolist()
-        return [Scored(score, length) for score, length in zip(scores.tolist(), lengths, strict=True)]
+        ends = int(isinstance(model.head, Generator))  # a text ends with a symbol
+        perplexity = model.head.figures.get("perplexity")
+        found = zip(scores.tolist(), (targets.lengths + ends).tolist(), strict=True)
+        return [Scored(score, size, perplexity and perplexity(-score / size)) for score, size in found]
+
+    def encoded_pairs(
+        self, pairs: Sequence[tuple[Any, Any]], first: int
+    ) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]]]:
+        """The sources and the targets of pairs as arrays; an error names the pair."""
+        source, target = self.model.source, self.model.target
+        for number, pair in enumerate(pairs, first):
+            whole = isinstance(pair, tuple | list) and len(pair) == 2 and pair[1] is not None
+            if not whole or (source.needed and pair[0] is None):
+                raise UserError(f"pair {number}: {pair!r} is no (source, target); give both")
+        sources = encoded(source, [one for one, _ in pairs], "pair {}: the source", first)
+        targets = encoded(target, [other for _, other in pairs], "pair {}: the target", first)
+        for number, (one, other) in enumerate(zip(sources, targets, strict=True), first):
+            value = pairs[number - first][1]
+            if target.aligned and len(one) != len(other):
+                raise UserError(
+                    f"pair {number}: {len(other)} tags for the {len(one)} items of its source; give each item one tag"
+                )
+            if target.unknown < 0 and other.dtype.kind == "i" and (other == target.unknown).any():
+                named = ", ".join(map(repr, target.unknown_pieces(value) or (target.text(value),)))
+                raise UserError(
+                    f"pair {number}: training does not have {named}, so that the model gives it no probability; "
+                    f"mend the target, or leave the pair out"
+                )
+        return sources, targets
+
+
+def encoded(field: Field, values: Sequence[Any], place: str, first: int) -> list[npt.NDArray[Any]]:
+    """Values as arrays; an error names the place, which holds `{}` for the number of the value, the first of all."""
+    try:
+        return field.encode_batch(values)
+    except UserError:
+        for number, value in enumerate(values, first):
+            try:
+                field.encode(value)
+            except UserError as error:
+                raise UserError(f"{place.format(number)}: {error}") from error
+        raise
+
+
+def check_search(entry: registry.Entry, asked: Mapping[str, Any]) -> None:
+    """Refuse values that an option of a search does not take."""
+    from seq2att.config.options import describe
+
+    for name, value in asked.items():
+        option = entry.options.get(name)
+        if option is not None and not fits(option.annotation, value):
+            raise UserError(f"search.{name}={value!r}: allowed is {describe(option.annotation)}")
+        if name in LENGTHS and value is not None and value < 0:
+            raise UserError(f"search.{name}={value}: allowed is 0 or more tokens")
 
 
 def groups(lengths: npt.NDArray[np.int64], batch_size: int, tokens: int) -> Iterator[npt.NDArray[np.int64]]:

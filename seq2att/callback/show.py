@@ -13,7 +13,7 @@ from seq2att.data import Ragged
 from seq2att.errors import UserError
 from seq2att.trainer.evaluation import answer, moved, predicting, references
 from seq2att.trainer.module import Training
-from seq2att.trainer.progress import one_line
+from seq2att.trainer.progress import described, one_line
 from seq2att.types import Batch, Prediction
 
 FIRST = 3  # rows that are shown when nothing is chosen
@@ -50,7 +50,7 @@ class Show(Callback):
         if not len(rows):
             return
         said = answer(module.model, corpus, rows, module.search)
-        right = references(module.model, corpus, rows)
+        right = references(module.model, corpus, rows, module.config["data"])
         asked = corpus.source_values(rows) if module.model.source.needed else [None] * len(rows)
         for row, source, prediction, answers in zip(chosen, asked, said, right, strict=True):
             yield f"  row {row}: {line_of(source, prediction)}   (right: {one_line(answers[0])})"
@@ -78,4 +78,4 @@ def line_of(source: Any, said: Prediction) -> str:
     """One line: what was asked, if anything, and what the model says; of a class how likely it is."""
     likely = (said.probabilities or {}).get(said.text)
     text = one_line(said.text) if likely is None else f"{one_line(said.text)} ({likely:.2f})"
-    return text if source is None else f"{one_line(source)} -> {text}"
+    return text if source is None else f"{one_line(described(source))} -> {text}"

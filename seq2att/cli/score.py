@@ -1,4 +1,4 @@
-"""`seq2att score`: how likely a model finds given translations."""
+"""`seq2att score`: how likely a model finds given targets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ EXAMPLES = """examples:
   printf 'a b c\\tc b a\\n' | seq2att score runs/reverse
   seq2att score runs/reverse source.txt target.txt
 
-Prints log p(target | source), the end symbol included, a line for each pair."""
+Prints log p(target | source), a line for each pair: of a text with its end symbol, of a label, of tags; of a number
+minus its loss."""
 
 AT_ONCE = 1024  # pairs
 
@@ -27,7 +28,7 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "score",
-        help="print the log-probability of given translations",
+        help="print the log-probability of given targets",
         description="Print log p(target | source) of pairs: two files side by side, or lines with a tab from stdin.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -45,13 +46,15 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print a score for every pair."""
     if arguments.source and not arguments.target:
-        raise UserError(f"{arguments.source}: give the file of its translations as well, or pairs with a tab on stdin")
+        raise UserError(f"{arguments.source}: give the file of its targets as well, or pairs with a tab on stdin")
     predictor = load(arguments)
     options = {"batch_size": arguments.batch_size} if arguments.batch_size else {}
     with opened(arguments.source) as source, opened(arguments.target) as target, written(arguments.output) as write:
         pairs = side_by_side(source, target) if arguments.source else split_at_tabs(source)
+        first = 1
         while some := list(itertools.islice(pairs, AT_ONCE)):
-            write([f"{scored.score:.6f}" for scored in predictor.score(some, **options)])
+            write([f"{scored.score:.6f}" for scored in predictor.score(some, first_pair=first, **options)])
+            first += len(some)
 
 
 def side_by_side(source: Input, target: Input) -> Iterator[tuple[str, str]]:

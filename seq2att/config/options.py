@@ -45,11 +45,12 @@ class DataOptions:
     """How rows become batches: `batch_size` of `batch_by`, from pools of `bucket` batches sorted by length.
 
     `max_length` counts tokens of either side, and `too_long` says what happens beyond it: `cut` keeps the start or the
-    end (`keep`). Rows with an empty side are `empty: drop` in training; the texts of `missing` (NA, say) are empty.
+    end (`keep`). Rows with an empty side are `empty: drop` in training, and in every split where no label, no number or
+    no tags are left to measure; the texts of `missing` (NA, say) are empty.
     A split that the reader does not name is cut off the training split by its fraction: at random by `split_seed`, so
-    that runs with different seeds train and test on the same rows, or at the `end`, first validation, then test. At
-    random, rows with an equal source (`split_by: target`: an equal target) never fall on both sides; `stratify` takes
-    the same fraction of each class of targets.
+    that runs with different seeds train and test on the same rows, or at the `end`, first validation, then test: so a
+    running text is cut. At random, rows with an equal source (`split_by: target`: an equal target) never fall on both
+    sides; `stratify` takes the same fraction of each class of targets, but never its last row from training.
     `root` is the folder of relative paths, `cache` where encoded data are kept, `language` free for recipes to use.
     `batching: stream` is for language models: all rows are one running text (each with an end symbol, if `row_ends`),
     read in `batch_size` parallel streams, of which every batch takes `steps` tokens and the next one goes on.

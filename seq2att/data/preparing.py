@@ -20,9 +20,11 @@ from seq2att.data.corpus import Corpus
 from seq2att.data.encoding import Limits, write_ids
 from seq2att.data.reading import CHUNK, SIDES, Account, Rules, Table, write_tables
 from seq2att.data.splitting import Shares
+from seq2att.data.streams import runs
 from seq2att.errors import UserError
-from seq2att.field import Field, TextField
+from seq2att.field import Field, LabelField, TextField
 from seq2att.reader import SPLITS, Reader
+from seq2att.reader.files import shorten
 
 PART = 1 << 16  # numbers that are looked up at once
 EMBEDDING_OPTIONS = (
@@ -48,6 +50,7 @@ def prepare(
     done before with the same content and settings is taken from the cache. Raises UserError with file, line and remedy.
     """
     work = Preparation(config, source, target, reader, say)
+    work.check_taken()
     train = work.rows("train")
     if not len(train.table):
         raise UserError(f"{train.account.report()}\nno row is left to train on; mend the file or the reader's settings")
@@ -65,15 +68,28 @@ def prepare(
         say(corpus.account.report())
         if split != "train":
             work.compare(split, corpora["train"], corpus)
+            work.compare_classes(split, corpus)
     return corpora
 
 
-def load_split(config: Mapping[str, Any], source: Field, target: Field | None, reader: Reader, split: str) -> Corpus:
-    """One split, encoded with fields that are fitted already; raises UserError when there is no such split."""
+def load_split(
+    config: Mapping[str, Any],
+    source: Field,
+    target: Field | None,
+    reader: Reader,
+    split: str,
+    say: Callable[[str], None] = lambda _: None,
+) -> Corpus:
+    """One split, encoded with fields that are fitted already; says what was left out.
+
+    Raises UserError when there is no such split.
+    """
     work = Preparation(config, source, target, reader, lambda _: None)
     corpus = work.corpus(split) if work.has(split) else None
     if corpus is None or not len(corpus):
         raise UserError(work.no_rows(split))
+    if corpus.account.dropped:
+        say(corpus.account.report())
     return corpus
 
 
@@ -150,7 +166,28 @@ class Preparation:
         """What a row must hold to teach anything."""
         useless = {side for side, field in self.fields.items() if not field.needed} | self.reader.absent
         needed = tuple(side for side in SIDES if side not in useless)
-        return Rules(self.data["empty"], tuple(self.data["missing"]), needed, self.reader.running)
+        always = tuple(
+            side
+            for side, field in self.fields.items()
+            if side in needed and (not field.plural or (side == "target" and field.aligned))
+        )
+        return Rules(self.data["empty"], tuple(self.data["missing"]), needed, always, self.reader.running)
+
+    def check_taken(self) -> None:
+        """Raise UserError where the splits that are taken from the training rows could not measure anything."""
+        shares, source = self.shares("train"), self.fields["source"]
+        if not (shares.test or shares.validation) or shares.how != "random":
+            return
+        if self.reader.running or (runs(self.data) and not self.data["row_ends"]):
+            raise UserError(
+                "data.split=random tears the rows apart, which are one running text in order; "
+                "set data.split=end, or reader.validation and reader.test"
+            )
+        if isinstance(source, LabelField) and source.unseen == "refuse" and SIDES[shares.side] == "source":
+            raise UserError(
+                "data.split_by=source keeps all rows of a label in one split, and training would not have the labels "
+                "of the others; set data.split_by=target"
+            )
 
     def check_sides(self, rows: Rows) -> None:
         """Refuse rows that lack what a field asks for."""
@@ -242,11 +279,14 @@ class Preparation:
     def no_rows(self, split: str) -> str:
         """What to say when a split is missing or empty."""
         if split in self.reader.splits():
-            return f"reader.{split}: there is no row in it; name a file with rows"
+            account = self.rows(split).account
+            report = f"{account.report()}\n" if account.dropped else ""
+            return f"{report}reader.{split}: there is no row in it; name a file with rows"
         fraction = self.data.get(f"{split}_fraction")
+        single = ", or data.stratify=false, which takes a class's only row too" if self.data["stratify"] else ""
         return (
             f"there is no row for {split}: the reader names none, and data.{split}_fraction={fraction} of the training "
-            f"rows gives none; set reader.{split}, or a larger data.{split}_fraction"
+            f"rows gives none; set reader.{split}, or a larger data.{split}_fraction{single}"
         )
 
     def compare(self, split: str, train: Corpus, corpus: Corpus) -> None:
@@ -265,6 +305,23 @@ class Preparation:
         seen = held(sources, train.table.hashes)
         if seen:
             self.say(f"{split}: {seen:,} of its {len(sources):,} distinct {side}s are in train too")
+
+    def compare_classes(self, split: str, corpus: Corpus) -> None:
+        """Warn when all rows of a split have one class, and training has several."""
+        field = self.fields.get("target")
+        if not isinstance(field, LabelField) or corpus.target is None or field.size < 2:
+            return
+        found = np.unique(corpus.target.values)
+        if len(found) > 1:
+            return
+        if split in self.reader.splits():
+            remedy = f"give reader.{split} rows of the others"
+        else:
+            stratify = "" if self.data["stratify"] else "data.stratify=true, or "
+            remedy = f"set {stratify}a larger data.{split}_fraction"
+        rows = f"all {len(corpus):,} rows have" if len(corpus) > 1 else "its only row has"
+        name = shorten(field.decode(found.tolist()))
+        self.say(f"{split}: {rows} the class {name}, training has {field.size:,} classes; {remedy}")
 
 
 def check_division(data: Mapping[str, Any], absent: frozenset[str]) -> None:

@@ -60,7 +60,8 @@ class Rules(NamedTuple):
 
     empty: str  # refuse or drop
     missing: tuple[str, ...]  # texts that stand for nothing
-    needed: tuple[str, ...]  # the sides that must hold something
+    needed: tuple[str, ...]  # the sides that must hold something in training
+    always: tuple[str, ...]  # and in every split: a label, a number or tags that are not there cannot be measured
     running: bool  # white space is text
 
 
@@ -120,8 +121,10 @@ class TableWriter:
         sample = next((value for value in values if value != ""), "")
         if kind is None and isinstance(sample, str):
             kind = pa.string()
-        if kind != pa.string():  # only among texts nothing is an empty text
-            values = [None if isinstance(value, str) and not value else value for value in values]
+        if kind != pa.string():  # only among texts nothing is an empty text, and among lists it is an empty list
+            lists = isinstance(sample, list) if kind is None else pa.types.is_list(kind)
+            nothing: list[Any] | None = [] if lists else None
+            values = [nothing if isinstance(value, str) and not value else value for value in values]
         try:
             return pa.array(values, kind)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -213,7 +216,8 @@ class Table:
 def write_tables(reader: Reader, split: str, root: Path | None, rules: Rules, shares: Shares, folder: Path) -> None:
     """Write the rows of a split that the reader names, and those of the splits taken from it, as tables in a folder.
 
-    A training row with an empty side is dropped and counted, or refused; rows of other splits are all kept.
+    A training row with an empty side is dropped and counted, or refused; of other splits only one that holds nothing
+    where there must always be something.
     """
     taken = [name for name, share in (("validation", shares.validation), ("test", shares.test)) if share]
     split_of = divider(shares, lambda: (row.values for row in admitted(reader, split, root, rules, Account(split))))
@@ -235,22 +239,23 @@ def admitted(reader: Reader, split: str, root: Path | None, rules: Rules, accoun
     """The rows that stay, with "" for what is nothing; all of them are counted."""
     for row in reader.read(split, root):
         values = tuple(plain(value) for value in row.values)
-        if admit(row, row.skipped or empty_side(values, rules), account, rules):
+        if admit(row, values, account, rules):
             yield Row(tuple("" if lacks(value, rules.missing) else value for value in values), row.file, row.line)
 
 
-def admit(row: Row, reason: str, account: Account, rules: Rules) -> bool:
-    """Count a row, and say whether it stays; the reason tells why it cannot teach anything."""
+def admit(row: Row, values: Sequence[Any], account: Account, rules: Rules) -> bool:
+    """Count a row, and say whether it stays; the account tells why it cannot teach or measure anything."""
     account.read += 1
     place = f"{row.file}:{row.line}"
-    if reason and account.split != "train" and not row.skipped:
-        account.noted.setdefault(reason, []).append(place)
-        return True
-    if reason and not row.skipped and rules.empty == "refuse":
+    reason = empty_side(values, rules.needed if account.split == "train" else rules.always, rules)
+    if reason and rules.empty == "refuse":
         raise UserError(f"{place}: {reason}; fill it, delete the line, or set data.empty=drop")
-    if reason:
-        account.dropped.setdefault(reason, []).append(place)
-    return not reason
+    if reason or row.skipped:
+        account.dropped.setdefault(reason or row.skipped, []).append(place)
+        return False
+    if reason := empty_side(values, rules.needed, rules):
+        account.noted.setdefault(reason, []).append(place)
+    return True
 
 
 def plain(value: Any) -> Any:
@@ -265,10 +270,10 @@ def lacks(value: Any, missing: Sequence[str]) -> bool:
     return bool(missing) and isinstance(value, str) and value.strip() in missing
 
 
-def empty_side(values: Sequence[Any], rules: Rules) -> str:
-    """The reason why a row cannot teach anything, or nothing."""
+def empty_side(values: Sequence[Any], sides: Sequence[str], rules: Rules) -> str:
+    """What one of these sides lacks, or nothing."""
     for side, value in zip(SIDES, values, strict=False):
-        if side not in rules.needed:
+        if side not in sides:
             continue
         if lacks(value, rules.missing):
             return f"missing {side}"

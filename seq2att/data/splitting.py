@@ -16,6 +16,7 @@ Passes = Callable[[], Iterator[Sequence[Any]]]
 """Reads the values of all rows once more."""
 
 ORDER = ("test", "validation", "train")
+TRAIN = ORDER.index("train")
 
 
 class Shares(NamedTuple):
@@ -68,7 +69,8 @@ def stratified(keys: Hashes, classes: Hashes, shares: Shares) -> npt.NDArray[np.
     """The number in `ORDER` of every row's split: each class gives its share, up to one row or group, and all theirs.
 
     Rows of equal key form a group, which stays together and has the class of its first row. The groups of a class are
-    taken in the order of their keys, which is random.
+    taken in the order of their keys, which is random. A class of which training would have nothing leaves the group of
+    its first row there.
     """
     _, first, group, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     of_group = classes[first]
@@ -82,6 +84,9 @@ def stratified(keys: Hashes, classes: Hashes, shares: Shares) -> npt.NDArray[np.
     both = test + quotas(rows - test, shares.validation / (1 - shares.test))
     splits = np.zeros(len(first), np.int64)
     splits[order] = (middle > test[members]).astype(np.int64) + (middle > both[members])
+    _, row, of_row = np.unique(classes, return_index=True, return_inverse=True)
+    learned = np.bincount(of_row[splits[group] == TRAIN], minlength=len(row)) > 0  # [classes]
+    splits[group[row[~learned]]] = TRAIN
     return splits[group]
 
 

@@ -54,8 +54,8 @@ def attention_map(
 
 def draw_frames(figure: Figure, frames: npt.NDArray[np.float64], cell: float) -> float:
     """The frames `[S, F]` in columns of `cell` inches under a map, the first number on top; gives their height."""
-    gap, height = 0.5 * cell, min(cell * frames.shape[1], 3.0)
-    inches = figure.get_figheight()
+    gap, height = 0.5 * cell, float(min(cell * frames.shape[1], 3.0))
+    inches: float = figure.get_figheight()
     strip = figure.add_axes((0, -(gap + height) / inches, 1, height / inches))
     strip.imshow(frames.T, cmap="Greys", aspect="auto")
     strip.set_xticks([])

@@ -29,6 +29,10 @@ class Field:
     """Whether a row without a value on this side teaches nothing; of `none` no value is ever read."""
     aligned: ClassVar[bool] = False
     """Whether a target has exactly one item for each item of its source: tags."""
+    tokens: ClassVar[bool] = True
+    """Whether the items of a sequence are ids of tokens, begin and end among them: what a `Generator` says."""
+    number: ClassVar[bool] = False
+    """Whether a value is one number: what a regression says."""
     unknown: ClassVar[int] = UNKNOWN
     """The id of what `fit` has not seen."""
 

@@ -19,6 +19,7 @@ class NoField(Field):
     """Nothing: the source of a model that says texts by itself. Whatever a row holds on this side is left unread."""
 
     needed: ClassVar[bool] = False
+    tokens: ClassVar[bool] = False
     size = 0
 
     def fit(self, values: Iterable[Any]) -> None:
@@ -32,6 +33,7 @@ class NoField(Field):
         """There is no value."""
 
     def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """There is nothing to show."""
         return ()
 
     def text(self, value: Any) -> str:
@@ -39,9 +41,11 @@ class NoField(Field):
         return ""
 
     def embed(self) -> NoEmbedding:
+        """A layer that gives empty sequences."""
         return NoEmbedding()
 
     def files(self) -> dict[str, bytes]:
+        """There is nothing to write."""
         return {}
 
     def restore(self, files: Mapping[str, bytes]) -> None:

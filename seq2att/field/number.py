@@ -27,6 +27,7 @@ class Numeric(Field):
     says is turned back. The width of the vectors is that of the first value of training.
     """
 
+    tokens: ClassVar[bool] = False
     takes: ClassVar[str]  # what a value is, for messages
 
     def __init__(self, *, standardize: bool = False, embedding_size: int | None = None) -> None:
@@ -197,6 +198,7 @@ class NumberField(Numeric):
     """One number for each row; the mean squared error of a model that has learned nothing is its variance."""
 
     plural: ClassVar[bool] = False
+    number: ClassVar[bool] = True
     takes: ClassVar[str] = "a number (as in 3.5)"
 
     def array(self, value: Any) -> Any:

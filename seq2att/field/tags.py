@@ -36,6 +36,7 @@ class TagsField(Field):
     """
 
     aligned: ClassVar[bool] = True
+    tokens: ClassVar[bool] = False
     unknown: ClassVar[int] = UNSEEN
 
     def __init__(self, *, unseen: Literal["refuse", "count"] = "count", embedding_size: int = 64) -> None:
@@ -97,6 +98,10 @@ class TagsField(Field):
     def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
         """The tag of every number; one that training does not have is `<unk>`."""
         return tuple("<unk>" if number == UNSEEN else self.tags[number] for number in map(int, ids))
+
+    def unknown_pieces(self, value: Any) -> tuple[str, ...]:
+        """The tags of a value that training does not have, each once, in order."""
+        return tuple(dict.fromkeys(tag for tag in self.items(value) if tag not in self.index))
 
     def text(self, value: Any) -> str:
         """The tags of a value as it was read, separated by one space."""

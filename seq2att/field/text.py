@@ -17,6 +17,7 @@ from seq2att.errors import UserError
 from seq2att.field import Field
 from seq2att.field.embedding import OneHotEmbedding, SpelledEmbedding, TextEmbedding
 from seq2att.field.pretrained import VectorFile
+from seq2att.reader.columns import one_word
 from seq2att.registry import Factory, register
 from seq2att.tokenizer import Tokenizer
 from seq2att.types import END, SPECIALS, UNKNOWN
@@ -32,6 +33,9 @@ NORMAL_FORMS: dict[str, Literal["NFC", "NFD", "NFKC", "NFKD"]] = {
 @register("field", "text")
 class TextField(Field):
     """A text, as the pieces of a tokenizer.
+
+    A list of words is a text with a space between them; `_` is written for white space within a word and for an empty
+    one, so that there are as many words as the list has.
 
     First of all, `replace` puts the second text of each pair in the place of what the first, a regular expression,
     finds, in their order; then matches of `remove` are deleted; `normalize` is a Unicode normal form (`nfd` cuts
@@ -98,11 +102,7 @@ class TextField(Field):
 
     def clean(self, value: Any) -> str:
         """The text that the tokenizer sees."""
-        if not isinstance(value, str):
-            raise UserError(
-                f"field=text takes text, not {type(value).__name__} ({value!r}); name a column of text in the reader"
-            )
-        text = value
+        text = written(value)
         for pattern, by in self.replace:
             text = pattern.sub(by, text)
         if self.remove:
@@ -150,7 +150,7 @@ class TextField(Field):
 
     def text(self, value: Any) -> str:
         """A text as it was read, composed as `decode` composes it."""
-        return self.composed(str(value))
+        return self.composed(written(value) if isinstance(value, list | tuple) else str(value))
 
     def composed(self, text: str) -> str:
         """The text, its letters put together again (NFC) where they are cut to be read."""
@@ -266,6 +266,18 @@ class Spelling:
         for place in np.flatnonzero(ids == UNKNOWN).tolist():
             self.spell(pieces[place], rows[place])
         return rows
+
+
+def written(value: Any) -> str:
+    """A value as a text; a list of words is joined by spaces, and has as many words afterwards."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        return " ".join(map(one_word, value))
+    raise UserError(
+        f"field=text takes text, not {type(value).__name__} ({repr(value)[:60]}); "
+        f"name a column of text, or of lists of words, in the reader"
+    )
 
 
 def checked_pattern(option: str, pattern: str) -> re.Pattern[str]:

@@ -10,8 +10,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from seq2att.errors import UserError
 from seq2att.field import Field
-from seq2att.registry import kind
+from seq2att.registry import entries, kind
 from seq2att.search import Search
 from seq2att.types import Column, Encoding, Loss, Prediction, State
 
@@ -31,6 +32,11 @@ class Head(nn.Module):
 
     def __init__(self, memory_size: int, target: Field) -> None:
         super().__init__()
+        self.check(target)
+
+    @classmethod
+    def check(cls, target: Field) -> None:
+        """Refuse a target field that such a head cannot say; called before data are read as well."""
 
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
         """The summed loss of the right answers and their number; `state` is that of running text."""
@@ -43,6 +49,20 @@ class Head(nn.Module):
     def score(self, encoding: Encoding, target: Column) -> Tensor:
         """Log p(target | source) of every row: `[B]`."""
         raise NotImplementedError
+
+
+def unfit(head: type[Head], target: Field, says: str, allowed: str) -> UserError:
+    """The error about a target field that a head cannot say."""
+    return UserError(
+        f"{setting('target', 'field', type(target))}: {setting('head', 'head', head)} says {says}; "
+        f"set target={allowed}, or another head"
+    )
+
+
+def setting(slot: str, kind: str, component: type) -> str:
+    """How settings ask for a component, as in `target=tags`."""
+    names = [name for name, entry in entries(kind).items() if entry.target is component]
+    return f"{slot}={names[0] if names else component.__name__}"
 
 
 # The components stand below the base class that they are made from.

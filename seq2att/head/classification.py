@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seq2att.attention import Attention
 from seq2att.errors import UserError
 from seq2att.field import Field
+from seq2att.head import unfit
 from seq2att.head.pooling import Pooled, PooledHead, one_value, seen
 from seq2att.recurrence.dropout import check_probability
 from seq2att.registry import Factory, known, register
@@ -55,6 +56,12 @@ class Classification(PooledHead):
         )
         self.register_buffer("weights", torch.tensor(shares), persistent=False)  # [C]
         self.output = nn.Linear(self.width, 1 if len(self.classes) == 2 else len(self.classes))
+
+    @classmethod
+    def check(cls, target: Field) -> None:
+        """Refuse a target that has no classes."""
+        if target.plural or not hasattr(target, "classes"):
+            raise unfit(cls, target, "one label for each row", "label")
 
     def log_probs(self, encoding: Encoding) -> Pooled:
         """The logarithms of the probabilities of all classes `[B, C]`, with the weights of the pool."""
@@ -105,13 +112,8 @@ def chosen(log_probs: Tensor, target: Column) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def classes_of(target: Field) -> tuple[str, ...]:
-    """The classes of a field of labels; `UserError` for another field, and where there is nothing to tell apart."""
-    classes: Any = getattr(target, "classes", None)
-    if classes is None or target.plural:
-        raise UserError(
-            f"head=classification says one label for each row, but the target is a {type(target).__name__}; "
-            f"set target=label"
-        )
+    """The classes of a field of labels; `UserError` where there is nothing to tell apart."""
+    classes: Any = getattr(target, "classes", ())
     if len(classes) < 2:
         raise UserError(
             f"head=classification tells two classes or more apart, but training has only {', '.join(classes) or 'none'}"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seq2att.decoder import Decoder
 from seq2att.field import Field
-from seq2att.head import Head
+from seq2att.head import Head, unfit
 from seq2att.output import Output
 from seq2att.registry import Factory, register
 from seq2att.search import Prefixed, Search
@@ -62,6 +62,12 @@ class Generator(Head):
         self.decoder = decoder(self.embedding.output_size, memory_size)
         self.output = output(self.decoder.output_size, target.size, self.embedding)
         self.label_smoothing = label_smoothing
+
+    @classmethod
+    def check(cls, target: Field) -> None:
+        """Refuse a target whose items are no tokens to be said one by one."""
+        if not (target.plural and target.tokens):
+            raise unfit(cls, target, "a text token by token", "text")
 
     def start(self, encoding: Encoding) -> tuple[Memory, State]:
         """The memory that decoding looks at, and the state before the first token."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from seq2att.attention import Attention
 from seq2att.errors import UserError
 from seq2att.field import Field
+from seq2att.head import unfit
 from seq2att.head.pooling import Pooled, PooledHead, one_value, seen
 from seq2att.registry import Factory, register
 from seq2att.search import Search
@@ -44,11 +45,6 @@ class Regression(PooledHead):
         super().__init__(
             memory_size, target, attention, pool=pool, dropout=dropout, hidden=hidden, activation=activation
         )
-        if target.plural or target.size != 1 or hasattr(target, "classes"):
-            raise UserError(
-                f"head=regression says one number for each row, but the target is a {type(target).__name__}; "
-                f"set target=number"
-            )
         if not projection and self.width != 1:
             raise UserError(
                 f"head.projection=false takes what is pooled as the prediction, but that is {self.width} numbers; set "
@@ -56,6 +52,12 @@ class Regression(PooledHead):
             )
         self.kind = loss
         self.output = nn.Linear(self.width, 1) if projection else None
+
+    @classmethod
+    def check(cls, target: Field) -> None:
+        """Refuse a target that is not one number for each row."""
+        if not target.number:
+            raise unfit(cls, target, "one number for each row", "number")
 
     def numbers(self, encoding: Encoding) -> Pooled:
         """The predicted numbers `[B]`, with the weights of the pool."""

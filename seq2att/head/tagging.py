@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from seq2att.errors import UserError
 from seq2att.field import Field
-from seq2att.head import Head
+from seq2att.head import Head, unfit
 from seq2att.head.transitions import Chain, Transitions, best_path, exact, log_probability, marginals
 from seq2att.output import full_precision
 from seq2att.recurrence import product
@@ -44,10 +44,6 @@ class Tagging(Head):
         constrain: bool = True,
     ) -> None:
         super().__init__(memory_size, target)
-        if not target.aligned:
-            raise UserError(
-                "head=tagging needs a tag for each item of its source, which this target field has not; set target=tags"
-            )
         if hidden is not None and hidden < 1:
             raise UserError(f"head.hidden={hidden} is no size; set 1 or more, or null for no such layer")
         if not 0 <= dropout < 1:
@@ -62,6 +58,12 @@ class Tagging(Head):
             self.metrics = ("tag_accuracy",)  # type: ignore[misc]  # there is nothing else to measure
         limits = torch.from_numpy(follow) if constrain and follow is not None and not follow.all() else None
         self.register_buffer("follow", limits, persistent=False)  # [K + 1, K + 1] which tag may come after which
+
+    @classmethod
+    def check(cls, target: Field) -> None:
+        """Refuse a target that has not one item for each item of its source."""
+        if not target.aligned:
+            raise unfit(cls, target, "a tag for each item of its source", "tags")
 
     def emissions(self, encoding: Encoding) -> Tensor:
         """The score of every tag at every item: `[B, S, K]`."""

@@ -90,6 +90,7 @@ class FastGenerator(Generator):
 
     @torch.no_grad()
     def step(self, tokens: Tensor, memory: Memory, state: State) -> Step:
+        """One step after `tokens` `[N]`, as the model that it stands for makes it."""
         mixed = state.fed.new_empty(tokens.size(0), self.size + self.context + self.query_first * self.width)
         hidden, context = mixed[:, : self.size], mixed[:, self.size : self.size + self.context]
         embedded = None

@@ -52,7 +52,7 @@ def join(
 ) -> Path:
     """Train as one of several processes; all of them call this, and the first one speaks."""
     from seq2att.trainer import train
-    from seq2att.trainer.fitting import gpus
+    from seq2att.trainer.checks import gpus
 
     settle(config["trainer"]["threads"], config["seed"], processes.local_size)
     with processes.together(gpu=gpus(config["trainer"]["accelerator"]) > 0):

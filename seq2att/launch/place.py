@@ -94,7 +94,7 @@ def meeting_point(environment: Mapping[str, str]) -> tuple[str, int] | None:
 
 def asked_for(options: Mapping[str, Any]) -> tuple[int, int]:
     """How many processes on each of how many machines the settings ask for; raises UserError where there are fewer."""
-    from seq2att.trainer.fitting import check_accelerator, gpus
+    from seq2att.trainer.checks import check_accelerator, gpus
 
     check_accelerator(options["accelerator"])
     devices, nodes, here = options["devices"], options["num_nodes"], gpus(options["accelerator"])

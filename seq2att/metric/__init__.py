@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from seq2att.errors import UserError
 from seq2att.registry import kind
@@ -22,6 +22,8 @@ class Metric:
     """Compares predictions with the right answers; a subclass writes `measure`."""
 
     higher_is_better: bool = True
+    verbs: ClassVar[tuple[str, ...]] = ()
+    """What the models do whose answers it judges, as in `Head.verb`; none: whatever they do."""
 
     def __call__(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
         """The score of all rows together.

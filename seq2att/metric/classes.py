@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from seq2att.metric import Metric, Score
 from seq2att.registry import register
@@ -66,7 +66,10 @@ def details(counts: Mapping[tuple[str, str], int]) -> dict[str, Any]:
 class Accuracy(Metric):
     """Percent of rows whose label is right; beside it a table of the classes and the confusion matrix."""
 
+    verbs: ClassVar[tuple[str, ...]] = ("classify",)
+
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """The share of rows with the right label."""
         counts = pairs(predictions, references)
         right = sum(count for (true, predicted), count in counts.items() if true == predicted)
         found = {"right": right, "rows": len(predictions), **details(counts)}
@@ -77,7 +80,10 @@ class Accuracy(Metric):
 class MacroF1(Metric):
     """The mean of the classes' F1, 0 to 100: every class counts alike, however rare."""
 
+    verbs: ClassVar[tuple[str, ...]] = ("classify",)
+
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """The mean over the classes that are right or predicted anywhere."""
         counts = pairs(predictions, references)
         table = outcomes(counts)
         value = sum(outcome.f1 for outcome in table.values()) / len(table)
@@ -88,7 +94,10 @@ class MacroF1(Metric):
 class WeightedF1(Metric):
     """The mean of the classes' F1, 0 to 100, each weighted by the rows that have the class."""
 
+    verbs: ClassVar[tuple[str, ...]] = ("classify",)
+
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """The mean over the rows of their classes' F1."""
         counts = pairs(predictions, references)
         value = sum(outcome.f1 * outcome.support for outcome in outcomes(counts).values()) / len(predictions)
         return Score(value, "f1|average:weighted|refs:any|classes:seen|empty:0|version:1", details(counts))

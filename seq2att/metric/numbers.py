@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from seq2att.errors import UserError
 from seq2att.metric import Metric, Score
@@ -52,9 +52,11 @@ def mean(values: Sequence[float]) -> float:
 class SquaredError(Metric):
     """Mean squared error, in the unit of the data squared; its details have points (true, predicted) to draw."""
 
+    verbs: ClassVar[tuple[str, ...]] = ("estimate",)
     higher_is_better = False
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """The mean over the rows that have a prediction."""
         said, right, found = numbers("mse", predictions, references)
         value = mean([(one - other) ** 2 for one, other in zip(said, right, strict=True)])
         variance = mean([distance**2 for distance in centred(right)])  # the error of who always says the mean
@@ -68,9 +70,11 @@ class SquaredError(Metric):
 class AbsoluteError(Metric):
     """Mean absolute error, in the unit of the data."""
 
+    verbs: ClassVar[tuple[str, ...]] = ("estimate",)
     higher_is_better = False
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """The mean over the rows that have a prediction."""
         said, right, found = numbers("mae", predictions, references)
         value = mean([abs(one - other) for one, other in zip(said, right, strict=True)])
         return Score(value, "mae|refs:nearest|version:1", found)
@@ -80,7 +84,10 @@ class AbsoluteError(Metric):
 class Pearson(Metric):
     """Pearson's correlation of predictions and truth, -1 to 1; 0 where one of them never changes, which is noted."""
 
+    verbs: ClassVar[tuple[str, ...]] = ("estimate",)
+
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """The correlation over the rows that have a prediction."""
         said, right, found = numbers("pearson", predictions, references)
         ours, theirs = centred(said), centred(right)
         scale = math.hypot(*ours) * math.hypot(*theirs)

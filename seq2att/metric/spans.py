@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from seq2att.metric import Metric, Score
 from seq2att.registry import register
@@ -20,7 +20,10 @@ class TagAccuracy(Metric):
     tag, and how often it is wanted (`support`).
     """
 
+    verbs: ClassVar[tuple[str, ...]] = ("tag", "translate", "generate")
+
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """The share of all rows' tags together."""
         said, wanted, right, total = Counter[str](), Counter[str](), Counter[str](), 0
         for text, row in zip(predictions, references, strict=True):
             tags = text.split()
@@ -50,7 +53,10 @@ class SpanF1(Metric):
     right answers the nearest counts. The details hold precision and recall, and all of it for each type.
     """
 
+    verbs: ClassVar[tuple[str, ...]] = ("tag", "translate", "generate")
+
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """The F1 over all rows' spans together."""
         said, wanted, right = Counter[str](), Counter[str](), Counter[str]()
         for text, row in zip(predictions, references, strict=True):
             found = set(spans(text.split()))

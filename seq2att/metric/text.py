@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from seq2att.errors import UserError
 from seq2att.metric import Metric, Score
@@ -23,6 +23,8 @@ class Bleu(Metric):
     `tokenize` is sacrebleu's tokenizer: 13a for most languages, zh for Chinese, char for Korean or Japanese.
     """
 
+    verbs: ClassVar[tuple[str, ...]] = ("translate", "generate")
+
     def __init__(
         self, *, lowercase: bool = False, tokenize: Literal["13a", "intl", "char", "zh", "none"] = "13a"
     ) -> None:
@@ -30,6 +32,7 @@ class Bleu(Metric):
         self.tokenize = tokenize
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """The score by sacrebleu, with the precisions and lengths that it is made of."""
         from sacrebleu.metrics.bleu import BLEU
 
         # force: no warning about text that looks tokenized
@@ -51,6 +54,8 @@ class Chrf(Metric):
     `word_order=2` makes it chrF++ (Popovic 2017).
     """
 
+    verbs: ClassVar[tuple[str, ...]] = ("translate", "generate")
+
     def __init__(self, *, lowercase: bool = False, word_order: int = 0) -> None:
         if word_order < 0:
             raise UserError(f"metric=chrf: word_order={word_order} is no length of n-grams; set 0 (chrF) or 2 (chrF++)")
@@ -58,6 +63,7 @@ class Chrf(Metric):
         self.word_order = word_order
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """The score by sacrebleu."""
         from sacrebleu.metrics.chrf import CHRF
 
         metric = CHRF(lowercase=self.lowercase, word_order=self.word_order)
@@ -73,12 +79,14 @@ class Ter(Metric):
     Case counts unless `lowercase`, as for the other metrics (sacrebleu's own default ignores it).
     """
 
+    verbs: ClassVar[tuple[str, ...]] = ("translate", "generate")
     higher_is_better = False
 
     def __init__(self, *, lowercase: bool = False) -> None:
         self.lowercase = lowercase
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """The score by sacrebleu."""
         from sacrebleu.metrics.ter import TER
 
         metric = TER(case_sensitive=not self.lowercase)
@@ -92,6 +100,7 @@ class Exact(Metric):
     """Percent of rows that equal one of their right answers, character by character."""
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """The share of rows whose prediction is one of the right answers."""
         right = sum(text in row for text, row in zip(predictions, references, strict=True))
         details = {"right": right, "rows": len(predictions)}
         return Score(100 * right / len(predictions), "exact|refs:any|unit:row|version:1", details)
@@ -104,9 +113,11 @@ class Wer(Metric):
     A row is one word there, its symbols stand between white space.
     """
 
+    verbs: ClassVar[tuple[str, ...]] = ("translate", "generate")
     higher_is_better = False
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """The share of rows whose prediction has other tokens than every right answer."""
         wrong = sum(
             text.split() not in [answer.split() for answer in row]
             for text, row in zip(predictions, references, strict=True)
@@ -123,9 +134,11 @@ class Per(Metric):
     lengths are summed over all rows before dividing.
     """
 
+    verbs: ClassVar[tuple[str, ...]] = ("translate", "generate")
     higher_is_better = False
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """The edits to the nearest right answers, by the number of their tokens."""
         edits = symbols = 0
         for text, row in zip(predictions, references, strict=True):
             prediction = text.split()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +65,7 @@ class HuggingFace(Reader):
             self.local.use(split, name)
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        """The rows of the set, or those of the local files that stand in for it."""
         if self.local is not None and root is not None:
             yield from self.local.read(split, root)
             return
@@ -75,7 +78,7 @@ class HuggingFace(Reader):
         for number, record in enumerate(records, start=1):
             found = [dig(record, column, f"{name}:{number}") for column in self.columns.names]
             pairs = zip(self.columns.names, found, strict=True)
-            named = [classes[column].get(value) if column in classes else value for column, value in pairs]
+            named = [name_class(value, classes[column]) if column in classes else value for column, value in pairs]
             yield Row(self.columns.values(named, f"{name}:{number}"), name, number)
 
     def fingerprint(self, split: str, root: Path | None) -> str:
@@ -100,7 +103,8 @@ class HuggingFace(Reader):
         try:
             if folder.is_dir():
                 return load_folder(folder, self.config, self.names[split])
-            return datasets.load_dataset(self.path, self.config, split=self.names[split], revision=self.revision)
+            with quiet("huggingface_hub"):
+                return datasets.load_dataset(self.path, self.config, split=self.names[split], revision=self.revision)
         except UserError:
             raise
         except Exception as error:  # whatever the hub, the network and their libraries raise
@@ -120,9 +124,27 @@ class HuggingFace(Reader):
 
 
 def class_names(features: Mapping[str, Any]) -> dict[str, dict[Any, str]]:
-    """The names of the classes of every column that holds their numbers; -1, no class, has none."""
-    named = ((column, getattr(feature, "names", None)) for column, feature in features.items())
+    """The names of the classes of every column that holds their numbers, or lists of them; -1, no class, has none."""
+    items = ((column, getattr(feature, "feature", feature)) for column, feature in features.items())
+    named = ((column, getattr(item, "names", None)) for column, item in items)
     return {column: dict(enumerate(names)) for column, names in named if isinstance(names, list)}
+
+
+def name_class(value: Any, names: Mapping[Any, str]) -> Any:
+    """The name of a class, or of each in a list."""
+    return [names.get(number) for number in value] if isinstance(value, list) else names.get(value)
+
+
+@contextlib.contextmanager
+def quiet(library: str) -> Iterator[None]:
+    """Have a library log errors only, for a while: of a network that is not there one message is enough."""
+    logger = logging.getLogger(library)
+    before = logger.level
+    logger.setLevel(max(before, logging.ERROR))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def load_folder(folder: Path, config: str | None, split: str) -> Any:

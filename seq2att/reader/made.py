@@ -58,6 +58,7 @@ class PackageFile(Reader):
         return path
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        """A row for each line of the file that `skip` does not match."""
         file, name = self.file(), f"{self.package}/{self.path}"
         for number, text in read_lines(file):
             match = self.pattern.fullmatch(text)
@@ -115,6 +116,7 @@ class Given(Reader):
         return tuple(self.texts)
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        """A row for each text of the recipe."""
         for number, text in enumerate(self.texts[split], start=1):
             if self.separator is None:
                 yield Row((None, text), f"reader.{split}", number)
@@ -159,6 +161,7 @@ class Reverse(Reader):
         return tuple(self.sizes)
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        """The words of a split, drawn anew and always the same."""
         draw = random.Random(self.seed)
         seen: set[str] = set()
         for name, size in self.sizes.items():  # every split is drawn, so that none repeats another

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from seq2att.errors import UserError
 from seq2att.reader import FileReader, Row
+from seq2att.reader.columns import one_word
 from seq2att.reader.files import read_lines
 from seq2att.registry import known, register
 
 NO_WORD = re.compile(r"\d+[-.]\d+")  # the ID of a range of words, or of an empty node
-SPACE = re.compile(r"\s+")
 WORD = re.compile(r"[^ \t]+")  # other white space may be part of a word
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 
@@ -38,6 +38,7 @@ class Sentences(FileReader):
         raise NotImplementedError
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        """A row for each sentence; a `-DOCSTART-` line is handed on as one that holds none."""
         (file,) = self.files(split, root)
         name = self.names[split]
         words: list[list[str]] = []
@@ -54,7 +55,7 @@ class Sentences(FileReader):
                 self.check_width(f"{file}:{number}", len(columns), width)
                 width = len(columns)
                 first = first if words else number
-                words.append([SPACE.sub("_", columns[place]) or "_" for place in self.places])
+                words.append([one_word(columns[place]) for place in self.places])
         if words:
             yield self.row(words, name, first)
 

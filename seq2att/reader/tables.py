@@ -38,6 +38,7 @@ class Parquet(TableReader):
         return [Path(file) for file in found] or [find_file(f"reader.{split}", name, root)]
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        """The rows of the files, one file after the other, numbered from 1 in each."""
         from pyarrow import ArrowException, parquet
 
         for file in self.files(split, root):

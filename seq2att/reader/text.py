@@ -14,6 +14,8 @@ from seq2att.reader.columns import Columns, dig, make_columns
 from seq2att.reader.files import find_file, read_lines, shorten
 from seq2att.registry import known, register
 
+LONGEST = 2**31 - 1  # characters of a value: what `csv` can count everywhere
+
 
 @register("reader", "parallel")
 class Parallel(FileReader):
@@ -36,6 +38,7 @@ class Parallel(FileReader):
         return [find_file(f"reader.{split}", f"{self.names[split]}.{suffix}", root) for suffix in self.suffixes]
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        """Line n of both files as row n."""
         files = self.files(split, root)
         name = f"{self.names[split]}.{self.suffixes[0]}"
         streams = [read_lines(file) for file in files]
@@ -83,6 +86,7 @@ class Tsv(TableReader):
         self.header = header
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        """A row for each line of the file."""
         (file,) = self.files(split, root)
         records = ((number, text.split("\t") if text else []) for number, text in read_lines(file))
         return pick_columns(file, self.names[split], records, self.columns, self.header)
@@ -111,6 +115,7 @@ class Csv(TableReader):
         self.separator = separator
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        """A row for each record of the file, which may go over several lines."""
         (file,) = self.files(split, root)
         return pick_columns(file, self.names[split], self.records(file), self.columns, self.header)
 
@@ -120,7 +125,7 @@ class Csv(TableReader):
         while True:
             number = records.line_num + 1
             try:
-                record = next(records, None)
+                record = next_record(records)
             except csv.Error as error:
                 raise UserError(
                     f"{file}:{number}: {error}; in a quoted value a quote is written twice, "
@@ -129,6 +134,15 @@ class Csv(TableReader):
             if record is None:
                 return
             yield number, record
+
+
+def next_record(records: Iterator[list[str]]) -> list[str] | None:
+    """The next record of a `csv.reader`, however long its values are; the limit of all other readers stays."""
+    limit = csv.field_size_limit(LONGEST)
+    try:
+        return next(records, None)
+    finally:
+        csv.field_size_limit(limit)
 
 
 def pick_columns(
@@ -180,6 +194,7 @@ class Jsonl(TableReader):
         super().__init__(train, validation, test, make_columns(source, target, join))
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        """A row for each object of the file."""
         (file,) = self.files(split, root)
         for number, text in read_lines(file):
             if not text.strip():

@@ -50,10 +50,11 @@ def evaluate(
     if len(corpus) == 0 or corpus.target is None:
         raise UserError("evaluate: there are no rows with right answers; name a split or a file that has both sides")
     rows = asked(model, corpus)
-    loss = mean(likelihood(model, corpus, batch_size, (config or {}).get("data")))
+    data = (config or {}).get("data")
+    loss = mean(likelihood(model, corpus, batch_size, data))
     names = model.head.metrics if metrics is None else metrics
     said = answer(model, corpus, rows, search, batch_size) if names else []
-    scores = measure(said, references(model, corpus, rows), names, config) if names else {}
+    scores = measure(said, references(model, corpus, rows, data), names, config) if names else {}
     return {
         "rows": len(corpus),
         "sources": len(rows),
@@ -70,13 +71,29 @@ def asked(model: Model, corpus: Corpus) -> Rows:
     return corpus.unique() if model.head.several_answers else np.arange(len(corpus))
 
 
-def references(model: Model, corpus: Corpus, rows: Rows) -> list[tuple[str, ...]]:
-    """The right answers for each row, written as predictions are."""
+def references(model: Model, corpus: Corpus, rows: Rows, data: Mapping[str, Any] | None) -> list[tuple[str, ...]]:
+    """The right answers for each row, written as predictions are.
+
+    Tags are those of the items that the model sees: `data`, the options of the data, say which part of a row that was
+    too long was kept.
+    """
     if model.head.several_answers:
         found = corpus.references(rows)
     else:
         found = [(value,) for value in corpus.target_values(rows)]
-    return [tuple(map(model.target.text, values)) for values in found]
+    texts = [tuple(map(model.target.text, values)) for values in found]
+    if not model.target.aligned or corpus.target is None:
+        return texts
+    end = (data or {}).get("keep") == "end"
+    lengths = corpus.target.lengths[rows].tolist()
+    return [tuple(kept(text, length, end) for text in row) for row, length in zip(texts, lengths, strict=True)]
+
+
+def kept(tags: str, length: int, end: bool) -> str:
+    """The first or the last tags of a row."""
+    items = tags.split()
+    first = max(len(items) - length, 0) if end else 0
+    return " ".join(items[first : first + length])
 
 
 def likelihood(model: Model, corpus: Corpus, batch_size: int = 64, data: Mapping[str, Any] | None = None) -> Loss:

@@ -18,6 +18,7 @@ from seq2att import registry
 from seq2att.data import prepare
 from seq2att.errors import UserError
 from seq2att.trainer import folder
+from seq2att.trainer.checks import check_figures, check_trainer, known_figures
 from seq2att.trainer.evaluation import answer, measure, references
 from seq2att.trainer.processes import ALONE, Processes, seed
 
@@ -39,7 +40,6 @@ class Ready(NamedTuple):
     source: Field
     target: Field
     corpora: dict[str, Corpus]
-    higher: dict[str, bool]  # every figure of a validation, and whether more of it is better
     callbacks: list[Any]
     loggers: list[Any]
 
@@ -62,6 +62,8 @@ def train(
     run = ready.run
     torch.manual_seed(config["seed"])
     model = models.make(config, ready.source, ready.target)
+    higher = known_figures(config, model.head)  # of this model: what tags there are decides what is measured
+    check_figures(config, higher)
     if not run.resume:
         warm(model, data_root(config), say)
     if config["trainer"]["threads"] is None:
@@ -69,7 +71,7 @@ def train(
     if not run.resume:
         processes.share(lambda: folder.start(run.path, config))
     watching = [*ready.callbacks, *callbacks]
-    training = fit(model, config, ready.corpora, ready.higher, run, watching, say, processes, ready.loggers)
+    training = fit(model, config, ready.corpora, higher, run, watching, say, processes, ready.loggers)
     processes.share(lambda: finish(training, run.path, say))
     return run.path
 
@@ -97,18 +99,19 @@ def useful_threads(model: models.Model, most: int) -> int:
 def make_ready(config: Mapping[str, Any], say: Callable[[str], None], processes: Processes = ALONE) -> Ready:
     """Check all that needs no data, claim the run folder, and then read the data, or take them from the cache."""
     check_trainer(config["trainer"])
-    higher = known_figures(config)
-    check_figures(config, higher)
+    head: Any = registry.find("head", config["head"]["name"]).target
+    check_figures(config, known_figures(config, head))
     reader = registry.build("reader", config)
     source, target = models.make_fields(config)
     root = data_root(config)
     reader.check(root)
     source.check("source", root)
     target.check("target", root)
+    head.check(target)
     run = processes.share(lambda: folder.claim(config))
     callbacks, loggers = make_callbacks(config), make_loggers(config)
     corpora = processes.in_turn(lambda: prepare(config, source, target, reader, say))
-    return Ready(run, source, target, corpora, higher, callbacks, loggers)
+    return Ready(run, source, target, corpora, callbacks, loggers)
 
 
 def data_root(config: Mapping[str, Any]) -> Path | None:
@@ -130,59 +133,6 @@ def make_loggers(config: Mapping[str, Any]) -> list[Any]:
 
 def silent(line: str) -> None:
     """Say nothing."""
-
-
-def known_figures(config: Mapping[str, Any]) -> dict[str, bool]:
-    """Every figure of a validation, and whether more of it is better."""
-    head: Any = registry.find("head", config["head"]["name"]).target
-    names = head.metrics if config["metrics"] is None else config["metrics"]
-    metrics = {name: registry.build_listed("metric", config, name) for name in names}
-    higher = {name: metric.higher_is_better for name, metric in metrics.items()}
-    return {"loss": False, **dict.fromkeys(head.figures, False), **higher}
-
-
-def check_figures(config: Mapping[str, Any], known: Mapping[str, bool]) -> None:
-    """Refuse to watch a figure that no validation gives."""
-    options = config["trainer"]
-    watched = {
-        "trainer.monitor": options["monitor"],
-        "trainer.best": options["best"] or options["monitor"],
-        "schedule.monitor": config["schedule"].get("monitor", "loss"),
-    }
-    for key, name in watched.items():
-        if name not in known:
-            raise UserError(
-                f"{key}={name}: no figure of a validation, unless added to metrics{registry.known(name, known)}"
-            )
-
-
-def check_trainer(options: Mapping[str, Any]) -> None:
-    """Refuse what no run can do."""
-    every = options["validate_every"]
-    if every <= 0 or (every > 1 and every != int(every)):
-        raise UserError(f"trainer.validate_every={every}: allowed is a part of an epoch (0.25) or whole epochs (2)")
-    if options["precision"] == "16" and options["accelerator"] == "cpu":
-        raise UserError("trainer.precision=16 needs a GPU; on a CPU set trainer.precision=32 (or bf16)")
-    for name in ("epochs", "accumulate", "log_every", "threads"):
-        if options[name] is not None and options[name] < 1:
-            raise UserError(f"trainer.{name}={options[name]}: allowed is 1 or more")
-    check_accelerator(options["accelerator"])
-
-
-def check_accelerator(name: str) -> None:
-    """Refuse to look for a GPU where there is none."""
-    if name in ("gpu", "cuda") and not gpus(name):
-        raise UserError(
-            f"trainer.accelerator={name}: PyTorch {torch.__version__} finds no GPU here; "
-            "set trainer=cpu to train on the processor, or install the GPU's driver and a PyTorch for it"
-        )
-
-
-def gpus(accelerator: str) -> int:
-    """How many GPUs this machine has for the accelerator."""
-    if accelerator == "gpu" and torch.backends.mps.is_available():
-        return 1
-    return torch.cuda.device_count() if accelerator in ("gpu", "cuda", "auto") else 0
 
 
 def fit(
@@ -350,7 +300,7 @@ def draw(training: Training, path: Path, say: Callable[[str], None]) -> None:
         return
     corpus, rows = training.corpora["validation"], training.asked()
     said = answer(model, corpus, rows, training.search)
-    scores = measure(said, references(model, corpus, rows), training.metrics, training.config)
+    scores = measure(said, references(model, corpus, rows, training.config["data"]), training.metrics, training.config)
     details = [score.details for score in scores.values()]
     draw_details(details, path)
     if table := details_table(details):

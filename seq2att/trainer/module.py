@@ -39,6 +39,7 @@ from seq2att.trainer.checkpoint import (
     save_last,
 )
 from seq2att.trainer.evaluation import Rows, answer_together, asked, measure, references
+from seq2att.trainer.gradients import SCALE, nothing_of, reached, rescale
 from seq2att.trainer.processes import ALONE, Processes, seed
 from seq2att.trainer.running import Reading
 from seq2att.types import Batch, Loss, Prediction
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from seq2att.model import Model
     from seq2att.search import Search
 
-SCALE = 1024.0  # near the tokens of a batch, so that half-precision gradients stay in range; dividing by it is exact
 NEVER = sys.maxsize
 
 
@@ -310,7 +310,9 @@ class Training(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Let the model speak by itself, and say how good it is; all processes learn the same figures."""
         total, count = self.processes.total(float(self.heard.total), int(self.heard.count))
-        loss, step = total / count if count else math.nan, self.trainer.global_step
+        if not count:
+            raise self.unknown_answers()
+        loss, step = total / count, self.trainer.global_step
         if not math.isfinite(loss):
             raise UserError(
                 f"the validation loss is {loss} at step {step}; lower optimizer.learning_rate or trainer.clip"
@@ -327,6 +329,16 @@ class Training(LightningModule):
             value = values[self.plateau.monitor]
             self.plateau.scheduler.step(-value if self.higher[self.plateau.monitor] else value)
 
+    def unknown_answers(self) -> UserError:
+        """The error about a validation that has no right answer to judge the model by."""
+        corpus, target = self.corpora["validation"], self.model.target
+        (value,) = corpus.target_values([0])
+        return UserError(
+            f"validation: none of its right answers occurs in training (the first, of {corpus.place(0)}, is "
+            f"{target.text(value)!r}), so that there is no loss; add such rows to training, or split the data anew "
+            f"(data.split=random, data.stratify=true)"
+        )
+
     @property
     def metrics(self) -> list[str]:
         """The metrics of a validation."""
@@ -341,7 +353,10 @@ class Training(LightningModule):
         with self.trainer.precision_plugin.val_step_context():
             size = rows_of_a_batch(self.config["data"])
             said = answer_together(self.model, corpus, rows, self.search, size, self.processes)
-        scores = self.processes.share(lambda: measure(said, references(self.model, corpus, rows), metrics, self.config))
+        data = self.config["data"]
+        scores = self.processes.share(
+            lambda: measure(said, references(self.model, corpus, rows, data), metrics, self.config)
+        )
         return scores, [said[place] for place in spread(np.arange(len(said)))]
 
     def asked(self) -> Rows:
@@ -434,43 +449,6 @@ def plus(one: Loss, other: Loss) -> Loss:
     """The sum of two sums, on the device of the second; waits for nothing."""
     device = other.total.device
     return Loss(one.total.to(device) + other.total, one.count.to(device) + other.count)
-
-
-def nothing_of(parameters: Iterable[Tensor]) -> Tensor:
-    """A zero whose gradient at every one of the parameters is zero."""
-    return sum((parameter.sum() * 0.0 for parameter in parameters if parameter.requires_grad), torch.tensor(0.0))
-
-
-def reached(loss: Tensor) -> set[int]:
-    """The `id`s of the parameters that a loss has a gradient for."""
-    found, waiting, seen = set(), [loss.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            found.add(id(node.variable))
-        waiting += [before for before, _ in node.next_functions]
-    return found
-
-
-def rescale(gradients: list[Tensor], scale: float, tokens: Tensor, clip: float) -> Tensor:
-    """Multiply the gradients by `scale / tokens`, or by less where their norm would then exceed `clip` (0: no limit).
-
-    Gives that part of the factor which clips them. One pass to measure and one to multiply, without waiting for the
-    device.
-    """
-    shortened = torch.tensor(1.0)
-    if not gradients:
-        return shortened
-    factor = scale / tokens.clamp(min=1).to(gradients[0].dtype)
-    if clip > 0:
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))) * factor
-        shortened = (clip / (norm + 1e-6)).clamp(max=1.0)
-        factor = factor * shortened
-    torch._foreach_mul_(gradients, factor)
-    return shortened
 
 
 def limited(size: int, limit: float) -> int:

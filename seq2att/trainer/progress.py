@@ -142,7 +142,7 @@ def examples(module: Training) -> list[str]:
     """What the model says to two sources of the validation split, and a right answer."""
     corpus, rows = module.corpora["validation"], spread(module.asked())[: len(module.examples)]
     lines = []
-    answers = references(module.model, corpus, rows)
+    answers = references(module.model, corpus, rows, module.config["data"])
     for source, said, right in zip(corpus.source_values(rows), module.examples, answers, strict=True):
         asked = f"{one_line(described(source))} -> " if source is not None else ""
         lines.append(f"  {asked}{one_line(said.text)}   (right: {one_line(right[0])})")
@@ -150,7 +150,9 @@ def examples(module: Training) -> list[str]:
 
 
 def described(value: Any) -> Any:
-    """The value; in the place of many numbers, how many there are."""
+    """The value; words as a text, and in the place of many numbers, how many there are."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return " ".join(value)
     if isinstance(value, list) and (len(value) > FEW or any(isinstance(item, list) for item in value)):
         return f"[{len(value)} {'vectors' if isinstance(value[0], list) else 'numbers'}]"
     return value
