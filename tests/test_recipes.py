@@ -317,6 +317,11 @@ def ptb_lstm(folder: Path) -> list[str]:
 
 
 @tiny
+def ptb_lstm_medium(folder: Path) -> list[str]:
+    return ptb_lstm(folder)
+
+
+@tiny
 def shakespeare_char(folder: Path) -> list[str]:
     write(folder / "input.txt", lines(400, words))
     return at(folder, "decoder.size=8", "target.embedding_size=8", "data.steps=5", "data.batch_size=1")
