@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from seq2att.config import override
-from seq2att.config.composing import PRIMARY, compose, make_plan, stored
+from seq2att.config.composing import PRIMARY, compose, stored
 from seq2att.config.options import ConfigError
+from seq2att.config.plan import make_plan
 from seq2att.config.slots import Checker, everything
 
 UNNAMED = ("run", "overwrite", "plugins", "data.root", "data.cache")  # overrides that tell no two runs apart
