@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_size
 from seq2att.recurrence.dense import Dense
 from seq2att.recurrence.feedback import Fused, unwatched
 from seq2att.registry import kind, register
@@ -129,6 +129,7 @@ class Additive(Attention):
 
     def __init__(self, query_size: int, memory_size: int, *, size: int = 256) -> None:
         super().__init__(query_size, memory_size)
+        check_size("attention.size", size)
         self.query = Dense(query_size, size, bias=False)
         self.key = Dense(memory_size, size)
         self.energy = Dense(size, 1, bias=False)

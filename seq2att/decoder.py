@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2att.attention import Attention
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_size
 from seq2att.recurrence import CellName, Draws, Dropout, Layer, Stack, feedback
 from seq2att.recurrence.dense import Dense
 from seq2att.registry import Factory, kind, register
@@ -103,6 +103,10 @@ class RecurrentDecoder(Decoder):
         weight_drop: float = 0.0,
     ) -> None:
         super().__init__(input_size, memory_size)
+        check_size("decoder.size", size)
+        check_size("decoder.layers", layers, "number of layers")
+        if readout is not None:
+            check_size("decoder.readout", readout, null="no such layer")
         self.attention = attention(size, memory_size)
         context = self.attention.output_size
         self.query_first = order == "bahdanau"

@@ -10,6 +10,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from seq2att.errors import check_size
 from seq2att.recurrence import CellName, Dropout, Layer
 from seq2att.registry import kind, register
 from seq2att.types import Encoding, length_mask
@@ -21,6 +22,8 @@ class Encoder(nn.Module):
 
     output_size: int
     """M, the size of the outputs and of the final states."""
+    bound: float | None = None
+    """What no number of its outputs and final states exceeds, in training or not, without dropout; None: any may."""
 
     def __init__(self, input_size: int) -> None:
         super().__init__()
@@ -69,7 +72,10 @@ class RecurrentEncoder(Encoder):
         weight_drop: float = 0.0,
     ) -> None:
         super().__init__(input_size)
+        check_size("encoder.size", size)
+        check_size("encoder.layers", layers, "number of layers")
         self.output_size = size * (2 if bidirectional else 1)
+        self.bound = 1.0 if layers == 1 or not residual else None  # a state is a tanh, or a share of such
         widths = [input_size] + [self.output_size] * (layers - 1)
         self.forwards = nn.ModuleList(Layer(self.cell, width, size, weight_drop) for width in widths)
         self.backwards = nn.ModuleList(Layer(self.cell, width, size, weight_drop) for width in widths if bidirectional)
@@ -148,5 +154,6 @@ class RNNEncoder(RecurrentEncoder):
             locked=locked,
             weight_drop=weight_drop,
         )
+        self.bound = self.bound if nonlinearity == "tanh" else None
         for layer in (*self.forwards, *self.backwards):
             cast(Layer, layer).cell = nonlinearity

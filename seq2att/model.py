@@ -8,6 +8,7 @@ but what comes with seq2att's own recipes.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,24 @@ def make(config: Mapping[str, Any], source: Field, target: Field) -> Model:
 
 def make_fields(config: Mapping[str, Any]) -> tuple[Field, Field]:
     """The source and target fields of a configuration, not fitted yet; with `share` they have one tokenizer."""
-    source = registry.build("field", config, slot="source")
-    target = registry.build("field", config, slot="target")
+    source, target = make_field(config, "source"), make_field(config, "target")
     if config.get("share", "nothing") != "nothing":
         target.share_tokenizer(source)
     return source, target
+
+
+def make_field(config: Mapping[str, Any], side: str) -> Any:
+    """The field of a side; what it or its tokenizer refuses is told by the whole name of the option."""
+    try:
+        return registry.build("field", config, slot=side)
+    except registry.RegistryError:
+        raise
+    except UserError as error:
+        option = re.match(r"(field|tokenizer)(=\w+)?: (?=\w+=)", str(error))
+        if option is None:
+            raise
+        owner = side if option[1] == "field" else f"{side}.tokenizer"
+        raise UserError(f"{owner}.{str(error)[option.end() :]}") from error
 
 
 def save(model: Model, config: Mapping[str, Any], path: Path, metrics: Mapping[str, Any]) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,8 @@ import torch
 import seq2att
 from seq2att import api
 from seq2att.api.data import corpus_of
-from seq2att.errors import UserError
+from seq2att.errors import InputError, UserError
+from seq2att.field import LabelField
 from seq2att.trainer import measure
 from seq2att.trainer.evaluation import references
 from seq2att.types import Prediction
@@ -195,8 +199,12 @@ def test_a_score_counts_what_it_is_the_sum_of(tiny_run: Callable[[str], Path], n
 @pytest.mark.parametrize(
     ("name", "pair", "message"),
     [
-        ("classes", ("good", "mixed"), "pair 8: the target: the label 'mixed' does not occur in training"),
-        ("classes", ("good", ""), "pair 8: the target: field=label takes a text"),
+        (
+            "classes",
+            ("good", "mixed"),
+            "pair 8: the target: the label 'mixed' does not occur in training; known: neg, pos; give one of them$",
+        ),
+        ("classes", ("good", ""), "pair 8: the target: an empty label; known: neg, pos; give one of them$"),
         ("classes", ("good",), r"pair 8: \('good',\) is no \(source, target\); give both"),
         ("classes", ("good", None), r"pair 8: \('good', None\) is no \(source, target\); give both"),
         ("classes", (None, "pos"), r"pair 8: \(None, 'pos'\) is no \(source, target\); give both"),
@@ -324,3 +332,156 @@ def test_words_in_lists_are_read_and_rows_without_a_label_are_told(
     assert "  row 3: very good -> pos" in capfd.readouterr().out
     assert api.evaluate(run)["rows"] == 4
     assert "dropped 1, empty target: test.jsonl:5" in capfd.readouterr().err.replace(str(tmp_path), "").replace("/", "")
+
+
+# -- how a model is asked --
+
+KNOWN = "known: attention, batch_size, beam, first_line, n_best, search, too_long"
+SEARCHED = r'; options of a search go into it, as in search=\{"name": "sample", "seed": 3\}'
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"bem": 5}, rf"there is no option 'bem'; {KNOWN}; did you mean 'beam'\?{SEARCHED}"),
+        ({"nbest": 3}, rf"there is no option 'nbest'; {KNOWN}; did you mean 'n_best'\?{SEARCHED}"),
+        ({"beam_size": 5}, rf"there is no option 'beam_size'; {KNOWN}; did you mean 'beam'\?{SEARCHED}"),
+        ({"quux": 5}, rf"there is no option 'quux'; {KNOWN}{SEARCHED}"),
+        ({"temperature": 0.5}, r'.*; write search=\{"name": "sample", "temperature": 0\.5\}; ' + KNOWN),
+        ({"seed": 3}, r'seed is an option of the search; write search=\{"name": "sample", "seed": 3\}; ' + KNOWN),
+        ({"size": 3}, r'size is an option of the search; write search=\{"name": "beam", "size": 3\}; ' + KNOWN),
+        ({"max_length": 3}, r'max_length is an option of the search; write search=\{"max_length": 3\}; ' + KNOWN),
+        ({"max_length": "x" * 50}, r'.*; write search=\{"max_length": \.\.\.\}; ' + KNOWN),
+        ({"sample": True}, f'sample is a search; write search="sample"; {KNOWN}'),
+        ({"beam": 0}, "beam=0: allowed is a whole number of at least 1"),
+        ({"n_best": True}, "n_best=True: allowed is a whole number of at least 1"),
+        ({"batch_size": None}, "batch_size=None: allowed is a whole number of at least 1"),
+        ({"too_long": "cutt"}, "too_long='cutt': allowed is 'refuse', 'cut', or None for that of training"),
+    ],
+)
+def test_an_option_that_no_verb_has_is_refused(
+    writer: api.Predictor, inventor: api.Predictor, option: dict[str, Any], message: str
+) -> None:
+    for model in (writer, inventor):
+        with pytest.raises(UserError, match=f"^generate: {message}$"):
+            model.generate(["Irish"], **option)
+
+
+def test_options_of_the_verbs_without_a_search(
+    classifier: api.Predictor, estimator: api.Predictor, tagger: api.Predictor
+) -> None:
+    known = "known: attention, batch_size, first_line, too_long"
+    wrong: dict[str, Any] = {"probabilites": True}
+    with pytest.raises(
+        UserError, match=rf"^classify: there is no option 'probabilites'; {known}; .*: read \.probabili"
+    ):
+        classifier.classify("good", **wrong)
+    wrong = {"beam": 3}
+    for verb, ask in (("classify", classifier.classify), ("estimate", estimator.estimate), ("tag", tagger.tag)):
+        with pytest.raises(UserError, match=rf"^{verb}: there is no option 'beam'; {known}; leave it out$"):
+            ask("1 2", **wrong)
+    wrong = {"batchsize": 3}
+    message = r"^score: there is no option 'batchsize'; known: batch_size, first_pair; did you mean 'batch_size'\?$"
+    with pytest.raises(UserError, match=message):
+        classifier.score([("good", "pos")], **wrong)
+
+
+def test_a_search_may_be_given_by_its_name(writer: api.Predictor, inventor: api.Predictor) -> None:
+    for model in (writer, inventor):
+        named, spelled = (model.generate("Irish", search=one) for one in ("sample", {"name": "sample"}))
+        assert named.value == spelled.value
+        assert model.generate("Irish", search="greedy").value == model.generate("Irish", beam=1).value
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"search": 5},
+            r'search=5 is no search; give its name, as in search="sample", or its options, as in search=\{',
+        ),
+        ({"search": "sampel"}, "search=sampel: no search is called 'sampel'; .*; did you mean 'sample'"),
+        ({"search": {"name": 3}}, "search.name=3 is no name of a search; known: beam, greedy, sample$"),
+        ({"search": "sample", "beam": 3}, "beam=3 and search=sample exclude each other; leave one out$"),
+        ({"search": "greedy", "beam": 3}, "beam=3 and search=greedy exclude each other; leave one out$"),
+        (
+            {"search": {"temperature": 0.5}},
+            r"search\.temperature: search=beam has no option 'temperature', which is one of sample; "
+            r'take search=\{"name": "sample", "temperature": 0\.5\} \(--sample\)$',
+        ),
+    ],
+)
+def test_what_is_no_search_is_refused(
+    writer: api.Predictor, inventor: api.Predictor, options: dict[str, Any], message: str
+) -> None:
+    for model in (writer, inventor):
+        with pytest.raises(UserError, match=f"^{message}"):
+            model.generate(["Irish"], **options)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            ["Irish", "Italien"],
+            "the label 'Italien' does not .*; known: Irish, Italian; did you mean 'Italian'.; give one",
+        ),
+        (["Irish", " "], "an empty label; known: Irish, Italian; give one of them$"),
+        (["Irish", None], "None is no label; known: Irish, Italian; give one of them$"),
+    ],
+)
+def test_a_label_to_generate_from_is_one_of_the_known(inventor: api.Predictor, labels: list[Any], message: str) -> None:
+    with pytest.raises(UserError, match=f"^line 2: {message}") as caught:
+        inventor.generate(labels)
+    assert caught.value.__suppress_context__  # one traceback, and it says all
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            [1, 2, 3],
+            r"line 1: 1 is not a sequence of numbers .*; one input is \[1, 2, 3\], and a list of inputs \[\[1, 2",
+        ),
+        (["1, 2, 3"], r"line 1: '1, 2, 3' is not .*; write spaces between the numbers, not commas$"),
+        ("1 2 x", r"line 1: '1 2 x' is not .*; mend the value$"),
+        (5, r"estimate: 5 is neither a text nor a list of inputs; give one input in a list, as in \[x\]$"),
+        ({"a" * 50: 1}, r"estimate: .{40}\.\.\. is neither a text nor a list of inputs"),
+    ],
+)
+def test_how_one_input_of_numbers_is_given(estimator: api.Predictor, inputs: Any, message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}") as caught:
+        estimator.estimate(inputs)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    with pytest.raises(UserError, match=r"^score: 5 is neither a text nor a list of inputs"):
+        estimator.score(5)  # type: ignore[arg-type]
+
+
+def test_a_sentence_in_words_is_a_list_in_a_list(tagger: api.Predictor) -> None:
+    (one,) = tagger.tag([["to", "new", "york"]])
+    assert one == tagger.tag("to new york")._replace(score=one.score, token_scores=one.token_scores)
+    assert len(tagger.tag(["to", "new", "york"])) == 3
+
+
+def test_a_predictor_says_what_it_is(classifier: api.Predictor, writer: api.Predictor, reverse_run: Path) -> None:
+    assert re.fullmatch(r"<seq2att\.Predictor: classify, lstm -> additive, [\d,]+ parameters>", repr(classifier))
+    assert re.fullmatch(r"<seq2att\.Predictor: generate, lstm, \d{3} parameters>", repr(writer))
+    whole = repr(seq2att.load(reverse_run, quantize="int8"))
+    assert re.fullmatch(r"<seq2att\.Predictor: translate, gru -> additive -> gru, \d+,\d{3} parameters, int8>", whole)
+
+
+def test_of_many_labels_some_are_named_and_the_nearest() -> None:
+    field = LabelField()
+    field.fit([f"class-{number:02}" for number in range(30)] + ["zebra"])
+    with pytest.raises(InputError, match=r"known: class-00, .* and 11 more; did you mean 'zebra'\?; mend") as one:
+        field.encode("zebr")
+    for error in (one.value, pickle.loads(pickle.dumps(one.value))):  # a worker sends it on
+        assert error.asked.endswith("class-19 and 11 more; did you mean 'zebra'?; give one of them")
+
+
+def test_tags_without_spans_are_not_judged_by_spans(tmp_path: Path) -> None:
+    (tmp_path / "words.yaml").write_text(tiny.TAGS.replace("B-", "").replace("I-", "") + "metrics: [span_f1]\n")
+    with pytest.raises(
+        UserError, match=r"metrics: span_f1 does not judge .*head=tagging says; allowed is .*tag_accuracy"
+    ):
+        seq2att.train(str(tmp_path / "words.yaml"), [f"run={tmp_path / 'run'}", "trainer.progress=false"])

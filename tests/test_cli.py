@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -220,6 +221,43 @@ def test_search_options_are_those_of_the_components() -> None:
     assert set(searching.LENGTHS) <= set(registry.find("search", "beam").options)
 
 
+def test_the_options_of_a_sample_are_for_models_that_sample(
+    tiny_run: Callable[[str], Path], capfdbinary: Capture, here: Path
+) -> None:
+    shutil.copytree(tiny_run("names"), here / "drawing")
+    config = yaml.safe_load((here / "drawing/config.yaml").read_text())
+    sample = {"name": "sample", "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 1, "n_best": 1}
+    (here / "drawing/config.yaml").write_text(yaml.safe_dump(config | {"search": sample}))
+    (here / "in").write_text("Irish\nItalian\n" * 4)
+    capfdbinary.readouterr()  # what training said
+    said = {}
+    for flags in ("", "--seed 1", "--seed 4", "--sample --seed 4", "--temperature 1e-9", "--beam 1", "--top-k 1"):
+        result = run(capfdbinary, "generate", "drawing", "in", *flags.split())
+        assert result.code == 0, result.err
+        said[flags] = result.out
+    assert said[""] == said["--seed 1"] != said["--seed 4"] == said["--sample --seed 4"]
+    assert said["--temperature 1e-9"] == said["--beam 1"] == said["--top-k 1"]
+    names = str(tiny_run("names"))
+    for flags, message in {
+        f"{names} in --seed 4": "--seed needs --sample, for the search of this model's recipe is beam",
+        f"{names} in --sample --temperature 0": "search.temperature=0.0: allowed is a number above 0; for the "
+        "likeliest token each time take search=greedy (--beam 1)",
+        "drawing in --length-penalty 0": "search.length_penalty: search=sample has no option 'length_penalty', which "
+        'is one of beam; take search={"name": "beam", "length_penalty": 0.0} (--beam N)',
+        "nowhere in --seed 4": "there is no folder nowhere; known: drawing; train one with seq2att train RECIPE",
+    }.items():
+        wrong = run(capfdbinary, "generate", *flags.split())
+        assert (wrong.code, wrong.err) == (2, f"seq2att: error: {message}\n")
+
+
+def test_the_help_says_how_a_text_is_found(capfdbinary: Capture) -> None:
+    said = " ".join(run(capfdbinary, "generate", "--help").out.split())
+    assert "Without --beam and --sample the search is that of the model's recipe" in said
+    assert "without it the search is that of the model's recipe" in said
+    assert "in the order of the search: a beam ranks by these divided by the length" in said
+    assert "which sample; without it the same one every time" in said
+
+
 def test_n_best_is_a_table(predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     stdin(monkeypatch, b"ab\ncd\n")
     result = run(capfdbinary, "translate", "runs/x", "--n-best", "2")
@@ -296,11 +334,38 @@ def test_evaluate_draws_what_the_figures_tell(
     assert (here / "pictures/confusion.png").read_bytes().startswith(b"\x89PNG")
     assert re.search(r"^pos +\d+\.\d\d", result.err, re.MULTILINE)
     assert json.loads(result.out)["accuracy"] >= 0
+    assert "details" not in json.loads(result.out)
+    plain = run(capfdbinary, "evaluate", runs["classes"])
+    assert json.loads(plain.out) == json.loads(result.out)
+    assert re.search(r"\A +precision .*^pos +\d+\.\d\d.*\d\n\Z", plain.err, re.MULTILINE | re.DOTALL)
+    whole = json.loads(run(capfdbinary, "evaluate", runs["classes"], "--details").out)
+    assert whole["details"]["accuracy"]["confusion"]
     both = run(capfdbinary, "evaluate", runs["numbers"], "--draw", "pictures", "--quantize", "int8")
     assert both.code == 0, both.err
     assert both.err.endswith("drawn: pictures/scatter.png\n")
+    assert all("details" not in block for block in json.loads(both.out).values())
     tags = run(capfdbinary, "evaluate", runs["texts"], "--draw", "pictures")
     assert "drawn: nothing, for these metrics tell no more\n" in tags.err
+
+
+def test_flags_stand_before_or_after_the_file(predictor: FakePredictor, capfdbinary: Capture, here: Path) -> None:
+    (here / "in").write_text("ab\n")
+    for words in (["in", "--batch-size", "3"], ["--batch-size", "3", "in"]):
+        result = run(capfdbinary, "translate", "runs/x", *words)
+        assert (result.code, result.out) == (0, "ba\n"), result.err
+
+
+def test_a_mistake_leaves_the_output_file_as_it_was(predictor: FakePredictor, capfdbinary: Capture, here: Path) -> None:
+    (here / "in").write_text("refuse me\n")
+    (here / "out").write_text("of yesterday\n")
+    assert run(capfdbinary, "translate", "runs/x", "in", "-o", "out").code == 2
+    assert (here / "out").read_text() == "of yesterday\n"
+    (here / "in").write_text("ab\n")
+    assert run(capfdbinary, "translate", "runs/x", "in", "-o", "out").code == 0
+    assert (here / "out").read_text() == "ba\n"
+    (here / "in").write_text("")
+    assert run(capfdbinary, "translate", "runs/x", "in", "-o", "out").code == 0
+    assert (here / "out").read_text() == ""
 
 
 def test_show_prints_and_draws(predictor: FakePredictor, capfdbinary: Capture, here: Path) -> None:
@@ -316,6 +381,13 @@ def test_show_prints_and_draws(predictor: FakePredictor, capfdbinary: Capture, h
         "seq2att: error: runs/x: this model has no attention to show; train one with an attention, "
         "as in attention=general\n"
     )
+
+
+def test_show_searches_only_where_there_is_a_search(tiny_run: Callable[[str], Path], capfdbinary: Capture) -> None:
+    classes = str(tiny_run("classes"))
+    capfdbinary.readouterr()  # what training said
+    wrong = run(capfdbinary, "show", classes, "good", "--beam", "2")
+    assert (wrong.code, wrong.err) == (2, "seq2att: error: --beam 2: classify searches for nothing; leave it out\n")
 
 
 def test_show_answers_a_row_of_the_data(
@@ -391,7 +463,7 @@ WRONG = {
     "translate runs/x in -o ./in": "-o ./in: that is the file to translate; write to another one",
     "translate runs/x latin": "latin:2: byte 4 (0xe9) is no UTF-8; "
     "convert the text, as with `iconv -f latin1 -t utf-8`",
-    "translate runs/x in --top-k 3": "--top-k needs --sample",
+    "translate runs/x in --top-k 3 --beam 2": "--top-k is for samples, which --beam 2 makes none of; leave one out",
     "translate runs/x in --sample --beam 3": "--sample and --beam exclude each other; leave one out",
     "score runs/x in": "in: give the file of its targets as well, or pairs with a tab on stdin",
     "score runs/x in longer": "in ends at line 1, but longer goes on; make them of equal length",
@@ -417,12 +489,14 @@ def test_mistakes_are_one_message_and_exit_code_2(
 
 
 USAGE = {
-    "trian reverse": "argument COMMAND: invalid choice: 'trian'",
-    "train": "the following arguments are required: RECIPE",
+    "trian reverse": "no command is called 'trian'; known: baseline, classify, ",
+    "clasify runs/x": "did you mean 'classify'?",
+    "train": "the following arguments are required: RECIPE\n",
     "train reverse --frobnicate": "unrecognized arguments: --frobnicate; see seq2att train --help",
     "translate runs/x a b": "unrecognized arguments: b; see seq2att translate --help",
     "translate runs/x --beam 0": "argument --beam: '0' is no whole number of at least 1",
     "translate runs/x --beam two": "argument --beam: 'two' is no whole number of at least 1",
+    "generate runs/x --max-length 0": "argument --max-length: '0' is no whole number of at least 1",
 }
 
 

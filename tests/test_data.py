@@ -215,8 +215,21 @@ def test_a_report_abbreviates_long_lists() -> None:
     account = Account("train", 30_000, 29_975, dropped={"empty target": [f"a.tsv:{line}" for line in range(25)]})
     first, second = account.report().splitlines()
     assert first == "train: read 30,000 rows, kept 29,975"
-    assert second.endswith("a.tsv:9 and 15 more")
-    assert len(second) < 200
+    assert second == "  dropped 25, empty target: a.tsv:0, a.tsv:1, a.tsv:2 and 22 more"
+
+
+def test_a_vocabulary_is_named_where_there_is_one(bench: Bench) -> None:
+    bench.write("train.tsv", [(f"{number}", f"{number}") for number in range(9)])
+    config = bench.config({"validation": "train.tsv", "test": None}, test_fraction=0.0)
+    bench.prepare(config)
+    assert "making the vocabulary from 9 rows" in bench.said
+    numbers = {"source": {"name": "numbers"}, "target": {"name": "number"}}
+    config |= numbers
+    del bench.said[:]
+    fields = [registry.build("field", config, slot=side) for side in numbers]
+    prepare(config, *fields, registry.build("reader", config), bench.said.append)
+    assert "source: numbers, size 1 (made in 0 s)" in bench.said
+    assert not [line for line in bench.said if "vocabulary" in line]
 
 
 # --- splits ----------------------------------------------------------------------------------------------------
@@ -689,16 +702,18 @@ def test_an_aligned_target_has_one_item_for_each_of_its_source(bench: Bench) -> 
     assert train.target.gather([0, 1]).values.tolist() == [[2, 3], [-1, 0]]
     assert train.unknown_rate("target", -1) == pytest.approx(1 / 3)
     assert "validation: 0.00% of the source tokens and 33.33% of the target tokens are unknown" in bench.said
-    bench.write("train.tsv", [("a b c", "X YY ZZZ"), ("d e", "X")])
-    for source, remedy in (
-        (fields[0], "set source/tokenizer=word, or mend the line"),
-        (Items(), "mend the line"),
+    letters = {"name": "text", "tokenizer": {"name": "char"}}
+    word = "set source/tokenizer=word, whose items are words, or "
+    bench.write("train.tsv", [("a", "X"), ("d e", "X")])
+    for source, items, remedy in (
+        (fields[0], 2, ""),
+        (registry.build("field", {"letters": letters}, slot="letters"), 3, word),
+        (Items(), 2, ""),
     ):
         with pytest.raises(UserError) as error:
             prepare(config, source, Tags(), registry.build("reader", config), bench.said.append)
         assert str(error.value) == (
-            "train.tsv:2: the source has 2 items, but the target has 1 item, and each item of the source has one; "
-            + remedy
+            f"train.tsv:2: 1 tag for the {items} items of its source; {remedy}give each item one tag"
         )
 
 

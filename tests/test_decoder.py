@@ -203,6 +203,21 @@ def test_a_probability_of_1_is_refused(key: str) -> None:
         make("lstm", General, **{key: 1.0})
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("size", 0, "decoder.size=0 is no size; set 1 or more"),
+        ("layers", 0, "decoder.layers=0 is no number of layers; set 1 or more"),
+        ("readout", 0, "decoder.readout=0 is no size; set 1 or more, or null for no such layer"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(key: str, value: int, message: str) -> None:
+    factory: Any = lambda query, memory: General(query, memory)  # noqa: E731
+    with pytest.raises(UserError) as error:
+        LSTMDecoder(3, 4, factory, **{key: value})
+    assert str(error.value) == message
+
+
 @pytest.mark.parametrize("feeding", [False, True])
 def test_what_is_said_within_a_rows_length_does_not_depend_on_it(feeding: bool) -> None:
     decoder = make("lstm", General, input_feeding=feeding)

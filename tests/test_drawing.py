@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,6 +224,22 @@ def test_confusion_matrices(tmp_path: Path) -> None:
         drawing.confusion_matrix(["a", "b"], [[1]], png)
     with pytest.raises(UserError, match="there is no confusion to draw: there are no classes; evaluate some rows"):
         drawing.confusion_matrix([], np.zeros((0, 0)), png)
+
+
+def test_pictures_say_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+
+    def keep(figure: Any, path: Path) -> None:
+        texts.extend(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+    for module in ("classes", "points"):
+        monkeypatch.setattr(f"seq2att.drawing.{module}.save", keep)
+    confusion = {"labels": ["a", "b"], "confusion": [[1, 0], [0, 1]]}
+    drawing.draw_details([confusion], tmp_path, "validation, 2 rows")
+    assert any(text.startswith("validation, 2 rows\ndarker:") for text in texts)
+    del texts[:]
+    drawing.draw_details([{"points": [(1.0, 2.0)]}], tmp_path, "$x$ test, 1 row")
+    assert "$x$ test, 1 row" in texts
 
 
 def test_a_table_of_classes_is_aligned() -> None:

@@ -442,7 +442,9 @@ def test_a_cut_off_file_is_told(tmp_path: Path) -> None:
 def test_missing_vectors_are_refused_before_data_are_read(tmp_path: Path) -> None:
     (tmp_path / "glove.txt").write_text("the 1 2 3 4\n")
     field = text_field("word", vectors="globe.txt", embedding_size=3)
-    with pytest.raises(UserError, match=r"target\.vectors: there is no file .*globe\.txt; the folder holds glove\.txt"):
+    with pytest.raises(
+        UserError, match=r"target\.vectors: there is no file .*globe\.txt; similar names there: glove\.txt"
+    ):
         field.check("target", tmp_path)
     with pytest.raises(UserError, match=r"glove\.txt:1: its vectors have 4 numbers, but source\.embedding_size=3"):
         text_field("word", vectors="glove.txt", embedding_size=3).check("source", tmp_path)

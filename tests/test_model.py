@@ -37,6 +37,21 @@ def test_sharing_an_embedding_needs_equal_sizes() -> None:
         make(config, source, target)
 
 
+def test_what_a_field_refuses_is_told_with_its_side() -> None:
+    pattern = {"name": "word", "pattern": "("}
+    for side, options, message in (
+        ("source", {"dropout": 2.0}, r"source\.dropout=2\.0 is no probability below 1; set 0 or more"),
+        ("target", {"embedding_size": 0}, r"target\.embedding_size=0 is no size; set 1 or more"),
+        ("target", {"tokenizer": pattern}, r"target\.tokenizer\.pattern='\(' is no regular expression"),
+        ("source", {"name": "label", "tokenizer": {}, "embedding_size": 0}, r"source\.embedding_size=0 is no size"),
+    ):
+        field = {**TEXT, **options}
+        if field["name"] == "label":
+            field.pop("tokenizer")
+        with pytest.raises(UserError, match=f"^{message}"):
+            make_fields({**testing.DEFAULTS, "source": TEXT, "target": TEXT, side: field})
+
+
 def test_an_empty_source_gets_an_empty_answer() -> None:
     case = testing.make_case()
     lengths = case.batch.source.lengths.clone()

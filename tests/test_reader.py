@@ -240,7 +240,7 @@ def test_a_missing_file_is_told_with_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         list(Tsv(train="trian.tsv").read("train", tmp_path))
     assert str(error.value) == (
-        f"reader.train: there is no file {tmp_path}/trian.tsv; the folder holds trial.tsv, train.tsv; "
+        f"reader.train: there is no file {tmp_path}/trian.tsv; similar names there: trial.tsv, train.tsv; "
         f"data.root is {tmp_path}, correct the name or set data.root=DIR"
     )
     with pytest.raises(UserError) as error:
@@ -258,6 +258,9 @@ def test_check_names_every_missing_file_and_reads_none(tmp_path: Path) -> None:
         reader.check(tmp_path)
     lines = str(error.value).splitlines()
     assert [line.partition(":")[0] for line in lines] == ["reader.validation", "reader.test"]
+    assert lines[0].endswith(" set data.root=DIR, or reader.validation=null for a part of the training rows")
+    with pytest.raises(UserError, match=r"reader\.train: .* correct the name or set data\.root=DIR$"):
+        Tsv(train="b.tsv").check(tmp_path)
     Tsv(train="a.tsv").check(tmp_path)
 
 
@@ -753,7 +756,7 @@ def test_mistakes_of_a_package_are_told(package: str) -> None:
         UserError, match=r"words\.txt:1: ';; a comment' does not match reader\.pattern; widen it, or set"
     ):
         list(PackageFile(package=package, path="words.txt").read("train", None))
-    with pytest.raises(UserError, match=r"has no file .*word\.txt; the folder holds words\.txt"):
+    with pytest.raises(UserError, match=r"has no file .*word\.txt; similar names there: words\.txt"):
         PackageFile(package=package, path="word.txt").check(None)
     missing = PackageFile(package="not_there", path="x", install="seq2att[demo]")
     with pytest.raises(UserError, match=r"'not_there' is not installed; run `pip install 'seq2att\[demo\]'`"):

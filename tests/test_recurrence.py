@@ -270,11 +270,23 @@ def test_an_encoder_drops_the_same_units_at_every_position_when_locked(locked: b
     assert torch.equal(dropped, dropped[:, :1].expand_as(dropped)) is locked
 
 
-def test_wrong_probabilities_are_refused() -> None:
+def test_wrong_probabilities_and_sizes_are_refused() -> None:
     for options, message in (
         ({"weight_drop": 1.0}, "weight_drop=1.0 is no probability below 1; set 0 or more and less than 1"),
         ({"dropout": -0.1}, "dropout=-0.1 is no probability below 1; set 0 or more and less than 1"),
+        ({"size": -3}, "encoder.size=-3 is no size; set 1 or more"),
+        ({"layers": 0}, "encoder.layers=0 is no number of layers; set 1 or more"),
     ):
         with pytest.raises(UserError) as error:
             GRUEncoder(3, **options)
         assert str(error.value) == message
+
+
+def test_what_no_state_exceeds_is_known() -> None:
+    torch.manual_seed(1)
+    inputs, lengths = 50 * torch.randn(4, 9, 3), torch.full((4,), 9)
+    for encoder in (LSTMEncoder(3, size=5, layers=2), GRUEncoder(3, size=5), RNNEncoder(3, size=5)):
+        found = encoder(inputs, lengths)
+        assert max(float(part.detach().abs().max()) for part in (found.outputs, found.final[0])) <= 1 == encoder.bound
+    assert RNNEncoder(3, size=5, nonlinearity="relu").bound is None
+    assert LSTMEncoder(3, size=5, layers=2, residual=True).bound is None

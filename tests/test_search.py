@@ -173,6 +173,42 @@ def test_a_beam_too_small_for_its_answers_is_refused() -> None:
         Beam(size=3, n_best=4)
 
 
+@pytest.mark.parametrize(
+    ("search", "options", "message"),
+    [
+        (
+            Sample,
+            {"temperature": 0},
+            r"temperature=0: allowed is a number above 0; .* take search=greedy \(--beam 1\)$",
+        ),
+        (Sample, {"temperature": -0.5}, r"temperature=-0\.5: allowed is a number above 0"),
+        (Sample, {"temperature": math.inf}, r"temperature=inf: allowed is a number above 0"),
+        (Sample, {"top_p": 0}, r"top_p=0: allowed is above 0 and at most 1, which keeps all; set top_p=1$"),
+        (Sample, {"top_p": 1.5}, r"top_p=1\.5: allowed is above 0 and at most 1"),
+        (Sample, {"top_p": math.nan}, r"top_p=nan: allowed is above 0 and at most 1"),
+        (Sample, {"top_k": -1}, r"top_k=-1: allowed is 1 or more tokens, or 0 for all of them; set top_k=0$"),
+        (Sample, {"seed": -1}, r"seed=-1: allowed is 0 to 4294967295; set another one$"),
+        (Sample, {"seed": 2**32}, r"seed=4294967296: allowed is 0 to 4294967295"),
+        (Sample, {"n_best": 0}, r"n_best=0 is no number of answers; set 1 or more$"),
+        (Beam, {"n_best": 0}, r"n_best=0 is no number of answers; set 1 or more$"),
+        (Beam, {"size": 0}, r"size=0 is no size of a beam; set 1 or more$"),
+    ],
+)
+def test_what_a_search_cannot_do_is_refused(search: type[Search], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=rf"^search\.{message}"):
+        search(**options)
+
+
+def test_the_ends_of_what_a_sample_takes() -> None:
+    table = Table(3)
+    plain = Sample(n_best=50, max_length=2)(table, encoding(2))
+    unlimited = Sample(n_best=50, max_length=2, top_k=0, top_p=1)(table, encoding(2))
+    assert torch.equal(plain.tokens, unlimited.tokens)
+    cold = Sample(max_length=LIMIT, temperature=1e-300)(table, encoding(2))
+    assert torch.equal(cold.tokens, Greedy(max_length=LIMIT)(table, encoding(2)).tokens)
+    assert Sample(max_length=2, seed=2**32 - 1)(table, encoding(1), torch.tensor([10**9])).tokens.size(0) == 1
+
+
 @pytest.mark.parametrize("search", [Greedy(), Beam(), Sample()])
 def test_no_rows_give_no_hypotheses(search: Search) -> None:
     assert search(Table(), encoding(0)).tokens.size(0) == 0

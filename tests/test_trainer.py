@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -27,6 +28,7 @@ import seq2att.logger
 import seq2att.optimizer
 import seq2att.schedule  # noqa: F401
 from seq2att import launch, registry
+from seq2att import model as models
 from seq2att.config import compose
 from seq2att.config.options import DataOptions, TrainerOptions
 from seq2att.data import Ragged, collate
@@ -477,10 +479,10 @@ def scripted(monkeypatch, *values):
 
 
 def test_early_stopping_and_the_best_may_watch_different_figures(tmp_path, monkeypatch):
-    """Nothing is learned at a rate of 0, so `loss` never improves after the first validation; `exact` is made up."""
+    """Nothing is learned at such a rate, so `loss` never improves after the first validation; `exact` is made up."""
     config = make_config(
         tmp_path / "run",
-        optimizer={"name": "sgd", "learning_rate": 0.0},
+        optimizer={"name": "sgd", "learning_rate": 1e-30},
         epochs=50,
         patience=2,
         monitor="loss",
@@ -792,6 +794,63 @@ def test_half_precision_needs_a_gpu():
 def test_counts_are_positive(name):
     with pytest.raises(UserError, match=f"trainer.{name}=0: allowed is 1 or more"):
         checks.check_trainer(make_config("run", **{name: 0})["trainer"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.batch_size", 0, "data.batch_size=0 is no size; set 1 or more"),
+        ("data.bucket", -1, "data.bucket=-1 is no size; set 1 or more"),
+        ("data.steps", 0, "data.steps=0 is no size; set 1 or more"),
+        ("optimizer.learning_rate", 0.0, "optimizer.learning_rate=0.0 is no rate to learn at; set a number above 0, "),
+        ("optimizer.learning_rate", -1.0, "optimizer.learning_rate=-1.0 is no rate to learn at; set a number above 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_the_data_are_read(tmp_path, key, value, message):
+    config = {**make_config(tmp_path / "run"), "reader": {"name": "never built"}}
+    block, name = key.split(".")
+    config[block] = {**config[block], name: value}
+    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+        fitting.make_ready(config, pytest.fail)
+
+
+def test_what_an_optimizer_refuses_is_a_message(tmp_path):
+    config = make_config(tmp_path / "run", optimizer={"name": "sgd", "learning_rate": 0.1, "momentum": -1.0})
+    with pytest.raises(UserError, match=r"^optimizer=sgd: Invalid momentum value: -1.0; correct that option$"):
+        toy(config)
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize(("scale", "refused"), [(0.01, None), (0.0104, False), (1.0, True)])
+def test_numbers_beyond_the_reach_of_a_bare_unit_are_refused(standardize, scale, refused):
+    numbers = np.linspace(4, 100, 49) * scale
+    target = registry.build("field", {"field": {"name": "number", "standardize": standardize}})
+    target.fit(numbers.tolist())
+    source = registry.build("field", {"field": {"name": "numbers"}})
+    source.fit([[1.0]])
+    unit = {"name": "lstm", "size": 1, "bidirectional": False}
+    config = {"encoder": unit, "head": {"name": "regression", "projection": False}, "attention": {"name": "none"}}
+    rows = np.concatenate(target.encode_batch(numbers.tolist()))  # [49, 1]
+    corpus = SimpleNamespace(target=SimpleNamespace(values=rows))
+    said = []
+    low, high = (-1, 1) if not standardize else (numbers.mean() - numbers.std(), numbers.mean() + numbers.std())
+    beyond = int(((numbers > high) | (numbers < low)).sum())
+    message = (
+        f"head.projection=false: the model can say {low:.4g} to {high:.4g}, but {beyond} of 49 training targets "
+        f"({numbers[0]:.4g} to {numbers[-1]:.4g}) are beyond; set head.projection=true and target.standardize=true, or "
+        f"scale the data"
+    )
+    if refused or standardize:
+        with pytest.raises(UserError) as error:
+            checks.check_reach(models.make(config, source, target), corpus, said.append)
+        assert str(error.value) == message
+    else:
+        checks.check_reach(models.make(config, source, target), corpus, said.append)
+        assert said == ([] if refused is None else [f"note: {message}"])
+    for anything in ({**unit, "name": "rnn", "nonlinearity": "relu"}, {"name": "none"}):
+        checks.check_reach(models.make({**config, "encoder": anything}, source, target), corpus, pytest.fail)
+    layer = {**config, "head": {"name": "regression"}}
+    checks.check_reach(models.make(layer, source, target), corpus, pytest.fail)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")

@@ -16,7 +16,8 @@ import torch
 from seq2att import registry
 from seq2att.api.baseline import baseline
 from seq2att.api.data import Example, corpus_of, example
-from seq2att.api.predictor import BATCH_SIZE, Answering, Predictor, Scored, Searching
+from seq2att.api.options import Answering, Scoring, Searching
+from seq2att.api.predictor import BATCH_SIZE, Predictor, Scored
 from seq2att.errors import UserError
 from seq2att.kernels import functions
 from seq2att.model import load as load_bundle
@@ -28,6 +29,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Scored",
+    "Scoring",
     "Searching",
     "baseline",
     "evaluate",

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict, Unpack, overload
+from typing import Any, NamedTuple, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from seq2att import registry
-from seq2att.errors import UserError
+from seq2att.api.options import (
+    Answering,
+    Scoring,
+    Searching,
+    asked_search,
+    check_options,
+    check_search,
+    common,
+    listed,
+)
+from seq2att.errors import InputError, UserError
 from seq2att.field import Field
 from seq2att.head import Generator
 from seq2att.inference import follows, twin
-from seq2att.model import Model
-from seq2att.registry.option import fits
+from seq2att.model import Model, parameter_count
 from seq2att.search import Search
 from seq2att.types import Batch, Prediction, tree_map
 
@@ -24,38 +33,7 @@ AT_ONCE = 1 << 14  # source tokens of a batch, padding included: what keeps memo
 SCORED_AT_ONCE = 1 << 11  # as many of both sides: scoring holds a distribution over the vocabulary for each
 PLACES = 10  # lines that a message names
 SHOWN = 5  # unknown pieces of a line that it names
-LENGTHS = ("min_length", "max_length")  # options of a search that count tokens
 GOES_ON = 200  # tokens that a language model says at most, beside its beginning
-
-
-class Answering(TypedDict, total=False):
-    """How inputs are answered."""
-
-    batch_size: int
-    """Inputs that are answered together; it changes no answer."""
-    too_long: str | None
-    """What happens to a text of more tokens than `data.max_length`: `refuse` or `cut`; None: as in training."""
-    first_line: int
-    """The number of the first input, for messages about it and for the random numbers of its sample."""
-    attention: bool
-    """False leaves out what the answers looked at, which takes much memory for long texts."""
-
-
-class Searching(Answering, total=False):
-    """How texts are found."""
-
-    beam: int | None
-    """1 is greedy search; by default the search is that of the configuration."""
-    n_best: int
-    """How many answers; the others of each are in `.others`."""
-    search: Mapping[str, Any] | None
-    """Options of the search, as in `{"name": "sample", "temperature": 0.7}`."""
-
-
-def common(options: Searching) -> Answering:
-    """The options that do not concern the search."""
-    kept: Any = {key: value for key, value in options.items() if key in Answering.__annotations__}
-    return kept  # type: ignore[no-any-return]
 
 
 class Scored(NamedTuple):
@@ -85,6 +63,14 @@ class Predictor:
     def verb(self) -> str:
         """What this model does: the name of the method that asks it, and of the command."""
         return self.model.head.verb
+
+    def __repr__(self) -> str:
+        looks = "decoder" in self.config or "attend" in self.config["head"].get("pool", ())
+        slots = ("encoder", *(["attention"] if looks else []), "decoder")
+        names = [self.config[slot]["name"] for slot in slots if slot in self.config]
+        through = " -> ".join(name for name in names if name != "none") or "no network"
+        quantized = f", {self.quantize}" if self.quantize else ""
+        return f"<seq2att.Predictor: {self.verb}, {through}, {parameter_count(self.model):,} parameters{quantized}>"
 
     def ready(self) -> Model:
         """The model as it answers: prepared for this CPU, or quantized; made anew when the model's weights change."""
@@ -120,7 +106,7 @@ class Predictor:
         likeliest first, and `.attention` `[1, S]` where the model looked, if it pools by attention. Options are those
         of `Answering`. Errors: `UserError` as for `translate`.
         """
-        return self.answer("classify", texts, None, **options)
+        return self.answer("classify", texts, options)
 
     @overload
     def estimate(self, inputs: str, **options: Unpack[Answering]) -> Prediction: ...
@@ -129,9 +115,10 @@ class Predictor:
     def estimate(self, inputs: Any, **options: Unpack[Answering]) -> Prediction | list[Prediction]:
         """The number of a regression for a text (or numbers written as one), or for many inputs in their order.
 
+        A list is a list of inputs: one sequence of numbers is `[[1, 2, 3]]`, or the text `"1 2 3"`.
         `.value` is a float. Options are those of `Answering`. Errors: `UserError` as for `translate`.
         """
-        return self.answer("estimate", inputs, None, **options)
+        return self.answer("estimate", inputs, options)
 
     @overload
     def tag(self, texts: str, **options: Unpack[Answering]) -> Prediction: ...
@@ -140,10 +127,11 @@ class Predictor:
     def tag(self, texts: Any, **options: Unpack[Answering]) -> Prediction | list[Prediction]:
         """A tag for every word (or frame) of a text, or of many in their order.
 
+        A text is split at spaces; one sentence in words is a list in the list of inputs: `[["to", "new", "york"]]`.
         `.value` holds the tags with a space between them, `.tokens` each by itself beside `.source_tokens`, and
         `.token_scores` the log-probability of each. Options are those of `Answering`. Errors: as for `translate`.
         """
-        return self.answer("tag", texts, None, **options)
+        return self.answer("tag", texts, options)
 
     @overload
     def generate(self, inputs: str = "", **options: Unpack[Searching]) -> Prediction: ...
@@ -164,19 +152,22 @@ class Predictor:
     def search_for(self, verb: str, inputs: Any, options: Searching) -> Prediction | list[Prediction]:
         """What a search finds for one text, or for many inputs."""
         self.check_verb(verb)
-        return self.answer(verb, inputs, self.searching(options), **common(options))
+        check_options(verb, options, Searching)
+        return self.one_or_many(verb, inputs, self.searching(options), common(options))
 
     def goes_on(self, beginnings: Any, options: Searching) -> Prediction | list[Prediction]:
         """Texts that go on from their beginnings."""
-        texts = [beginnings] if isinstance(beginnings, str) else list(beginnings)
         self.check_verb("generate")
-        arrays = self.model.target.encode_batch(texts)
-        self.note_unknown(self.model.target, texts, arrays, options.get("first_line", 1))
+        check_options("generate", options, Searching)
+        texts = [beginnings] if isinstance(beginnings, str) else listed("generate", beginnings)
+        first_line = options.get("first_line", 1)
+        arrays = encoded(self.model.target, texts, "line {}", first_line)
+        self.note_unknown(self.model.target, texts, arrays, first_line)
         prefixes = [array.tolist() for array in arrays]
         search = self.searching(options)
-        if "max_length" not in (options.get("search") or {}):
+        if "max_length" not in asked_search(options.get("search")):
             search.max_length = GOES_ON
-        rows = np.arange(len(texts)) + options.get("first_line", 1)
+        rows = np.arange(len(texts)) + first_line
         found: list[Prediction] = []
         size = options.get("batch_size", BATCH_SIZE)
         with torch.inference_mode():
@@ -185,14 +176,19 @@ class Predictor:
                 found += self.ready().go_on(prefixes[some], search, torch.from_numpy(rows[some]))
         return found[0] if isinstance(beginnings, str) else found
 
-    def answer(
-        self, verb: str, inputs: Any, search: Search | None, **options: Unpack[Answering]
-    ) -> Prediction | list[Prediction]:
-        """What the model says to one text, or to many inputs, when it is asked in this way."""
+    def answer(self, verb: str, inputs: Any, options: Answering) -> Prediction | list[Prediction]:
+        """What the model says to one text, or to many inputs, without a search."""
         self.check_verb(verb)
+        check_options(verb, options, Answering)
+        return self.one_or_many(verb, inputs, None, options)
+
+    def one_or_many(
+        self, verb: str, inputs: Any, search: Search | None, options: Answering
+    ) -> Prediction | list[Prediction]:
+        """A prediction for one text, or a list of them for many inputs."""
         if isinstance(inputs, str):
             return self.predict([inputs], search, **options)[0]
-        return self.predict(list(inputs), search, **options)
+        return self.predict(listed(verb, inputs), search, **options)
 
     def check_verb(self, verb: str) -> None:
         """Refuse to ask a model for what it does not do."""
@@ -208,10 +204,14 @@ class Predictor:
         searching.attention = options.get("attention", True)
         return searching
 
-    def search(self, beam: int | None = None, n_best: int = 1, options: Mapping[str, Any] | None = None) -> Search:
+    def search(
+        self, beam: int | None = None, n_best: int = 1, options: Mapping[str, Any] | str | None = None
+    ) -> Search:
         """The configured search with other options: `beam=1` is greedy, more is a beam of that size."""
-        asked = dict(options or {})
+        asked = asked_search(options)
         if beam is not None:
+            if asked.get("name", "beam") not in ("beam", "greedy" if beam == 1 else "beam"):
+                raise UserError(f"beam={beam} and search={asked['name']} exclude each other; leave one out")
             asked |= {"name": "greedy"} if beam == n_best == 1 else {"name": "beam", "size": beam}
         if n_best > 1:
             asked["n_best"] = n_best
@@ -279,23 +279,22 @@ class Predictor:
         self.say(f"cut to {'the last ' if end else ''}data.max_length={limit} tokens: {named}")
         return [array[-limit:] if end else array[:limit] for array in arrays]
 
-    def score(
-        self, pairs: Iterable[tuple[Any, Any]], *, batch_size: int = BATCH_SIZE, first_pair: int = 1
-    ) -> list[Scored]:
+    def score(self, pairs: Iterable[tuple[Any, Any]], **options: Unpack[Scoring]) -> list[Scored]:
         """Log p(target | source) of every (source, target), in their order.
 
-        `first_pair` is the number of the first one, for messages. Errors: `UserError` names the pair that is no pair,
-        whose tags are not as many as the items of its source, or whose label or tag training does not have.
+        Options are those of `Scoring`. Errors: `UserError` names the pair that is no pair, whose tags are not as many
+        as the items of its source, or whose label or tag training does not have, and an unknown option.
         """
         from seq2att.data import Ragged
 
-        pairs = list(pairs)
+        check_options("score", options, Scoring)
+        pairs, first_pair = listed("score", pairs), options.get("first_pair", 1)
         given = self.encoded_pairs(pairs, first_pair)
         sources, targets = (Ragged.of(arrays) for arrays in given)
-        scores = torch.zeros(len(pairs))
+        both, scores = sources.lengths + targets.lengths, torch.zeros(len(pairs))
         model = self.ready()
         with torch.inference_mode():
-            for rows in groups(sources.lengths + targets.lengths, batch_size, SCORED_AT_ONCE):
+            for rows in groups(both, options.get("batch_size", BATCH_SIZE), SCORED_AT_ONCE):
                 numbers = torch.from_numpy(rows)
                 new = torch.zeros(len(rows), dtype=torch.bool)
                 batch = on_device(Batch(sources.gather(rows), targets.gather(rows), numbers, new), model)
@@ -340,20 +339,9 @@ def encoded(field: Field, values: Sequence[Any], place: str, first: int) -> list
             try:
                 field.encode(value)
             except UserError as error:
-                raise UserError(f"{place.format(number)}: {error}") from error
+                said = error.asked if isinstance(error, InputError) else error
+                raise UserError(f"{place.format(number)}: {said}") from None
         raise
-
-
-def check_search(entry: registry.Entry, asked: Mapping[str, Any]) -> None:
-    """Refuse values that an option of a search does not take."""
-    from seq2att.config.options import describe
-
-    for name, value in asked.items():
-        option = entry.options.get(name)
-        if option is not None and not fits(option.annotation, value):
-            raise UserError(f"search.{name}={value!r}: allowed is {describe(option.annotation)}")
-        if name in LENGTHS and value is not None and value < 0:
-            raise UserError(f"search.{name}={value}: allowed is 0 or more tokens")
 
 
 def groups(lengths: npt.NDArray[np.int64], batch_size: int, tokens: int) -> Iterator[npt.NDArray[np.int64]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from seq2att.cli import baseline, classify, estimate, evaluate, generate, listing, score, show, tag, train, translate
 from seq2att.errors import UserError
+from seq2att.registry import known
 
 COMMANDS = (train, translate, classify, tag, estimate, generate, evaluate, baseline, score, show, listing)
 EXAMPLES = """start here:
@@ -44,24 +45,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments of a command; overrides of `train` may stand before and after flags, `plugins=` anywhere."""
-    parser = make_parser()
+    """The arguments of a command; its flags may stand anywhere after its name, and so may `plugins=`."""
+    parser, commands = make_parser()
     if not argv:
         parser.print_help(sys.stderr)
         parser.exit(WRONG)
     plugins = [word for word in argv if word.startswith("plugins=")]
-    arguments, rest = parser.parse_known_args([word for word in argv if word not in plugins])
-    arguments.plugins = plugins
-    flags = [word for word in rest if word.startswith("-")]
-    if flags or (rest and "overrides" not in arguments):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}; see seq2att {arguments.command} --help")
-    if rest:
-        arguments.overrides = [*arguments.overrides, *rest]
+    words = [word for word in argv if word not in plugins]
+    if not words or words[0].startswith("-"):
+        return parser.parse_args(words)
+    name, *rest = words
+    if name not in commands:
+        parser.error(f"no command is called {name!r}{known(name, commands)}")
+    arguments, unknown = commands[name].parse_known_intermixed_args(rest)
+    if unknown:
+        commands[name].error(f"unrecognized arguments: {' '.join(unknown)}; see seq2att {name} --help")
+    arguments.command, arguments.plugins = name, plugins
     return arguments
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of all commands, and that of each."""
     parser = argparse.ArgumentParser(
         prog="seq2att",
         description="Train, inspect and ship recurrent sequence-to-sequence models with attention.",
@@ -73,7 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add(commands)
-    return parser
+    return parser, dict(commands.choices)
 
 
 class Version(argparse.Action):

@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "baseline",
-        help="measure counted n-grams on the data of a run (JSON)",
+        help="measure counted n-grams or a linear model on the data of a run (JSON)",
         description="Measure what simple counting makes of the data of a run; prints JSON.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

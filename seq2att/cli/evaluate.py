@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   seq2att evaluate runs/reverse
   seq2att evaluate runs/reverse --split validation --beam 1
   seq2att evaluate runs/surname_origin --draw pictures
+  seq2att evaluate runs/surname_origin --details > figures.json
 
 --test takes what the recipe's `reader.test` takes: a file name, or for reader=parallel the name without its suffix.
 With several, the result holds one block for each. With --quantize the figures of the model as it is, those of the
@@ -30,7 +31,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="measure a model on test data (JSON)",
-        description="Measure a trained model on test data; prints JSON.",
+        description="Measure a trained model on test data; prints JSON, and a table of the classes beside it (stderr).",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -44,6 +45,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="rows decoded together")
     parser.add_argument("--draw", metavar="DIR", help="draw into this folder: confused classes, numbers and true ones")
+    parser.add_argument(
+        "--details", action="store_true", help="all that the metrics know: confused classes, numbers beside true ones"
+    )
     add_quantize(parser)
     parser.set_defaults(run=run)
 
@@ -56,21 +60,31 @@ def run(arguments: argparse.Namespace) -> None:
     options |= {"batch_size": arguments.batch_size} if arguments.batch_size else {}
     options |= how(arguments)
     found = {file: api.evaluate(arguments.model, file=file, **options) for file in arguments.test or [None]}
-    if arguments.draw:
-        draw(found, Path(arguments.draw))
-    text = json.dumps(found if len(found) > 1 else next(iter(found.values())), ensure_ascii=False, indent=2)
+    for file, figures in found.items():
+        folder = Path(arguments.draw or "") / ("" if len(found) == 1 else Path(str(file)).name)
+        tell(figures, file or arguments.split, folder if arguments.draw else None, name=len(found) > 1)
+    printed: Any = found if len(found) > 1 else next(iter(found.values()))
+    text = json.dumps(printed if arguments.details else brief(printed), ensure_ascii=False, indent=2)
     put(sys.stdout.buffer, text.splitlines())
 
 
-def draw(found: Mapping[str | None, Mapping[str, Any]], folder: Path) -> None:
-    """Draw what the figures of one or several files tell, and print a table of the classes; says where."""
+def tell(figures: Mapping[str, Any], data: str, folder: Path | None, name: bool) -> None:
+    """Print the table of the classes, if there are such, and draw what the figures tell where a folder is asked."""
     from seq2att import drawing
 
-    for file, figures in found.items():
-        details = (figures if "details" in figures else next(iter(figures.values())))["details"].values()
-        place = folder if len(found) == 1 else folder / Path(str(file)).name
-        place.mkdir(parents=True, exist_ok=True)
-        if table := drawing.details_table(details):
-            print(table, file=sys.stderr)
-        drawn = drawing.draw_details(details, place)
+    figures = figures if "details" in figures else next(iter(figures.values()), {})  # of a quantized model: as it is
+    details = figures.get("details", {}).values() if isinstance(figures, Mapping) else ()
+    if table := drawing.details_table(details):
+        print(f"{data}:\n{table}" if name else table, file=sys.stderr)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        count = figures["rows"]
+        drawn = drawing.draw_details(details, folder, f"{data}, {count:,} row{'s' * (count != 1)}")
         print(f"drawn: {', '.join(map(str, drawn)) or 'nothing, for these metrics tell no more'}", file=sys.stderr)
+
+
+def brief(figures: Any) -> Any:
+    """The figures without the details of metrics, at any level."""
+    if not isinstance(figures, Mapping):
+        return figures
+    return {name: brief(value) for name, value in figures.items() if name != "details"}

@@ -22,7 +22,10 @@ EXAMPLES = """examples:
 
 For a language model a line, or the prompt, is the beginning of a text, and --max-length counts what it adds (200 by
 default). For other models it is what they generate from: a label, or the numbers of a vector. With --n-best above 1,
-every answer is a line of its own: number of the input line, score, text, with tabs between."""
+every answer is a line of its own: number of the input line, score, text, with tabs between.
+
+Without --beam and --sample the search is that of the model's recipe: surname_invent draws at random. --beam 1 takes the
+likeliest token each time. What is drawn is the same every time, and another with another --seed."""
 
 
 def add(commands: Commands) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from seq2att.cli.model import positive
 from seq2att.errors import UserError
 
-SAMPLING = {"temperature": float, "top_k": int, "top_p": float, "seed": int}
-LENGTHS = {"min_length": int, "max_length": int, "length_penalty": float}
+SAMPLING: dict[str, Callable[[str], Any]] = {"temperature": float, "top_k": int, "top_p": float, "seed": int}
+LENGTHS: dict[str, Callable[[str], Any]] = {"min_length": int, "max_length": positive, "length_penalty": float}
 HELP = {
     "temperature": "below 1: safer, above 1: wilder",
-    "top_k": "draw from the likeliest K tokens only",
-    "top_p": "draw from the likeliest tokens that hold this probability",
-    "seed": "which sample",
+    "top_k": "draw from the likeliest X tokens only; 0: no limit",
+    "top_p": "draw from the likeliest tokens that hold this probability, at most 1",
+    "seed": "which sample; without it the same one every time",
     "min_length": "fewest tokens of an answer",
     "max_length": "most tokens of an answer",
     "length_penalty": "0: by probability, 1: by the mean over tokens",
@@ -23,22 +25,44 @@ HELP = {
 
 def add_search(parser: argparse.ArgumentParser) -> None:
     """How an answer is searched, or drawn."""
-    parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
-    parser.add_argument("--n-best", type=positive, metavar="N", default=1, help="answers for each line")
+    parser.add_argument(
+        "--beam",
+        type=positive,
+        metavar="N",
+        help="beam size; 1 takes the likeliest token each time; without it the search is that of the model's recipe",
+    )
+    parser.add_argument(
+        "--n-best",
+        type=positive,
+        metavar="N",
+        default=1,
+        help="answers for each line, with their log-probabilities, in the order of the search: a beam ranks by these "
+        "divided by the length (--length-penalty)",
+    )
     for name, kind in LENGTHS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=HELP[name])
-    parser.add_argument("--sample", action="store_true", help="draw answers at random")
+    parser.add_argument("--sample", action="store_true", help="draw answers at random, which some recipes do anyway")
     for name, kind in SAMPLING.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=f"with --sample: {HELP[name]}")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=f"of a sample: {HELP[name]}")
 
 
 def search_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments as `Predictor.translate` and `generate` take them."""
     given = {name: getattr(arguments, name) for name in (*LENGTHS, *SAMPLING) if getattr(arguments, name) is not None}
-    for name in SAMPLING:
-        if name in given and not arguments.sample:
-            raise UserError(f"--{name.replace('_', '-')} needs --sample")
     if arguments.sample and arguments.beam:
         raise UserError("--sample and --beam exclude each other; leave one out")
+    drawn = [f"--{name.replace('_', '-')}" for name in SAMPLING if name in given]
+    if drawn and arguments.beam:
+        raise UserError(f"{drawn[0]} is for samples, which --beam {arguments.beam} makes none of; leave one out")
+    if drawn and not arguments.sample and (own := own_search(arguments.model)) not in ("sample", None):
+        raise UserError(f"{drawn[0]} needs --sample, for the search of this model's recipe is {own}")
     search = {**({"name": "sample"} if arguments.sample else {}), **given}
     return {"beam": arguments.beam, "n_best": arguments.n_best, "search": search or None}
+
+
+def own_search(path: str) -> str | None:
+    """The search that the recipe of a model names, known before the model is loaded; None: it has none."""
+    from seq2att.model import read_config
+
+    name: str | None = read_config(Path(path)).get("search", {}).get("name")
+    return name

@@ -56,7 +56,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output and not arguments.output.lower().endswith(".png"):
         raise UserError(f"-o {arguments.output}: the map is drawn as a PNG; name a file that ends in .png")
     predictor = load(arguments)
-    search = {"beam": arguments.beam} if predictor.verb in ("translate", "generate") else {}
+    says = predictor.verb in ("translate", "generate")
+    if arguments.beam and not says:
+        raise UserError(f"--beam {arguments.beam}: {predictor.verb} searches for nothing; leave it out")
+    search = {"beam": arguments.beam} if says else {}
     asked, told = arguments.text, []
     if arguments.row is not None:
         from seq2att import api
@@ -67,8 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     put(sys.stdout.buffer, [*told, prediction.text, *beside(prediction, predictor.verb)])
     if prediction.attention is not None:
         draw(prediction, arguments.output, frames_of(predictor, asked))
-    elif predictor.verb in ("translate", "generate") or arguments.output:
-        says = predictor.verb in ("translate", "generate")
+    elif says or arguments.output:
         remedy = "with an attention, as in attention=general" if says else "with head.pool=attend"
         raise UserError(f"{arguments.model}: this model has no attention to show; train one {remedy}")
 

@@ -46,15 +46,30 @@ def opened(file: str | None) -> Iterator[Input]:
 
 @contextlib.contextmanager
 def written(file: str | None) -> Iterator[Write]:
-    """A writer of lines into a file, or to standard output (None or `-`)."""
+    """A writer of lines into a file, or to standard output (None or `-`).
+
+    What the file held before is lost only with the first lines that are written: a mistake before them leaves it.
+    """
     if file in (None, "-"):
         yield lambda lines: put(sys.stdout.buffer, lines)
         return
-    with stream_of(Path(str(file)), "wb") as stream:
-        yield lambda lines: put(stream, lines)
+    with stream_of(Path(str(file)), "ab") as stream:
+        old = True
+
+        def write(lines: Sequence[str]) -> None:
+            nonlocal old
+            if old:
+                with contextlib.suppress(OSError):  # a pipe or a device has no end
+                    stream.truncate(0)
+            old = False
+            put(stream, lines)
+
+        yield write
+        if old:
+            write([])
 
 
-def stream_of(file: Path, mode: Literal["rb", "wb"]) -> BinaryIO:
+def stream_of(file: Path, mode: Literal["rb", "ab"]) -> BinaryIO:
     """The file opened; UserError says why it cannot be."""
     try:
         return file.open(mode)

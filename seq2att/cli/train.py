@@ -32,7 +32,9 @@ def add(commands: Commands) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name or YAML file")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="settings in place of the recipe's")
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", default=[], help="settings in place of the recipe's"
+    )
     parser.add_argument(
         "--multirun", "-m", action="store_true", help="train for every value of a=x,y, each in a folder"
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from seq2att.data.reading import CHUNK, Account, Table
 from seq2att.data.workers import Arrays, encode_chunks
 from seq2att.errors import UserError
 from seq2att.field import Field, TextField
+from seq2att.registry import find
 
 
 class Limits(NamedTuple):
@@ -114,16 +115,19 @@ def check_aligned(
     wrong = np.flatnonzero((lengths["source"] != lengths["target"]) & keep)
     if len(wrong):
         row = int(wrong[0])
-        word = "set source/tokenizer=word, or " if isinstance(fields["source"], TextField) else ""
+        items, tags = int(lengths["source"][row]), int(lengths["target"][row])
         raise UserError(
-            f"{table.place(start + row)}: the source has {counted(int(lengths['source'][row]))}, but the target has "
-            f"{counted(int(lengths['target'][row]))}, and each item of the source has one; {word}mend the line"
+            f"{table.place(start + row)}: {tags:,} tag{'s' * (tags != 1)} for the {items:,} item{'s' * (items != 1)} "
+            f"of its source; {word_by_word(fields['source'])}give each item one tag"
         )
 
 
-def counted(number: int) -> str:
-    """A number of items in words."""
-    return f"{number:,} item{'s' * (number != 1)}"
+def word_by_word(source: Field) -> str:
+    """What to say of a text that is cut into other items than words."""
+    word: Any = find("tokenizer", "word").target
+    if not isinstance(source, TextField) or isinstance(source.tokenizer, word):
+        return ""
+    return "set source/tokenizer=word, whose items are words, or "
 
 
 def settle_long(sides: Mapping[str, Arrays], row: int, place: str, account: Account, limits: Limits) -> bool:

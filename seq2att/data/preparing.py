@@ -207,7 +207,8 @@ class Preparation:
         def make(folder: Path) -> None:
             nonlocal made
             made = True
-            self.say(f"making the vocabulary from {len(train.table):,} rows")
+            if any("tokenizer" in options for options in self.options.values()):
+                self.say(f"making the vocabulary from {len(train.table):,} rows")
             self.fit_fields(train.table)
             for side, field in self.fields.items():
                 for name, content in field.files().items():

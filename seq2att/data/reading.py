@@ -19,7 +19,7 @@ from seq2att.reader import Reader, Row
 CHUNK = 8192  # rows of a table that are written, and turned into Python values, at once
 SIDES = ("source", "target")
 TABLE = "rows.arrow"
-SHOWN = 10  # places that a report names of each reason
+SHOWN = 3  # places that a report names of each reason
 
 
 @dataclass

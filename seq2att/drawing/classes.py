@@ -21,10 +21,11 @@ WRITTEN = 30  # with more classes the cells have no room for their counts
 COLUMNS = ("precision", "recall", "f1")
 
 
-def confusion_matrix(labels: Sequence[str], matrix: Any, path: Path) -> None:
+def confusion_matrix(labels: Sequence[str], matrix: Any, path: Path, rows: str = "") -> None:
     """Draw how many rows of each right class (a row) are said to be of each class (a column), `matrix` `[C, C]`.
 
     A cell is as dark as its share of the right class, so that rare classes show; the number is the count of rows.
+    `rows` says which they are, below the cells.
     """
     counts = np.asarray(matrix, np.float64)
     if counts.shape != (len(labels), len(labels)):
@@ -44,8 +45,10 @@ def confusion_matrix(labels: Sequence[str], matrix: Any, path: Path) -> None:
     axes.set_ylabel("right class", color=INK)
     axes.set_xlabel("predicted class", color=INK)
     axes.xaxis.set_label_position("top")
-    note = "darker: a greater share of the right class's rows" + (f"\n{NO_FONT}" if missing else "")
-    axes.annotate(note, (0, 0), (0, -10), "axes fraction", "offset points", va="top", fontsize=7, color=PALE)
+    notes = [rows, "darker: a greater share of the right class's rows", NO_FONT if missing else ""]
+    note = "\n".join(filter(None, notes))
+    plain: dict[str, Any] = {"fontsize": 7, "color": PALE, "parse_math": False}
+    axes.annotate(note, (0, 0), (0, -10), "axes fraction", "offset points", va="top", **plain)
     save(figure, path)
 
 

@@ -12,16 +12,19 @@ from seq2att.drawing.points import scatter
 CONFUSION, SCATTER = "confusion.png", "scatter.png"
 
 
-def draw_details(details: Iterable[Mapping[str, Any]], folder: Path) -> list[Path]:
-    """Draw into a folder what the details of metrics hold: a confusion matrix, a scatter; gives what was drawn."""
+def draw_details(details: Iterable[Mapping[str, Any]], folder: Path, rows: str = "") -> list[Path]:
+    """Draw into a folder what the details of metrics hold: a confusion matrix, a scatter; gives what was drawn.
+
+    `rows` says in the picture what was measured, as in `validation, 30 rows`.
+    """
     merged = {name: value for one in details for name, value in one.items()}
     drawn = []
     if "confusion" in merged:
-        confusion_matrix(merged["labels"], merged["confusion"], folder / CONFUSION)
+        confusion_matrix(merged["labels"], merged["confusion"], folder / CONFUSION, rows)
         drawn.append(folder / CONFUSION)
     if "points" in merged:
         true, predicted = zip(*merged["points"], strict=True)
-        scatter(true, predicted, folder / SCATTER)
+        scatter(true, predicted, folder / SCATTER, rows)
         drawn.append(folder / SCATTER)
     return drawn
 

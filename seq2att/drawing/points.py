@@ -11,8 +11,11 @@ from seq2att.drawing.figure import GRID, INK, PALE, SERIES, new_figure, save
 from seq2att.errors import UserError
 
 
-def scatter(true: Sequence[float], predicted: Sequence[float], path: Path) -> None:
-    """Draw a point for every row, the true number across and the predicted one up; on the line they are equal."""
+def scatter(true: Sequence[float], predicted: Sequence[float], path: Path, rows: str = "") -> None:
+    """Draw a point for every row, the true number across and the predicted one up; on the line they are equal.
+
+    `rows` says which rows they are, above the points.
+    """
     x, y = np.asarray(true, np.float64), np.asarray(predicted, np.float64)  # [N] each
     if x.shape != y.shape or x.ndim != 1:
         raise ValueError(f"true numbers of shape {x.shape} and predicted ones of shape {y.shape}; give [N] of both")
@@ -31,6 +34,7 @@ def scatter(true: Sequence[float], predicted: Sequence[float], path: Path) -> No
     axes.set(xlim=ends, ylim=ends, aspect="equal")
     axes.set_xlabel("true", color=INK)
     axes.set_ylabel("predicted", color=INK)
+    axes.set_title(rows, loc="left", fontsize=9, color=INK, parse_math=False)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

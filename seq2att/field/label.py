@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 from collections import Counter
@@ -13,9 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import UserError
+from seq2att.errors import InputError, UserError
 from seq2att.field import Field
-from seq2att.registry import known, register
+from seq2att.registry import register
 from seq2att.types import class_order
 
 UNSEEN = -1  # the id of a label that training does not have
@@ -66,19 +67,28 @@ class LabelField(Field):
             return value.strip()
         if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
             return str(value)
-        raise UserError(
+        given = "an empty label" if isinstance(value, str) else f"{value!r} is no label"
+        raise InputError(
             f"field=label takes a text, a whole number or a truth value, not {value!r}; "
-            f"give the row a label or leave it out"
+            f"give the row a label or leave it out",
+            f"{given}{self.known()}; give one of them",
         )
+
+    def known(self, name: str = "") -> str:
+        """The part of an error that says which classes there are, and the one nearest to a name."""
+        rest = f" and {self.size - SHOWN:,} more" if self.size > SHOWN else ""
+        near = difflib.get_close_matches(name, self.classes, 1)
+        return f"; known: {', '.join(self.classes[:SHOWN])}{rest}" + (f"; did you mean {near[0]!r}?" if near else "")
 
     def encode(self, value: Any) -> npt.NDArray[np.int32]:
         """The number of the class `[1]`; -1 when training does not have it."""
         name = self.text(value)
         number = self.index.get(name, UNSEEN)
         if number == UNSEEN and self.unseen == "refuse":
-            raise UserError(
-                f"the label {name!r} does not occur in training{known(name, self.classes[:SHOWN])}; mend it, "
-                f"add such rows to training, or set unseen=count to count it as a wrong answer"
+            message = f"the label {name!r} does not occur in training{self.known(name)}; "
+            raise InputError(
+                f"{message}mend it, add such rows to training, or set unseen=count to count it as a wrong answer",
+                f"{message}give one of them",
             )
         return np.array([number], np.int32)
 
@@ -89,6 +99,10 @@ class LabelField(Field):
     def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
         """The names of classes; one that training does not have is `<unk>`."""
         return tuple("<unk>" if number == UNSEEN else self.classes[number] for number in map(int, ids))
+
+    def unknown_pieces(self, value: Any) -> tuple[str, ...]:
+        """The name of a class that training does not have."""
+        return (self.text(value),) if self.text(value) not in self.index else ()
 
     def embed(self) -> LabelEmbedding:
         """A new table of vectors."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import UserError
+from seq2att.errors import InputError, UserError
 from seq2att.field import Field
 from seq2att.registry import register
 
@@ -29,6 +29,7 @@ class Numeric(Field):
 
     tokens: ClassVar[bool] = False
     takes: ClassVar[str]  # what a value is, for messages
+    one: ClassVar[str]  # how one input is given, for messages
 
     def __init__(self, *, standardize: bool = False, embedding_size: int | None = None) -> None:
         if embedding_size is not None and embedding_size < 1:
@@ -68,11 +69,15 @@ class Numeric(Field):
             )
         return found
 
-    def refusal(self, value: Any) -> UserError:
+    def refusal(self, value: Any) -> InputError:
         """The error about a value of another kind."""
         shown = repr(value)
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        return UserError(f"{shown} is not {self.takes}; mend the value, or name another column in the reader")
+        commas = isinstance(value, str) and "," in value and not self.number
+        hint = "write spaces between the numbers, not commas" if commas else "mend the value"
+        mended = hint if isinstance(value, str) else f"one input is {self.one}, and a list of inputs [{self.one}]"
+        wrong = f"{shown} is not {self.takes}; "
+        return InputError(f"{wrong}{hint}, or name another column in the reader", f"{wrong}{mended}")
 
     def fit(self, values: Iterable[Any]) -> None:
         """Learn the width, and the mean and deviation of every component; what is broken is refused by `encode`."""
@@ -200,6 +205,7 @@ class NumberField(Numeric):
     plural: ClassVar[bool] = False
     number: ClassVar[bool] = True
     takes: ClassVar[str] = "a number (as in 3.5)"
+    one: ClassVar[str] = "3.5"
 
     def array(self, value: Any) -> Any:
         return [[one_number(value)]]
@@ -218,6 +224,7 @@ class NumbersField(Numeric):
     """A sequence of numbers: a list, or a text with white space between them."""
 
     takes: ClassVar[str] = "a sequence of numbers (as in 0.1 0.2 0.3)"
+    one: ClassVar[str] = "[1, 2, 3]"
 
     def array(self, value: Any) -> Any:
         items = value.split() if isinstance(value, str) else value

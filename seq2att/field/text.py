@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_probability, check_size
 from seq2att.field import Field
 from seq2att.field.embedding import OneHotEmbedding, SpelledEmbedding, TextEmbedding
 from seq2att.field.pretrained import VectorFile
@@ -64,11 +64,9 @@ class TextField(Field):
         remove: str = "",
         normalize: Literal["none", "nfc", "nfd", "nfkc", "nfkd"] = "none",
     ) -> None:
-        if embedding_size < 1:
-            raise UserError(f"field: embedding_size={embedding_size} is no size; set 1 or more")
+        check_size("field: embedding_size", embedding_size)
         for name, value in (("dropout", dropout), ("piece_dropout", piece_dropout)):
-            if not 0 <= value < 1:
-                raise UserError(f"field: {name}={value} is no probability below 1; set 0 or more and less than 1")
+            check_probability(f"field: {name}", value)
         if deviation is not None and deviation < 0:
             raise UserError(f"field: deviation={deviation} is below 0; set 0 or more, or null for vectors of length 1")
         if characters < 0 or character_length < 1:

@@ -17,6 +17,7 @@ class VectorField(Numeric):
 
     plural: ClassVar[bool] = False
     takes: ClassVar[str] = "a vector (as in 0.1 0.2 0.3)"
+    one: ClassVar[str] = "[0.1, 0.2, 0.3]"
 
     def array(self, value: Any) -> Any:
         items = value.split() if isinstance(value, str) else value
@@ -34,6 +35,7 @@ class VectorsField(Numeric):
     """A sequence or set of vectors of one width: a list of lists, or a text with `;` between vectors."""
 
     takes: ClassVar[str] = "a sequence of vectors of one width (as in 0.1 0.2; 0.3 0.4)"
+    one: ClassVar[str] = "[[0.1, 0.2], [0.3, 0.4]]"
 
     def array(self, value: Any) -> Any:
         if isinstance(value, str):

@@ -38,6 +38,10 @@ class Head(nn.Module):
     def check(cls, target: Field) -> None:
         """Refuse a target field that such a head cannot say; called before data are read as well."""
 
+    def reach(self, bound: float | None) -> float | None:
+        """The largest size of a number that it can say where no output of its encoder exceeds `bound`; None: any."""
+        return None
+
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
         """The summed loss of the right answers and their number; `state` is that of running text."""
         raise NotImplementedError

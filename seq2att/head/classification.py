@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from seq2att.attention import Attention
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_probability
 from seq2att.field import Field
 from seq2att.head import unfit
 from seq2att.head.pooling import Pooled, PooledHead, one_value, seen
-from seq2att.recurrence.dropout import check_probability
 from seq2att.registry import Factory, known, register
 from seq2att.search import Search
 from seq2att.types import Column, Encoding, Loss, Prediction, State

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from seq2att.attention import Attention
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_probability, check_size
 from seq2att.field import Field
 from seq2att.head import Head
-from seq2att.recurrence.dropout import check_probability
 from seq2att.registry import Factory
 from seq2att.types import Column, Encoding, Memory
 
@@ -114,8 +113,8 @@ class PooledHead(Head):
         activation: Literal["tanh", "relu"],
     ) -> None:
         super().__init__(memory_size, target)
-        if hidden is not None and hidden < 1:
-            raise UserError(f"head.hidden={hidden} is no number of units; set 1 or more, or null for no such layer")
+        if hidden is not None:
+            check_size("head.hidden", hidden, "number of units", "no such layer")
         self.target = target
         self.pool = Pool(memory_size, pool, attention)
         self.dropout = nn.Dropout(check_probability("head.dropout", dropout))

@@ -59,6 +59,14 @@ class Regression(PooledHead):
         if not target.number:
             raise unfit(cls, target, "one number for each row", "number")
 
+    def reach(self, bound: float | None) -> float | None:
+        """Without a projection what the last units can say: a tanh is within 1, as is the state of an LSTM."""
+        if self.output is not None:
+            return None
+        if self.hidden is not None:
+            return 1.0 if self.activation == "tanh" else None
+        return bound
+
     def numbers(self, encoding: Encoding) -> Pooled:
         """The predicted numbers `[B]`, with the weights of the pool."""
         pooled = self.features(encoding)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_probability, check_size
 from seq2att.field import Field
 from seq2att.head import Head, unfit
 from seq2att.head.transitions import Chain, Transitions, best_path, exact, log_probability, marginals
@@ -44,12 +44,10 @@ class Tagging(Head):
         constrain: bool = True,
     ) -> None:
         super().__init__(memory_size, target)
-        if hidden is not None and hidden < 1:
-            raise UserError(f"head.hidden={hidden} is no size; set 1 or more, or null for no such layer")
-        if not 0 <= dropout < 1:
-            raise UserError(f"head.dropout={dropout} is no probability below 1; set 0 or more and less than 1")
+        if hidden is not None:
+            check_size("head.hidden", hidden, null="no such layer")
         self.target = target
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(check_probability("head.dropout", dropout))
         self.hidden = None if hidden is None else nn.Linear(memory_size, hidden)
         self.layer = nn.Linear(memory_size if hidden is None else hidden, target.size)
         self.transitions = Transitions(target.size) if transitions else None

@@ -81,7 +81,8 @@ class FileReader(Reader):
             try:
                 self.files(split, root)
             except UserError as error:
-                problems.append(str(error))
+                other = "" if split == "train" else f", or reader.{split}=null for a part of the training rows"
+                problems.append(f"{error}{other}")
         if problems:
             raise UserError("\n".join(problems))
 

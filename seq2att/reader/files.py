@@ -42,9 +42,11 @@ def whereabouts(path: Path, root: Path | None) -> str:
     if not path.parent.is_dir():
         return f"there is no folder {path.parent.resolve()} either; {setting}, set data.root=DIR to where the data lies"
     names = sorted(entry.name for entry in path.parent.iterdir())
-    close = difflib.get_close_matches(path.name, names, 3) or names[:8]
-    found = ", ".join(close) + (", ..." if len(close) == 8 and len(names) > 8 else "") if names else "nothing"
-    return f"the folder holds {found}; {setting}, correct the name or set data.root=DIR"
+    if close := difflib.get_close_matches(path.name, names, 3):
+        found = f"similar names there: {', '.join(close)}"
+    else:
+        found = f"the folder holds {', '.join(names[:8]) or 'nothing'}{', ...' if len(names) > 8 else ''}"
+    return f"{found}; {setting}, correct the name or set data.root=DIR"
 
 
 def digest(reader: object, name: str, files: Iterable[Path]) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import UserError
+from seq2att.errors import check_probability
 
 
 class Dropout(nn.Dropout):
@@ -46,10 +46,3 @@ class Draws(NamedTuple):
 def draw(like: Tensor, shape: tuple[int, ...], probability: float) -> Tensor:
     """A mask of `shape`: 0 with that probability, else what makes up for it; of the type and device of `like`."""
     return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(1 - probability).div_(1 - probability)
-
-
-def check_probability(name: str, value: float) -> float:
-    """The value; `UserError` unless it is 0 or more and less than 1."""
-    if not 0 <= value < 1:
-        raise UserError(f"{name}={value} is no probability below 1; set 0 or more and less than 1")
-    return value

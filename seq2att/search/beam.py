@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_size
 from seq2att.kernels import best
 from seq2att.registry import register
 from seq2att.search import NEVER, Generates, Search
@@ -36,6 +36,8 @@ class Beam(Search):
         max_length: int | None = None,
     ) -> None:
         super().__init__()
+        check_size("search.size", size, "size of a beam")
+        check_size("search.n_best", n_best, "number of answers")
         if n_best > size:
             raise UserError(
                 f"search.n_best={n_best} asks for more than the beam of search.size={size} holds; "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from seq2att.errors import UserError, check_size
 from seq2att.registry import register
 from seq2att.search import NEVER, Generates, Search
 from seq2att.search.record import Ends, Record, scores_of, trace
@@ -14,6 +16,7 @@ from seq2att.types import BEGIN, END, Encoding, Hypotheses, select
 
 Pick = Callable[[Tensor, Tensor, int], Tensor]
 """Chooses tokens `[N]` from log-probabilities `[N, V]`, given the rows `[N]` that still speak and the steps so far."""
+LAST_SEED = 2**32 - 1  # with the number of a row, it is still one of torch
 
 
 @register("search", "greedy")
@@ -32,9 +35,10 @@ class Greedy(Search):
 class Sample(Search):
     """Draws every token from the model's distribution.
 
-    `temperature` divides the log-probabilities; `top_k` keeps the likeliest k tokens (0: all), `top_p` the fewest that
-    hold that much probability (Holtzman et al. 2020). Each row draws from a stream of its own, given by `seed` and the
-    row's number, so that its sample does not depend on its neighbours. `n_best` samples a row, likeliest first.
+    `temperature` divides the log-probabilities; `top_k` keeps the likeliest k tokens (0: no limit), `top_p` the fewest
+    that hold that much probability (Holtzman et al. 2020; 1: all). Each row draws from a stream of its own, given by
+    `seed` and the row's number, so that its sample does not depend on its neighbours. `n_best` samples a row, likeliest
+    first.
     """
 
     def __init__(
@@ -49,6 +53,18 @@ class Sample(Search):
         max_length: int | None = None,
     ) -> None:
         super().__init__()
+        if not 0 < temperature < math.inf:
+            raise UserError(
+                f"search.temperature={temperature}: allowed is a number above 0; for the likeliest token each time "
+                f"take search=greedy (--beam 1)"
+            )
+        if top_k < 0:
+            raise UserError(f"search.top_k={top_k}: allowed is 1 or more tokens, or 0 for all of them; set top_k=0")
+        if not 0 < top_p <= 1:
+            raise UserError(f"search.top_p={top_p}: allowed is above 0 and at most 1, which keeps all; set top_p=1")
+        if not 0 <= seed <= LAST_SEED:
+            raise UserError(f"search.seed={seed}: allowed is 0 to {LAST_SEED}; set another one")
+        check_size("search.n_best", n_best, "number of answers")
         self.min_length, self.max_length = min_length, max_length
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
         self.seed, self.n_best = seed, n_best

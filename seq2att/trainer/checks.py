@@ -1,14 +1,21 @@
-"""What of a run's settings can be refused before any data are read."""
+"""What of a run's settings can be refused before it starts, most of it before any data are read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from seq2att import registry
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_rate, check_size
+
+if TYPE_CHECKING:
+    from seq2att.data import Corpus
+    from seq2att.model import Model
+
+MANY = 0.1  # the share of targets out of reach with which no run makes sense
 
 
 def known_figures(config: Mapping[str, Any], head: Any) -> dict[str, bool]:
@@ -22,9 +29,10 @@ def known_figures(config: Mapping[str, Any], head: Any) -> dict[str, bool]:
 
 
 def check_metric(name: str, head_name: str, head: Any) -> None:
-    """Refuse a metric that judges other answers than those of the head."""
+    """Refuse a metric that judges other answers than those of the head, or of this one among its kind."""
     verbs = {metric: getattr(entry.target, "verbs", ()) for metric, entry in registry.entries("metric").items()}
     fitting = {metric for metric, those in verbs.items() if not those or head.verb in those} | set(head.metrics)
+    fitting -= set(getattr(type(head), "metrics", ())) - set(head.metrics)  # of tags that mark no spans, say
     if name not in fitting:
         raise UserError(
             f"metrics: {name} does not judge what head={head_name} says; allowed is {', '.join(sorted(fitting))}, "
@@ -58,6 +66,34 @@ def check_trainer(options: Mapping[str, Any]) -> None:
         if options[name] is not None and options[name] < 1:
             raise UserError(f"trainer.{name}={options[name]}: allowed is 1 or more")
     check_accelerator(options["accelerator"])
+
+
+def check_numbers(config: Mapping[str, Any]) -> None:
+    """Refuse sizes of batches and a learning rate that cannot be."""
+    for name in ("batch_size", "bucket", "steps"):
+        check_size(f"data.{name}", config["data"].get(name, 1))
+    check_rate("optimizer.learning_rate", config["optimizer"].get("learning_rate", 1.0))
+
+
+def check_reach(model: Model, corpus: Corpus, say: Callable[[str], None]) -> None:
+    """Refuse, or say of a few, numbers to learn that the model's last units cannot say."""
+    reach = model.head.reach(model.encoder.bound)
+    if reach is None or corpus.target is None:
+        return
+    values = corpus.target.values.reshape(-1)
+    out = int((np.abs(values) > reach * (1 + 1e-6)).sum())
+    if not out:
+        return
+    ends: list[Any] = [-reach, reach, values.min(), values.max()]
+    least, most, low, high = (model.target.decode([end]) for end in ends)  # in the unit of the data
+    problem = (
+        f"head.projection=false: the model can say {least:.4g} to {most:.4g}, but {out:,} of {len(values):,} training "
+        f"targets ({low:.4g} to {high:.4g}) are beyond; "
+        f"set head.projection=true and target.standardize=true, or scale the data"
+    )
+    if out > MANY * len(values):
+        raise UserError(problem)
+    say(f"note: {problem}")
 
 
 def check_accelerator(name: str) -> None:

@@ -18,7 +18,7 @@ from seq2att import registry
 from seq2att.data import prepare
 from seq2att.errors import UserError
 from seq2att.trainer import folder
-from seq2att.trainer.checks import check_figures, check_trainer, known_figures
+from seq2att.trainer.checks import check_figures, check_numbers, check_reach, check_trainer, known_figures
 from seq2att.trainer.evaluation import answer, measure, references
 from seq2att.trainer.processes import ALONE, Processes, seed
 
@@ -64,6 +64,7 @@ def train(
     model = models.make(config, ready.source, ready.target)
     higher = known_figures(config, model.head)  # of this model: what tags there are decides what is measured
     check_figures(config, higher)
+    check_reach(model, ready.corpora["train"], account)
     if not run.resume:
         warm(model, data_root(config), say)
     if config["trainer"]["threads"] is None:
@@ -99,6 +100,7 @@ def useful_threads(model: models.Model, most: int) -> int:
 def make_ready(config: Mapping[str, Any], say: Callable[[str], None], processes: Processes = ALONE) -> Ready:
     """Check all that needs no data, claim the run folder, and then read the data, or take them from the cache."""
     check_trainer(config["trainer"])
+    check_numbers(config)
     head: Any = registry.find("head", config["head"]["name"]).target
     check_figures(config, known_figures(config, head))
     reader = registry.build("reader", config)
@@ -302,7 +304,7 @@ def draw(training: Training, path: Path, say: Callable[[str], None]) -> None:
     said = answer(model, corpus, rows, training.search)
     scores = measure(said, references(model, corpus, rows, training.config["data"]), training.metrics, training.config)
     details = [score.details for score in scores.values()]
-    draw_details(details, path)
+    draw_details(details, path, f"validation, {len(rows):,} row{'s' * (len(rows) != 1)}")
     if table := details_table(details):
         say(table)
 

@@ -174,7 +174,10 @@ class Training(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule; a schedule that watches a figure is ours to step, so that it resumes."""
-        optimizer = registry.build("optimizer", self.config, self.model.parameters())
+        try:
+            optimizer = registry.build("optimizer", self.config, self.model.parameters())
+        except ValueError as error:  # PyTorch's own, of a momentum below 0, say
+            raise UserError(f"optimizer={self.config['optimizer']['name']}: {error}; correct that option") from error
         plan = registry.build("schedule", self.config, optimizer, self.steps, self.steps_per_epoch)
         if "monitor" not in plan:
             return {"optimizer": optimizer, "lr_scheduler": plan}
