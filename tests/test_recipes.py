@@ -21,7 +21,7 @@ import torch
 
 import seq2att
 from seq2att import api, registry
-from seq2att.config import recipes
+from seq2att.config import compose, recipes
 from seq2att.errors import UserError
 from seq2att.reader import Row
 from seq2att.testing.components import callback_laws, reader_laws
@@ -375,6 +375,22 @@ def test_a_recipe_takes_two_steps(name: str, tmp_path: Path, monkeypatch: pytest
     assert all(math.isfinite(value) for value in said["validation"].values()), said
     again = api.evaluate(run, split="validation", beam=1)
     assert again["loss"] == pytest.approx(said["validation"]["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_another_cell_and_another_attention_are_a_word_away(name: str) -> None:
+    if name == "nsmc":
+        pytest.importorskip("seq2att_korean")
+    base = compose(name)
+    slots = [slot for slot in ("encoder", "decoder", "attention") if base.get(slot, {}).get("name", "none") != "none"]
+    assert slots
+    other = {slot: "dot" if slot == "attention" else "rnn" if base[slot]["name"] == "gru" else "gru" for slot in slots}
+    found = compose(name, [f"{slot}={chosen}" for slot, chosen in other.items()])
+    assert {slot: found[slot]["name"] for slot in slots} == other
+    for slot in slots:
+        same = (found[slot].keys() & base[slot].keys()) - {"name"}
+        assert slot == "attention" or "size" in same
+        assert {key: found[slot][key] for key in same} == {key: base[slot][key] for key in same}
 
 
 # --- the plugins of recipes/ ---
