@@ -379,13 +379,12 @@ def test_a_recipe_takes_two_steps(name: str, tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_another_cell_and_another_attention_are_a_word_away(name: str) -> None:
-    if name == "nsmc":
-        pytest.importorskip("seq2att_korean")
-    base = compose(name)
+    plugins = [f"plugins=[{ROOT / 'plugins' / 'korean'}]"] * (name == "nsmc")
+    base = compose(name, plugins)
     slots = [slot for slot in ("encoder", "decoder", "attention") if base.get(slot, {}).get("name", "none") != "none"]
     assert slots
     other = {slot: "dot" if slot == "attention" else "rnn" if base[slot]["name"] == "gru" else "gru" for slot in slots}
-    found = compose(name, [f"{slot}={chosen}" for slot, chosen in other.items()])
+    found = compose(name, [*plugins, *(f"{slot}={chosen}" for slot, chosen in other.items())])
     assert {slot: found[slot]["name"] for slot in slots} == other
     for slot in slots:
         same = (found[slot].keys() & base[slot].keys()) - {"name"}
