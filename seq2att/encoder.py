@@ -75,7 +75,8 @@ class RecurrentEncoder(Encoder):
         check_size("encoder.size", size)
         check_size("encoder.layers", layers, "number of layers")
         self.output_size = size * (2 if bidirectional else 1)
-        self.bound = 1.0 if layers == 1 or not residual else None  # a state is a tanh, or a share of such
+        ours = type(self).forward is RecurrentEncoder.forward
+        self.bound = 1.0 if ours and (layers == 1 or not residual) else None  # a state is a tanh, or a share of such
         widths = [input_size] + [self.output_size] * (layers - 1)
         self.forwards = nn.ModuleList(Layer(self.cell, width, size, weight_drop) for width in widths)
         self.backwards = nn.ModuleList(Layer(self.cell, width, size, weight_drop) for width in widths if bidirectional)

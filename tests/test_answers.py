@@ -210,7 +210,7 @@ def test_a_score_counts_what_it_is_the_sum_of(tiny_run: Callable[[str], Path], n
         ("classes", (None, "pos"), r"pair 8: \(None, 'pos'\) is no \(source, target\); give both"),
         ("numbers", ("1 two", "4"), "pair 8: the source: '1 two' is not a sequence of numbers"),
         ("numbers", ("1 2", "four"), "pair 8: the target: 'four' is not a number"),
-        ("tags", ("to paris", "O"), "pair 8: 1 tags for the 2 items of its source; give each item one tag"),
+        ("tags", ("to paris", "O"), "pair 8: 1 tag for the 2 items of its source; give each item one tag"),
         (
             "tags",
             ("to new rome", "X B-place X"),

@@ -21,7 +21,7 @@ import torch
 import yaml
 
 from seq2att import api, cli, launch, registry
-from seq2att.cli import searching
+from seq2att.cli import evaluate, searching, show
 from seq2att.config import compose, recipes
 from seq2att.errors import UserError
 from seq2att.types import Prediction
@@ -348,6 +348,22 @@ def test_evaluate_draws_what_the_figures_tell(
     assert "drawn: nothing, for these metrics tell no more\n" in tags.err
 
 
+def test_the_frames_are_those_that_the_model_read() -> None:
+    vectors = np.arange(10.0).reshape(5, 2)
+    model = SimpleNamespace(source=SimpleNamespace(encode=np.asarray))
+    start, end = {"max_length": 3}, {"max_length": 3, "keep": "end"}
+    for data, kept in ({"max_length": None}, vectors), (start, vectors[:3]), (end, vectors[2:]):
+        predictor: Any = SimpleNamespace(model=model, config={"data": data})
+        assert np.array_equal(show.frames_of(predictor, vectors), kept)
+        assert show.frames_of(predictor, np.zeros((5, 1))) is None
+
+
+def test_brief_figures_keep_every_file() -> None:
+    figures = {"rows": 2, "accuracy": 50.0, "details": {"accuracy": {"confusion": []}}}
+    short = {"rows": 2, "accuracy": 50.0}
+    assert evaluate.brief({"details": figures, "other": figures}) == {"details": short, "other": short}
+
+
 def test_flags_stand_before_or_after_the_file(predictor: FakePredictor, capfdbinary: Capture, here: Path) -> None:
     (here / "in").write_text("ab\n")
     for words in (["in", "--batch-size", "3"], ["--batch-size", "3", "in"]):
@@ -461,6 +477,7 @@ WRONG = {
     "translate runs/x no.txt": "no.txt: cannot be read (No such file or directory); check the path",
     "translate runs/x in -o no/out": "no/out: cannot be written (No such file or directory); check the path",
     "translate runs/x in -o ./in": "-o ./in: that is the file to translate; write to another one",
+    "score runs/x in other -o ./other": "-o ./other: that is the file to score; write to another one",
     "translate runs/x latin": "latin:2: byte 4 (0xe9) is no UTF-8; "
     "convert the text, as with `iconv -f latin1 -t utf-8`",
     "translate runs/x in --top-k 3 --beam 2": "--top-k is for samples, which --beam 2 makes none of; leave one out",

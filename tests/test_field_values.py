@@ -47,7 +47,7 @@ def test_labels_that_training_does_not_have() -> None:
     with pytest.raises(
         UserError,
         match=r"the label 'spma' does not occur in training; known: ham, spam; did you mean 'spam'\?; mend it, "
-        r"add such rows to training, or set unseen=count to count it as a wrong answer",
+        r"add such rows to training, or set target.unseen=count to count it as wrong",
     ):
         field.encode("spma")
     counting = LabelField(unseen="count")

@@ -32,6 +32,7 @@ from seq2att import model as models
 from seq2att.config import compose
 from seq2att.config.options import DataOptions, TrainerOptions
 from seq2att.data import Ragged, collate
+from seq2att.encoder import LSTMEncoder
 from seq2att.errors import UserError
 from seq2att.metric import Score
 from seq2att.trainer import answer, checks, evaluate, fitting, folder, likelihood, measure
@@ -773,7 +774,8 @@ def test_a_validation_without_known_answers_is_said_to_be_that(tmp_path, monkeyp
         toy(make_config(tmp_path / "run"), model=model)
     assert str(error.value) == (
         "validation: none of its right answers occurs in training (the first, of toy.tsv:1, is 'odd'), so that there "
-        "is no loss; add such rows to training, or split the data anew (data.split=random, data.stratify=true)"
+        "is no loss; add such rows to training, or take a part of the training rows at random (reader.validation=null, "
+        "data.split=random)"
     )
 
 
@@ -837,9 +839,15 @@ def test_numbers_beyond_the_reach_of_a_bare_unit_are_refused(standardize, scale,
     beyond = int(((numbers > high) | (numbers < low)).sum())
     message = (
         f"head.projection=false: the model can say {low:.4g} to {high:.4g}, but {beyond} of 49 training targets "
-        f"({numbers[0]:.4g} to {numbers[-1]:.4g}) are beyond; set head.projection=true and target.standardize=true, or "
-        f"scale the data"
+        f"({numbers[0]:.4g} to {numbers[-1]:.4g}) are beyond; set head.projection=true"
+        f"{'' if standardize else ' and target.standardize=true'}, or scale the data"
     )
+
+    class Larger(LSTMEncoder):  # of a plugin
+        def forward(self, inputs, lengths):
+            return super().forward(10 * inputs, lengths)
+
+    assert (LSTMEncoder(1).bound, Larger(1).bound) == (1.0, None)
     if refused or standardize:
         with pytest.raises(UserError) as error:
             checks.check_reach(models.make(config, source, target), corpus, said.append)

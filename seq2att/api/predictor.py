@@ -22,6 +22,7 @@ from seq2att.api.options import (
 )
 from seq2att.errors import InputError, UserError
 from seq2att.field import Field
+from seq2att.field.tags import misfit
 from seq2att.head import Generator
 from seq2att.inference import follows, twin
 from seq2att.model import Model, parameter_count
@@ -318,9 +319,7 @@ class Predictor:
         for number, (one, other) in enumerate(zip(sources, targets, strict=True), first):
             value = pairs[number - first][1]
             if target.aligned and len(one) != len(other):
-                raise UserError(
-                    f"pair {number}: {len(other)} tags for the {len(one)} items of its source; give each item one tag"
-                )
+                raise UserError(f"pair {number}: {misfit(len(other), len(one))}; give each item one tag")
             if target.unknown < 0 and other.dtype.kind == "i" and (other == target.unknown).any():
                 named = ", ".join(map(repr, target.unknown_pieces(value) or (target.text(value),)))
                 raise UserError(

@@ -53,7 +53,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     plugins = [word for word in argv if word.startswith("plugins=")]
     words = [word for word in argv if word not in plugins]
     if not words or words[0].startswith("-"):
-        return parser.parse_args(words)
+        return parser.parse_args(words[:1])
     name, *rest = words
     if name not in commands:
         parser.error(f"no command is called {name!r}{known(name, commands)}")

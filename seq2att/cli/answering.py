@@ -7,11 +7,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seq2att.cli.model import add_model, add_quantize, how, load, plugins, positive
-from seq2att.cli.text import Chunk, Write, chunks, opened, put, written
+from seq2att.cli.text import Chunk, Write, check_output, chunks, opened, put, written
 from seq2att.cli.workers import Answer, Answering, share, split
 from seq2att.errors import UserError
 
@@ -60,8 +59,7 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def answer(arguments: argparse.Namespace, task: Task) -> None:
     """Answer a file, standard input, or what is typed."""
-    if arguments.file and arguments.output and Path(arguments.file).resolve() == Path(arguments.output).resolve():
-        raise UserError(f"-o {arguments.output}: that is the file to {task.verb}; write to another one")
+    check_output(arguments.output, task.verb, arguments.file)
     asked = arguments.file is None and arguments.output is None and sys.stdin.isatty()
     if arguments.devices > 1 and not asked:
         making = Answerer(arguments.model, plugins(arguments), how(arguments), task, arguments.devices)

@@ -84,7 +84,8 @@ def tell(figures: Mapping[str, Any], data: str, folder: Path | None, name: bool)
 
 
 def brief(figures: Any) -> Any:
-    """The figures without the details of metrics, at any level."""
+    """The figures without the details of metrics, also those of several files or of a quantized model."""
     if not isinstance(figures, Mapping):
         return figures
-    return {name: brief(value) for name, value in figures.items() if name != "details"}
+    kept = {name: value for name, value in figures.items() if name != "details" or "rows" in value}
+    return {name: brief(value) for name, value in kept.items()}

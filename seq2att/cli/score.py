@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from seq2att.cli.model import add_model, add_quantize, load, positive
-from seq2att.cli.text import Input, lines, opened, written
+from seq2att.cli.text import Input, check_output, lines, opened, written
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Print a score for every pair."""
     if arguments.source and not arguments.target:
         raise UserError(f"{arguments.source}: give the file of its targets as well, or pairs with a tab on stdin")
+    check_output(arguments.output, "score", arguments.source, arguments.target)
     predictor = load(arguments)
     options = {"batch_size": arguments.batch_size} if arguments.batch_size else {}
     with opened(arguments.source) as source, opened(arguments.target) as target, written(arguments.output) as write:

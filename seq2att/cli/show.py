@@ -87,9 +87,12 @@ def beside(prediction: Prediction, verb: str) -> list[str]:
 
 
 def frames_of(predictor: Predictor, asked: Any) -> Any:
-    """The vectors `[S, F]` that the model read, or None where it read something else."""
+    """The vectors `[S, F]` that the model read, maybe a part of those given; None where it read something else."""
     array = predictor.model.source.encode(asked)
-    return array if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind == "f" else None
+    if array.ndim != 2 or array.shape[1] == 1 or array.dtype.kind != "f":
+        return None
+    length = predictor.config["data"].get("max_length") or len(array)
+    return array[-length:] if predictor.config["data"].get("keep") == "end" else array[:length]
 
 
 def draw(prediction: Prediction, output: str | None, frames: Any) -> None:

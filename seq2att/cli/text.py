@@ -44,6 +44,12 @@ def opened(file: str | None) -> Iterator[Input]:
         yield Input(stream, str(file))
 
 
+def check_output(output: str | None, verb: str, *inputs: str | None) -> None:
+    """Refuse to write into a file that is to be read."""
+    if output and any(one and Path(one).resolve() == Path(output).resolve() for one in inputs):
+        raise UserError(f"-o {output}: that is the file to {verb}; write to another one")
+
+
 @contextlib.contextmanager
 def written(file: str | None) -> Iterator[Write]:
     """A writer of lines into a file, or to standard output (None or `-`).

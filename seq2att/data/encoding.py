@@ -17,6 +17,7 @@ from seq2att.data.reading import CHUNK, Account, Table
 from seq2att.data.workers import Arrays, encode_chunks
 from seq2att.errors import UserError
 from seq2att.field import Field, TextField
+from seq2att.field.tags import misfit
 from seq2att.registry import find
 
 
@@ -33,7 +34,7 @@ class Limits(NamedTuple):
 def write_ids(table: Table, account: Account, fields: Mapping[str, Field], limits: Limits, folder: Path) -> None:
     """Write the ids of both sides, the rows that were kept, and the account.
 
-    Only training rows are ever dropped: an evaluation has as many rows as its file, those too long are noted.
+    Only training rows are dropped here: an evaluation has all rows of its table, and those too long are noted.
     """
     account = copy.deepcopy(account)
     kept = [np.zeros(0, np.int64)]
@@ -117,8 +118,7 @@ def check_aligned(
         row = int(wrong[0])
         items, tags = int(lengths["source"][row]), int(lengths["target"][row])
         raise UserError(
-            f"{table.place(start + row)}: {tags:,} tag{'s' * (tags != 1)} for the {items:,} item{'s' * (items != 1)} "
-            f"of its source; {word_by_word(fields['source'])}give each item one tag"
+            f"{table.place(start + row)}: {misfit(tags, items)}; {word_by_word(fields['source'])}give each item one tag"
         )
 
 

@@ -87,7 +87,7 @@ class LabelField(Field):
         if number == UNSEEN and self.unseen == "refuse":
             message = f"the label {name!r} does not occur in training{self.known(name)}; "
             raise InputError(
-                f"{message}mend it, add such rows to training, or set unseen=count to count it as a wrong answer",
+                f"{message}mend it, add such rows to training, or set target.unseen=count to count it as wrong",
                 f"{message}give one of them",
             )
         return np.array([number], np.int32)

@@ -87,7 +87,7 @@ class TagsField(Field):
             tag = items[int(np.argmax(numbers == UNSEEN))]
             raise UserError(
                 f"the tag {tag!r} does not occur in training{known(tag, self.tags[:SHOWN])}; mend it, "
-                f"add such rows to training, or set unseen=count to count it as a wrong answer"
+                f"add such rows to training, or set target.unseen=count to count it as wrong"
             )
         return numbers
 
@@ -168,3 +168,8 @@ def keeps_rules(pairs: Mapping[Pair, int], tags: Sequence[str]) -> bool:
     broken = sum(count for pair, count in pairs.items() if not may_follow(*pair, closed))
     begun = sum(count for (_, two), count in pairs.items() if two[:1] in ("B", "S"))
     return broken <= TOLERATED * begun
+
+
+def misfit(tags: int, items: int) -> str:
+    """What to say of a row that has not one tag for each item of its source."""
+    return f"{tags:,} tag{'s' * (tags != 1)} for the {items:,} item{'s' * (items != 1)} of its source"

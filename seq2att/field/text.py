@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from seq2att.errors import UserError, check_probability, check_size
+from seq2att.errors import InputError, UserError, check_probability, check_size
 from seq2att.field import Field
 from seq2att.field.embedding import OneHotEmbedding, SpelledEmbedding, TextEmbedding
 from seq2att.field.pretrained import VectorFile
@@ -272,9 +272,10 @@ def written(value: Any) -> str:
         return value
     if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
         return " ".join(map(one_word, value))
-    raise UserError(
-        f"field=text takes text, not {type(value).__name__} ({repr(value)[:60]}); "
-        f"name a column of text, or of lists of words, in the reader"
+    problem = f"field=text takes text, not {type(value).__name__} ({repr(value)[:60]})"
+    raise InputError(
+        f"{problem}; name a column of text, or of lists of words, in the reader",
+        f"{problem}; give a text, or a list of words",
     )
 
 

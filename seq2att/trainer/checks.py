@@ -72,7 +72,8 @@ def check_numbers(config: Mapping[str, Any]) -> None:
     """Refuse sizes of batches and a learning rate that cannot be."""
     for name in ("batch_size", "bucket", "steps"):
         check_size(f"data.{name}", config["data"].get(name, 1))
-    check_rate("optimizer.learning_rate", config["optimizer"].get("learning_rate", 1.0))
+    if config["optimizer"].get("learning_rate") is not None:
+        check_rate("optimizer.learning_rate", config["optimizer"]["learning_rate"])
 
 
 def check_reach(model: Model, corpus: Corpus, say: Callable[[str], None]) -> None:
@@ -86,10 +87,10 @@ def check_reach(model: Model, corpus: Corpus, say: Callable[[str], None]) -> Non
         return
     ends: list[Any] = [-reach, reach, values.min(), values.max()]
     least, most, low, high = (model.target.decode([end]) for end in ends)  # in the unit of the data
+    standardize = "" if getattr(model.target, "standardize", True) else " and target.standardize=true"
     problem = (
         f"head.projection=false: the model can say {least:.4g} to {most:.4g}, but {out:,} of {len(values):,} training "
-        f"targets ({low:.4g} to {high:.4g}) are beyond; "
-        f"set head.projection=true and target.standardize=true, or scale the data"
+        f"targets ({low:.4g} to {high:.4g}) are beyond; set head.projection=true{standardize}, or scale the data"
     )
     if out > MANY * len(values):
         raise UserError(problem)

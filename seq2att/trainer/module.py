@@ -338,8 +338,8 @@ class Training(LightningModule):
         (value,) = corpus.target_values([0])
         return UserError(
             f"validation: none of its right answers occurs in training (the first, of {corpus.place(0)}, is "
-            f"{target.text(value)!r}), so that there is no loss; add such rows to training, or split the data anew "
-            f"(data.split=random, data.stratify=true)"
+            f"{target.text(value)!r}), so that there is no loss; add such rows to training, or take a part of the "
+            f"training rows at random (reader.validation=null, data.split=random)"
         )
 
     @property
