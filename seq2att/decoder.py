@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2att.attention import Attention
-from seq2att.errors import UserError, check_size
+from seq2att.errors import UserError, check_probability, check_size
 from seq2att.recurrence import CellName, Draws, Dropout, Layer, Stack, feedback
 from seq2att.recurrence.dense import Dense
 from seq2att.registry import Factory, kind, register
@@ -105,6 +105,8 @@ class RecurrentDecoder(Decoder):
         super().__init__(input_size, memory_size)
         check_size("decoder.size", size)
         check_size("decoder.layers", layers, "number of layers")
+        for name, share in (("dropout", dropout), ("input_dropout", input_dropout), ("weight_drop", weight_drop)):
+            check_probability(f"decoder.{name}", share)
         if readout is not None:
             check_size("decoder.readout", readout, null="no such layer")
         self.attention = attention(size, memory_size)

@@ -10,7 +10,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import check_size
+from seq2att.errors import check_probability, check_size
 from seq2att.recurrence import CellName, Dropout, Layer
 from seq2att.registry import kind, register
 from seq2att.types import Encoding, length_mask
@@ -74,6 +74,8 @@ class RecurrentEncoder(Encoder):
         super().__init__(input_size)
         check_size("encoder.size", size)
         check_size("encoder.layers", layers, "number of layers")
+        for name, share in (("dropout", dropout), ("input_dropout", input_dropout), ("weight_drop", weight_drop)):
+            check_probability(f"encoder.{name}", share)
         self.output_size = size * (2 if bidirectional else 1)
         ours = type(self).forward is RecurrentEncoder.forward
         self.bound = 1.0 if ours and (layers == 1 or not residual) else None  # a state is a tanh, or a share of such

@@ -197,9 +197,9 @@ def test_dropped_weights_are_the_same_at_every_step() -> None:
         torch.testing.assert_close(found[:, step], expected)
 
 
-@pytest.mark.parametrize("key", ["dropout", "weight_drop"])
+@pytest.mark.parametrize("key", ["dropout", "input_dropout", "weight_drop"])
 def test_a_probability_of_1_is_refused(key: str) -> None:
-    with pytest.raises(UserError, match=rf"{key}=1.0 is no probability below 1"):
+    with pytest.raises(UserError, match=rf"^decoder\.{key}=1\.0 is no probability below 1"):
         make("lstm", General, **{key: 1.0})
 
 

@@ -272,8 +272,8 @@ def test_an_encoder_drops_the_same_units_at_every_position_when_locked(locked: b
 
 def test_wrong_probabilities_and_sizes_are_refused() -> None:
     for options, message in (
-        ({"weight_drop": 1.0}, "weight_drop=1.0 is no probability below 1; set 0 or more and less than 1"),
-        ({"dropout": -0.1}, "dropout=-0.1 is no probability below 1; set 0 or more and less than 1"),
+        ({"weight_drop": 1.0}, "encoder.weight_drop=1.0 is no probability below 1; set 0 or more and less than 1"),
+        ({"dropout": -0.1}, "encoder.dropout=-0.1 is no probability below 1; set 0 or more and less than 1"),
         ({"size": -3}, "encoder.size=-3 is no size; set 1 or more"),
         ({"layers": 0}, "encoder.layers=0 is no number of layers; set 1 or more"),
     ):

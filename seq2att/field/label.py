@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import InputError, UserError
+from seq2att.errors import InputError, UserError, check_size
 from seq2att.field import Field
 from seq2att.registry import register
 from seq2att.types import class_order
@@ -35,8 +35,7 @@ class LabelField(Field):
     unknown: ClassVar[int] = UNSEEN
 
     def __init__(self, *, unseen: Literal["refuse", "count"] = "refuse", embedding_size: int = 64) -> None:
-        if embedding_size < 1:
-            raise UserError(f"field=label: embedding_size={embedding_size} is no size; set 1 or more")
+        check_size("field=label: embedding_size", embedding_size)
         self.unseen = unseen
         self.embedding_size = embedding_size
         self.classes: tuple[str, ...] = ()

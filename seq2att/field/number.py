@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import InputError, UserError
+from seq2att.errors import InputError, UserError, check_size
 from seq2att.field import Field
 from seq2att.registry import register
 
@@ -32,10 +32,8 @@ class Numeric(Field):
     one: ClassVar[str]  # how one input is given, for messages
 
     def __init__(self, *, standardize: bool = False, embedding_size: int | None = None) -> None:
-        if embedding_size is not None and embedding_size < 1:
-            raise UserError(
-                f"field: embedding_size={embedding_size} is no size; set 1 or more, or null for the numbers as they are"
-            )
+        if embedding_size is not None:
+            check_size("field: embedding_size", embedding_size, null="the numbers as they are")
         self.standardize = standardize
         self.embedding_size = embedding_size
         self.mean: Matrix = np.zeros(0)  # [F]

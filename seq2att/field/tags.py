@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_size
 from seq2att.field import Field
 from seq2att.field.label import LabelEmbedding
 from seq2att.registry import known, register
@@ -40,8 +40,7 @@ class TagsField(Field):
     unknown: ClassVar[int] = UNSEEN
 
     def __init__(self, *, unseen: Literal["refuse", "count"] = "count", embedding_size: int = 64) -> None:
-        if embedding_size < 1:
-            raise UserError(f"field=tags: embedding_size={embedding_size} is no size; set 1 or more")
+        check_size("field=tags: embedding_size", embedding_size)
         self.unseen = unseen
         self.embedding_size = embedding_size
         self.tags: tuple[str, ...] = ()

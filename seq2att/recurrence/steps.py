@@ -23,6 +23,7 @@ class Engine:
     def forward(
         self, over: Pass, state: tuple[Tensor, ...], keep: bool
     ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Outputs `[N, H]`, the final state, and, if `keep`, what `backward` needs: see the protocol."""
         cell, gates, hidden_weight, new_bias, sizes, backwards = over
         final = tuple(part.clone(memory_format=torch.contiguous_format) for part in state)
         outputs = gates.new_empty(gates.size(0), hidden_weight.size(1))
@@ -45,6 +46,7 @@ class Engine:
     def backward(
         self, over: Pass, saved: tuple[Tensor, ...], d_outputs: Tensor, d_final: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Gradients of the gates' two parts `[N, G*H]` and of the first state, written over the gates."""
         cell, gates, hidden_weight, _, sizes, backwards = over
         d_state = tuple(part.clone(memory_format=torch.contiguous_format) for part in d_final)
         through = torch.empty_like(gates) if cell == "gru" else gates
