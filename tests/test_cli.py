@@ -371,6 +371,14 @@ def test_flags_stand_before_or_after_the_file(predictor: FakePredictor, capfdbin
         assert (result.code, result.out) == (0, "ba\n"), result.err
 
 
+def test_standard_input_and_output_are_no_one_file(
+    predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"ab\n")))
+    result = run(capfdbinary, "translate", "runs/x", "-", "-o", "-")
+    assert (result.code, result.out) == (0, "ba\n"), result.err
+
+
 def test_a_mistake_leaves_the_output_file_as_it_was(predictor: FakePredictor, capfdbinary: Capture, here: Path) -> None:
     (here / "in").write_text("refuse me\n")
     (here / "out").write_text("of yesterday\n")

@@ -46,7 +46,7 @@ def opened(file: str | None) -> Iterator[Input]:
 
 def check_output(output: str | None, verb: str, *inputs: str | None) -> None:
     """Refuse to write into a file that is to be read."""
-    if output and any(one and Path(one).resolve() == Path(output).resolve() for one in inputs):
+    if output not in (None, "-") and any(one and Path(one).resolve() == Path(str(output)).resolve() for one in inputs):
         raise UserError(f"-o {output}: that is the file to {verb}; write to another one")
 
 
