@@ -774,6 +774,12 @@ def test_no_length_at_all_is_refused(bench: Bench) -> None:
             "rows gives none; set reader.validation, or a larger data.validation_fraction",
         ),
         (
+            {"validation": None},
+            {"validation_fraction": 1e-9},
+            "there is no row for validation: the reader names none, and data.validation_fraction=1e-09 of the training "
+            "rows gives none (rows with the same source stay together); set reader.validation, or a larger",
+        ),
+        (
             {"validation": None, "test": None},
             {"validation_fraction": 0.5, "test_fraction": 0.5},
             "data.validation_fraction=0.5 and data.test_fraction=0.5 leave nothing to train on; their sum is to be",

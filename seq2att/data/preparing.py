@@ -284,10 +284,11 @@ class Preparation:
             report = f"{account.report()}\n" if account.dropped else ""
             return f"{report}reader.{split}: there is no row in it; name a file with rows"
         fraction = self.data.get(f"{split}_fraction")
+        together = " (rows with the same source stay together)" if fraction else ""
         single = ", or data.stratify=false, which takes a class's only row too" if self.data["stratify"] else ""
         return (
             f"there is no row for {split}: the reader names none, and data.{split}_fraction={fraction} of the training "
-            f"rows gives none; set reader.{split}, or a larger data.{split}_fraction{single}"
+            f"rows gives none{together}; set reader.{split}, or a larger data.{split}_fraction{single}"
         )
 
     def compare(self, split: str, train: Corpus, corpus: Corpus) -> None:
