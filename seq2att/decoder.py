@@ -104,7 +104,7 @@ class RecurrentDecoder(Decoder):
     ) -> None:
         super().__init__(input_size, memory_size)
         check_size("decoder.size", size)
-        check_size("decoder.layers", layers, "number of layers")
+        check_size("decoder.layers", layers)
         for name, share in (("dropout", dropout), ("input_dropout", input_dropout), ("weight_drop", weight_drop)):
             check_probability(f"decoder.{name}", share)
         if readout is not None:

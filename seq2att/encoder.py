@@ -73,7 +73,7 @@ class RecurrentEncoder(Encoder):
     ) -> None:
         super().__init__(input_size)
         check_size("encoder.size", size)
-        check_size("encoder.layers", layers, "number of layers")
+        check_size("encoder.layers", layers)
         for name, share in (("dropout", dropout), ("input_dropout", input_dropout), ("weight_drop", weight_drop)):
             check_probability(f"encoder.{name}", share)
         self.output_size = size * (2 if bidirectional else 1)

@@ -1,39 +1,102 @@
-"""The error that a user can mend, and what is asked of numbers in settings."""
+"""Errors that a user can correct, their stable codes, and the checks of numbers in settings."""
 
 from __future__ import annotations
 
+import math
+
+CODES = {
+    "E-argument": "A command or a function was called with arguments that do not go together.",
+    "E-bundle": "A saved model cannot be loaded.",
+    "E-checkpoint": "A checkpoint cannot be written, read or continued from.",
+    "E-choice": "A value is not one of the allowed choices.",
+    "E-column": "A table lacks a column, or a row has too few or too many.",
+    "E-component": "No component of this kind has this name.",
+    "E-conflict": "Two settings do not go together.",
+    "E-contract": "A component returned something other than its base class promises.",
+    "E-data": "The data as a whole cannot be used with these settings.",
+    "E-device": "The device or precision is not available here.",
+    "E-empty": "A file or a split has no rows, or a row has no value.",
+    "E-encoding": "A file is not valid UTF-8 text.",
+    "E-file": "A file or folder cannot be found, read or written.",
+    "E-hub": "A data set of the Hugging Face hub cannot be fetched.",
+    "E-kernel": "The native kernels cannot be compiled, loaded or called.",
+    "E-kind": "There is no such kind of component.",
+    "E-label": "A label, tag or class is unknown or malformed.",
+    "E-length": "A row or an input is too long, or two lengths do not match.",
+    "E-loss": "Training diverged: a loss is not finite.",
+    "E-memory": "The device ran out of memory.",
+    "E-metric": "A metric does not fit the task or the data.",
+    "E-missing": "A required setting or argument is missing.",
+    "E-number": "A value of the data is not a finite number.",
+    "E-option": "A component has no such option.",
+    "E-package": "A Python package that this needs is not installed.",
+    "E-plugin": "A plugin cannot be found or imported.",
+    "E-process": "A worker process failed.",
+    "E-range": "A number is outside its allowed range.",
+    "E-recipe": "A recipe cannot be found or composed.",
+    "E-register": "A class or function cannot be registered as a component.",
+    "E-row": "A row of a file is malformed.",
+    "E-run": "A run folder cannot be used: it holds another run, or none.",
+    "E-setting": "There is no such setting.",
+    "E-size": "A count or size is too small or too large.",
+    "E-split": "The data cannot be split as asked.",
+    "E-syntax": "A setting, a recipe or a line cannot be parsed.",
+    "E-task": "The model's task does not support this command or component.",
+    "E-type": "A value has the wrong type.",
+    "E-vocabulary": "A vocabulary or tokenizer cannot be built or used.",
+}
+"""Every error code and what it stands for. Codes are stable: tests and programs may rely on them."""
+
 
 class UserError(Exception):
-    """A mistake in a setting or in data: the message names the place, the value, what is allowed and the next step.
+    """An error in a setting or in data that the user can correct, in one line: `subject: problem; remedy`.
 
-    The command line shows the message alone, without a traceback, and exits with 2.
+    The command line prints it without a traceback and exits with code 2.
+
+    Args:
+        code: one of `CODES`.
+        subject: what is wrong: `key=value` of a setting, `file:line` of data, or an argument.
+        problem: what is wrong with it, with limits as numbers.
+        remedy: what to do about it; may be left out where the problem says it already.
     """
+
+    def __init__(self, code: str, subject: str = "", problem: str = "", remedy: str = "") -> None:
+        if code not in CODES:  # transitional: a whole message in one argument
+            code, subject, problem = "", "", code
+        self.code, self.subject, self.problem, self.remedy = code, subject, problem, remedy
+        parts = [part for part in (subject, problem) if part]
+        super().__init__(": ".join(parts) + (f"; {remedy}" if remedy else ""))
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, ...]]:
+        """Pickle by the parts, so that an error of a worker process arrives whole."""
+        arguments = (self.code, self.subject, self.problem, self.remedy) if self.code else (self.problem,)
+        return type(self), arguments
 
 
 class InputError(UserError):
-    """A value of the data that a field refuses; `asked` is the message where it is an input of a trained model."""
+    """A value of the data that a field refuses."""
 
-    def __init__(self, message: str, asked: str = "") -> None:
-        super().__init__(message)
-        self.asked = asked or message
+    def __init__(self, code: str, subject: str = "", problem: str = "", remedy: str = "") -> None:
+        super().__init__(code, subject if code in CODES else "", problem, remedy)
+        self.asked = str(self) if code in CODES else (subject or code)  # transitional
 
 
-def check_size(name: str, value: int, what: str = "size", null: str = "") -> int:
-    """The value; `UserError` unless it is 1 or more. `null` says what null would stand for, where that is allowed."""
-    if value < 1:
-        raise UserError(f"{name}={value} is no {what}; set 1 or more{f', or null for {null}' if null else ''}")
+def check_size(key: str, value: int, minimum: int = 1, null: str = "") -> int:
+    """Return the value; raise `E-size` where it is below the minimum. `null` says what null stands for, if allowed."""
+    if value < minimum:
+        raise UserError("E-size", f"{key}={value}", f"must be at least {minimum}", null and f"or null for {null}")
     return value
 
 
-def check_probability(name: str, value: float) -> float:
-    """The value; `UserError` unless it is 0 or more and less than 1."""
+def check_probability(key: str, value: float) -> float:
+    """Return the value; raise `E-range` unless `0 <= value < 1`."""
     if not 0 <= value < 1:
-        raise UserError(f"{name}={value} is no probability below 1; set 0 or more and less than 1")
+        raise UserError("E-range", f"{key}={value}", "must be at least 0 and below 1")
     return value
 
 
-def check_rate(name: str, value: float) -> float:
-    """The value; `UserError` unless it is more than 0."""
-    if not 0 < value < float("inf"):
-        raise UserError(f"{name}={value} is no rate to learn at; set a number above 0, such as 0.001")
+def check_positive(key: str, value: float) -> float:
+    """Return the value; raise `E-range` unless it is finite and above 0."""
+    if not (value > 0 and math.isfinite(value)):
+        raise UserError("E-range", f"{key}={value}", "must be a finite number above 0")
     return value

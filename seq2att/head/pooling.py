@@ -114,7 +114,7 @@ class PooledHead(Head):
     ) -> None:
         super().__init__(memory_size, target)
         if hidden is not None:
-            check_size("head.hidden", hidden, "number of units", "no such layer")
+            check_size("head.hidden", hidden, null="no such layer")
         self.target = target
         self.pool = Pool(memory_size, pool, attention)
         self.dropout = nn.Dropout(check_probability("head.dropout", dropout))

@@ -36,8 +36,8 @@ class Beam(Search):
         max_length: int | None = None,
     ) -> None:
         super().__init__()
-        check_size("search.size", size, "size of a beam")
-        check_size("search.n_best", n_best, "number of answers")
+        check_size("search.size", size)
+        check_size("search.n_best", n_best)
         if n_best > size:
             raise UserError(
                 f"search.n_best={n_best} asks for more than the beam of search.size={size} holds; "

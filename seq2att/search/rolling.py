@@ -64,7 +64,7 @@ class Sample(Search):
             raise UserError(f"search.top_p={top_p}: allowed is above 0 and at most 1, which keeps all; set top_p=1")
         if not 0 <= seed <= LAST_SEED:
             raise UserError(f"search.seed={seed}: allowed is 0 to {LAST_SEED}; set another one")
-        check_size("search.n_best", n_best, "number of answers")
+        check_size("search.n_best", n_best)
         self.min_length, self.max_length = min_length, max_length
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
         self.seed, self.n_best = seed, n_best

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from seq2att import registry
-from seq2att.errors import UserError, check_rate, check_size
+from seq2att.errors import UserError, check_positive, check_size
 
 if TYPE_CHECKING:
     from seq2att.data import Corpus
@@ -73,7 +73,7 @@ def check_numbers(config: Mapping[str, Any]) -> None:
     for name in ("batch_size", "bucket", "steps"):
         check_size(f"data.{name}", config["data"].get(name, 1))
     if config["optimizer"].get("learning_rate") is not None:
-        check_rate("optimizer.learning_rate", config["optimizer"]["learning_rate"])
+        check_positive("optimizer.learning_rate", config["optimizer"]["learning_rate"])
 
 
 def check_reach(model: Model, corpus: Corpus, say: Callable[[str], None]) -> None:
