@@ -1061,6 +1061,29 @@ def test_every_row_comes_exactly_once(
             assert size <= batch_size or len(batch) == 1
 
 
+@pytest.mark.parametrize("rows", [1, 5, 10, 11, 48, 132, 260, 1001, 4437])
+@pytest.mark.parametrize("batch_size", [1, 10, 64])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_an_epoch_has_the_fewest_batches_and_they_are_of_near_equal_size(
+    rows: int, batch_size: int, shuffle: bool
+) -> None:
+    sizes = [len(batch) for batch in Buckets(*lengths(rows), batch_size=batch_size, shuffle=shuffle)]
+    assert len(sizes) == -(-rows // batch_size)
+    assert min(sizes) >= min(rows, batch_size / 2)
+    assert np.mean(sizes) > 0.9 * max(sizes) or len(sizes) < 20
+
+
+@pytest.mark.parametrize("rows", [130, 260, 1001, 4437])
+@pytest.mark.parametrize("limit", [100, 400, 1000])
+def test_few_batches_of_tokens_are_less_than_half_full(rows: int, limit: int) -> None:
+    source, target = lengths(rows)
+    found = list(Buckets(source, target, batch_size=limit, batch_by="tokens"))
+    full = [len(batch) * max(source[batch].max(), target[batch].max()) >= limit / 2 for batch in found]
+    ideal = np.maximum(source, target).sum() / limit
+    assert sum(full) >= 0.9 * len(full) - 1
+    assert len(found) <= 1.35 * ideal + 4  # padding, and short rows that fit into no batch
+
+
 def test_the_order_depends_on_seed_and_epoch_only() -> None:
     def order(seed: int, epoch: int) -> list[list[int]]:
         buckets = Buckets(*lengths(500), batch_size=16, seed=seed)

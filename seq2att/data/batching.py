@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +16,20 @@ from seq2att.data.streams import Streams, runs
 from seq2att.field import Field
 from seq2att.types import Batch
 
-FEWEST_POOLS = 4  # with fewer, a small data set would see the same batches in every epoch
+FEWEST_MIXED = 4  # batches of a band; with fewer, a small data set would see the same batches in every epoch
 
 Numbers = npt.NDArray[np.int64]
 
 
 class Buckets(Sampler[Numbers]):
-    """The rows of each batch, a different mix in every epoch; every row comes exactly once.
+    """The rows of each batch: similar lengths together, a different mix in every epoch, every row exactly once.
 
-    Rows are sorted by (target, source) length and cut into strata of neighbours. A pool takes one random row of every
-    stratum and is cut into batches of consecutive strata, so a batch holds similar lengths and yet always another mix.
-    As a stratum has the same lengths in every epoch, so has the number of batches. Without `shuffle` there is one
-    pool, and batches come from short to long.
+    Rows are sorted by (target, source) length and cut into bands of neighbours, each for about `num_mixed` batches.
+    An epoch cuts a band into strata of one row for each batch and deals every stratum at random, so that a batch holds
+    similar lengths and yet always another mix. Within a band batches differ by at most one row. The bands are those of
+    the smallest limit that needs no more batches than `batch_size` does, so no small batch is left over. Lengths of a
+    band are the same in every epoch, and so is the number of batches. Without `shuffle` a band is one batch, and
+    batches come from short to long.
     """
 
     def __init__(
@@ -43,16 +45,12 @@ class Buckets(Sampler[Numbers]):
     ) -> None:
         self.lengths = np.stack([source, source if target is None else target])  # [2, rows]
         self.seed, self.shuffle, self.epoch = seed, shuffle, 0
-        rows = self.lengths.shape[1]
-        mean = self.lengths.max(0, initial=0).mean() if rows else 0.0
-        usual = batch_size if batch_by == "sentences" else max(1, int(batch_size / max(mean, 1)))  # rows of a batch
-        self.pools = max(-(-rows // (usual * bucket)), min(FEWEST_POOLS, rows // usual), 1) if shuffle else 1
-        order = self.order(np.random.default_rng(0))
-        self.bounds = self.strata_bounds(order)  # [strata] the longest row of each, on either side
-        self.cuts = cut(self.bounds, batch_size, batch_by)
-        last = rows - (len(self.bounds) - 1) * self.pools  # rows of the last stratum, which may be short
-        alone = bool(rows) and self.cuts[-2] == len(self.bounds) - 1  # the last batch of a pool is that stratum
-        self.count = self.pools * (len(self.cuts) - 1) - (self.pools - last if alone else 0)
+        longest = self.lengths.max(0, initial=1)[self.order(np.random.default_rng(0))]  # [rows] in their order
+        cost = longest if batch_by == "tokens" else np.ones_like(longest)
+        rows = len(cost)
+        full = batch_size if batch_by == "sentences" else max(1, int(batch_size / max(cost.mean(), 1) if rows else 1))
+        num_mixed = max(-(-rows // (full * bucket)), min(FEWEST_MIXED, rows // full), 1) if shuffle else 1
+        self.bands = balanced_bands(cost, batch_size, num_mixed)
 
     def order(self, random: np.random.Generator) -> Numbers:
         """All rows by (target, source) length, equal ones in random order."""
@@ -60,38 +58,72 @@ class Buckets(Sampler[Numbers]):
         mixed = random.permutation(rows) if self.shuffle else np.arange(rows)
         return sort_stably(mixed, *self.lengths)
 
-    def strata(self, order: Numbers) -> Numbers:
-        """The sorted rows as `[strata, pools]`, the end filled with -1."""
-        missing = -len(order) % self.pools
-        return np.concatenate([order, np.full(missing, -1)]).reshape(-1, self.pools)
-
-    def strata_bounds(self, order: Numbers) -> Numbers:
-        """The longest length on either side in every stratum `[2, strata]`."""
-        missing = -len(order) % self.pools
-        lengths = np.pad(self.lengths[:, order], ((0, 0), (0, missing)))  # [2, strata * pools]
-        bounds: Numbers = lengths.reshape(2, -1, self.pools).max(2, initial=0).T
-        return bounds
-
     def __iter__(self) -> Iterator[Numbers]:
         random = np.random.default_rng((self.seed, self.epoch))
-        strata = self.strata(self.order(random))
+        order = self.order(random)
+        epoch = [batch for band in self.bands for batch in self.deal(order[band.start : band.end], band, random)]
+        for number in random.permutation(len(epoch)) if self.shuffle else range(len(epoch)):
+            yield epoch[number]
+
+    def deal(self, rows: Numbers, band: Band, random: np.random.Generator) -> list[Numbers]:
+        """The rows of a band as its batches, each stratum dealt at random."""
+        missing = -len(rows) % band.batches
+        strata = np.concatenate([rows, np.full(missing, -1)]).reshape(-1, band.batches)  # [strata, batches]
         if self.shuffle:
             strata = random.permuted(strata, axis=1)
-        batches = [(pool, batch) for pool in range(self.pools) for batch in range(len(self.cuts) - 1)]
-        for number in random.permutation(len(batches)) if self.shuffle else range(len(batches)):
-            pool, batch = batches[number]
-            rows = strata[self.cuts[batch] : self.cuts[batch + 1], pool]
-            rows = rows[rows >= 0]
-            if len(rows):
-                yield rows
+        return [column[column >= 0] for column in strata.T]
 
     def __len__(self) -> int:
         """The number of batches, the same in every epoch."""
-        return self.count
+        return sum(band.batches for band in self.bands)
 
     def set_epoch(self, epoch: int) -> None:
-        """Which epoch the next iteration is; Lightning calls it."""
+        """Set which epoch the next iteration is."""
         self.epoch = epoch
+
+
+class Band(NamedTuple):
+    """Neighbours in the order of lengths, and how many batches they make."""
+
+    start: int
+    end: int
+    batches: int
+
+
+def balanced_bands(cost: Numbers, limit: int, num_mixed: int) -> list[Band]:
+    """The bands of the smallest limit that needs no more batches than `limit` does: batches of near-equal size."""
+    best = cut_bands(cost, limit, num_mixed)
+    num_batches = sum(band.batches for band in best)
+    low, high = 0, limit  # `low` needs more batches, `high` does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        bands = cut_bands(cost, middle, num_mixed)
+        if sum(band.batches for band in bands) <= num_batches:
+            best, high = bands, middle
+        else:
+            low = middle
+    return best
+
+
+def cut_bands(cost: Numbers, limit: int, num_mixed: int) -> list[Band]:
+    """The rows, shortest first, as bands of `num_mixed` batches whose rows times their greatest cost keep the limit.
+
+    A row that exceeds the limit alone is a batch of its own. The last band has as few batches as it needs, and joins
+    the one before it where they would be less than half full.
+    """
+    bands: list[Band] = []
+    start = 0
+    while start < len(cost):
+        most = num_mixed * max(1, limit // int(cost[start]))  # no more rows fit, for none costs less than the first
+        greatest = np.maximum.accumulate(cost[start : start + most])  # [rows that may fit]
+        per_batch = -(-np.arange(1, len(greatest) + 1) // num_mixed)  # [rows that may fit] rows of the largest batch
+        fitting = max(1, int(np.searchsorted(per_batch * greatest, limit, side="right")))
+        end, rows_of_a_batch = start + fitting, max(1, limit // int(greatest[fitting - 1]))
+        if bands and end == len(cost) and 2 * fitting < rows_of_a_batch * -(-fitting // rows_of_a_batch):
+            start = bands.pop().start
+        bands.append(Band(start, end, -(-(end - start) // rows_of_a_batch)))
+        start = end
+    return bands
 
 
 def sort_stably(rows: Numbers, *keys: Numbers) -> Numbers:
@@ -103,20 +135,6 @@ def sort_stably(rows: Numbers, *keys: Numbers) -> Numbers:
         small = key.max(initial=0) < 1 << 16
         rows = rows[np.argsort((key.astype(np.uint16) if small else key)[rows], kind="stable")]
     return rows
-
-
-def cut(bounds: Numbers, batch_size: int, batch_by: str) -> list[int]:
-    """Where batches of consecutive strata begin and end; a row longer than `batch_size` tokens goes alone."""
-    strata = len(bounds)
-    if batch_by == "sentences":
-        return [*range(0, strata, batch_size), strata]
-    cuts, longest = [0] if strata else [], np.zeros(2, np.int64)
-    for number in range(strata):
-        longest = np.maximum(longest, bounds[number])
-        if max(longest.max(), 1) * (number + 1 - cuts[-1]) > batch_size and number > cuts[-1]:
-            cuts.append(number)
-            longest = bounds[number]
-    return [*cuts, strata]
 
 
 class RowSets(Dataset[Numbers]):
