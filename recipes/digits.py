@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 from seq2att.errors import UserError
 from seq2att.reader import SPLITS, Reader, Row
 from seq2att.reader.files import digest
-from seq2att.registry import known, register
+from seq2att.registry import register, suggestion
 
 VALIDATION, TEST = 180, 360  # images; the other 1,257 are for training
 BLANK = [0.0] * 8  # a column of a gap
@@ -94,8 +94,8 @@ class Digits(Reader):
         from num2words import CONVERTER_CLASSES, num2words
 
         if self.language not in CONVERTER_CLASSES:
-            hint = known(self.language, CONVERTER_CLASSES)
-            raise UserError(f"reader.language={self.language}: num2words has no such language{hint}")
+            hint = suggestion(self.language, CONVERTER_CLASSES)
+            raise UserError(f"reader.language={self.language}: num2words has no such language; {hint}")
         return [" ".join(str(num2words(digit, lang=self.language)).split()) for digit in range(10)]
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:

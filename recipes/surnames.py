@@ -15,7 +15,7 @@ from typing import Literal
 
 from seq2att.errors import UserError
 from seq2att.reader import Reader, Row
-from seq2att.registry import known, register
+from seq2att.registry import register, suggestion
 
 ORIGINS = {  # the lists of Faker
     "Algerian": ("fr_DZ",),
@@ -57,7 +57,9 @@ class Surnames(Reader):
         self.origins = sorted(set(origins)) or list(ORIGINS)
         for origin in self.origins:
             if origin not in ORIGINS:
-                raise UserError(f"reader.origins: there are no surnames called {origin!r}{known(origin, ORIGINS)}")
+                raise UserError(
+                    f"reader.origins: there are no surnames called {origin!r}; {suggestion(origin, ORIGINS)}"
+                )
 
     def check(self, root: Path | None) -> None:
         if find_spec("faker") is None:

@@ -160,7 +160,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         near = sorted(str(item.parent) for item in path.parent.glob("*/model.safetensors"))
         raise UserError(
-            f"there is no folder {path}{registry.known(str(path), near)}; train one with seq2att train RECIPE"
+            f"there is no folder {path}; {registry.suggestion(str(path), near)}; train one with seq2att train RECIPE"
         )
     needed = [path / name for name in ("config.yaml", "model.safetensors")]
     missing = [file.name for file in needed if not file.is_file()]

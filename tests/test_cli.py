@@ -590,10 +590,10 @@ def test_list_shows_every_component(capfdbinary: Capture, monkeypatch: pytest.Mo
     for kind in registry.kinds():
         for name, entry in registry.entries(kind).items():
             assert re.search(rf"^  {name} ", result.out, re.MULTILINE), name
-            assert entry.place in result.out
+            assert entry.location in result.out
             assert entry.doc
             assert entry.doc.split()[0] in result.out
-    assert max(map(len, result.out.splitlines())) <= max(100, *(len(entry.place) + 20 for entry in entries()))
+    assert max(map(len, result.out.splitlines())) <= max(100, *(len(entry.location) + 20 for entry in entries()))
 
 
 def entries() -> Iterator[registry.Entry]:

@@ -800,8 +800,8 @@ def test_the_store_holds_structured_configs() -> None:
 
 def test_components_of_one_family_are_related() -> None:
     find = registry.find
-    assert registry.related(find("encoder", "lstm"), find("encoder", "gru"))
-    assert registry.related(find("decoder", "rnn"), find("decoder", "lstm"))
-    assert not registry.related(find("encoder", "lstm"), find("encoder", "none"))
-    assert not registry.related(find("attention", "dot"), find("attention", "additive"))
-    assert not registry.related(find("optimizer", "adam"), find("optimizer", "sgd"))
+    assert registry.is_interchangeable(find("encoder", "lstm"), find("encoder", "gru"))
+    assert registry.is_interchangeable(find("decoder", "rnn"), find("decoder", "lstm"))
+    assert not registry.is_interchangeable(find("encoder", "lstm"), find("encoder", "none"))
+    assert not registry.is_interchangeable(find("attention", "dot"), find("attention", "additive"))
+    assert not registry.is_interchangeable(find("optimizer", "adam"), find("optimizer", "sgd"))

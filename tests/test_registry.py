@@ -74,7 +74,7 @@ def test_signature_is_the_schema() -> None:
     assert list(entry.options) == ["size", "noise", "color", "gears", "names"]
     assert entry.options["size"] == (int, MISSING)
     assert entry.doc == "Burns oil."
-    assert entry.place == f"{__file__}:{inspect.getsourcelines(Diesel)[1] + 1}"  # the class, not its decorator
+    assert entry.location == f"{__file__}:{inspect.getsourcelines(Diesel)[1] + 1}"  # the class, not its decorator
     schema = OmegaConf.structured(entry.schema)
     assert OmegaConf.is_missing(schema, "size")
     schema.merge_with({"color": "blue", "names": ["b", "a"]})
@@ -223,7 +223,7 @@ def test_what_is_written_at_a_prompt_has_a_place() -> None:
     sys.modules["prompt"] = types.ModuleType("prompt")
     try:
         exec("class Typed: ...", space)
-        assert registry.place(space["Typed"]) == "prompt.Typed"
+        assert registry.location(space["Typed"]) == "prompt.Typed"
     finally:
         del sys.modules["prompt"]
 

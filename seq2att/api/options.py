@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from seq2att import registry
 from seq2att.errors import UserError
-from seq2att.registry.option import fits
+from seq2att.registry.option import is_of_type
 from seq2att.types import Prediction
 
 COUNTS = ("batch_size", "beam", "n_best")  # options that are numbers from 1
@@ -131,7 +131,7 @@ def check_search(entry: registry.Entry, asked: Mapping[str, Any]) -> None:
                 f"search.{name}: search={entry.name} has no option {name!r}, which is one of {', '.join(others)}; "
                 f'take search={{"name": "{others[0]}", "{name}": {value!r}}} ({flag})'
             )
-        if option is not None and not fits(option.annotation, value):
+        if option is not None and not is_of_type(value, option.annotation):
             raise UserError(f"search.{name}={value!r}: allowed is {describe(option.annotation)}")
         if name in LENGTHS and value is not None and value < 0:
             raise UserError(f"search.{name}={value}: allowed is 0 or more tokens")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from seq2att.cli import baseline, classify, estimate, evaluate, generate, listing, score, show, tag, train, translate
 from seq2att.errors import UserError
-from seq2att.registry import known
+from seq2att.registry import suggestion
 
 COMMANDS = (train, translate, classify, tag, estimate, generate, evaluate, baseline, score, show, listing)
 EXAMPLES = """start here:
@@ -56,7 +56,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         return parser.parse_args(words[:1])
     name, *rest = words
     if name not in commands:
-        parser.error(f"no command is called {name!r}{known(name, commands)}")
+        parser.error(f"no command is called {name!r}; {suggestion(name, commands)}")
     arguments, unknown = commands[name].parse_known_intermixed_args(rest)
     if unknown:
         commands[name].error(f"unrecognized arguments: {' '.join(unknown)}; see seq2att {name} --help")

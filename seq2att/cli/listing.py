@@ -62,10 +62,10 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = {title: [row for row in rows if matches(title, row, patterns)] for title, rows in groups.items()}
     empty = [title for title in groups if title in patterns and not groups[title]]
     if not any(chosen.values()) and not empty:
-        from seq2att.registry import known
+        from seq2att.registry import suggestion
 
         names = {title.partition(" ")[0] for title in groups}
-        raise UserError(f"list: nothing is called {' or '.join(patterns)}{known(patterns[0], names)}")
+        raise UserError(f"list: nothing is called {' or '.join(patterns)}; {suggestion(patterns[0], names)}")
     width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
     blocks = ["\n".join([title, *lines_of(rows, width)]) for title, rows in chosen.items() if rows]
     blocks += [f"{title}\n  none yet; a plugin may bring one" for title in empty]
@@ -85,9 +85,9 @@ def gather(names: list[str]) -> dict[str, list[Row]]:
         places = [slot for slot, of in slots.items() if of == kind]
         title = kind if places in ([kind], []) else f"{kind} (in the slots {', '.join(places)})"
         entries = registry.entries(kind).values()
-        groups[title] = [Row(entry.name, entry.doc, entry.options, near(entry.place)) for entry in entries]
+        groups[title] = [Row(entry.name, entry.doc, entry.options, near(entry.location)) for entry in entries]
     groups["settings"] = [
-        Row(name, first_line(settings), options_of(settings), near(registry.place(settings)))
+        Row(name, first_line(settings), options_of(settings), near(registry.location(settings)))
         for name, settings in (("(top)", Settings), ("data", DataOptions), ("trainer", TrainerOptions))
     ]
     groups["recipe"] = [Row(name, comment(file), {}, near(str(file))) for name, file in recipes().items()]
@@ -134,7 +134,7 @@ def option_text(name: str, option: Option) -> str:
 
 def type_text(annotation: Any) -> str:
     """A type as the reader of a YAML file knows it."""
-    from seq2att.registry import shown
+    from seq2att.registry import format_type
 
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) is typing.Literal:
@@ -143,7 +143,7 @@ def type_text(annotation: Any) -> str:
         return f"list[{type_text(arguments[0])}]"
     if type(None) in arguments:
         return "|".join([*(type_text(argument) for argument in arguments if argument is not type(None)), "null"])
-    return shown(annotation).replace(" | ", "|")
+    return format_type(annotation).replace(" | ", "|")
 
 
 def near(place: str) -> str:

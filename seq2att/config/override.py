@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from seq2att.config.options import ConfigError
 from seq2att.config.recipe import show_value
 from seq2att.config.slots import NAMES, TRAINER, Checker, Lists, Slots, lists_after, mapped, presets
-from seq2att.registry import entries, known
+from seq2att.registry import entries, suggestion
 
 SHAPE = re.compile(r"(\+\+|\+|~|)([^=]*)(=?)(.*)", re.DOTALL)
 PIECES = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[][{}():,]|[^][{}():,'"]+|.""", re.DOTALL)
@@ -115,16 +115,16 @@ def wrong_choice(slots: Slots, slot: str, name: Any) -> str | None:
     """What is wrong with a component in a slot, if anything."""
     if slot == TRAINER:
         files = presets()
-        wrong = f"trainer={name}: there is no conf/trainer/{name}.yaml{known(str(name), files)}"
+        wrong = f"trainer={name}: there is no conf/trainer/{name}.yaml; {suggestion(str(name), files)}"
         return None if name in files else wrong
     kind = slots.kinds[slot]
     if name in entries(kind):
         return None
     if str(name).lower() == "null":
         rule = "a slot is never empty, and what the head does not use drops out by itself"
-        return f"{slot}=null: {rule}{known('', entries(kind))}"
+        return f"{slot}=null: {rule}; {suggestion('', entries(kind))}"
     hint = "; a component of your own needs plugins=[your_file.py]" if name else ""
-    return f"{slot}={show_value(name)}: no {kind} is called {name!r}{known(str(name), entries(kind))}{hint}"
+    return f"{slot}={show_value(name)}: no {kind} is called {name!r}; {suggestion(str(name), entries(kind))}{hint}"
 
 
 def several(override: Override, annotation: Any = None) -> str | None:

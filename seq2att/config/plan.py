@@ -106,7 +106,9 @@ def check_layer(
     ]
     for slot, name in picked.items():
         if slot not in choices:
-            problems.append(f"{show(layer.file)}: defaults: there is no slot {slot!r}{registry.known(slot, choices)}")
+            problems.append(
+                f"{show(layer.file)}: defaults: there is no slot {slot!r}; {registry.suggestion(slot, choices)}"
+            )
         elif problem := override.wrong_choice(slots, slot, name):
             problems.append(f"{show(layer.file)}: {problem}")
         else:
@@ -141,7 +143,7 @@ def missing_options(plan: Plan, told: override.Overrides) -> list[str]:
                 problems.append(missing(key, slot, entry.name))
     problems += missing_listed(plan, told)
     problems += [
-        f"{slot}: must be chosen: {slot}=NAME{registry.known('', entries(plan.slots.kinds[slot]))}"
+        f"{slot}: must be chosen: {slot}=NAME; {registry.suggestion('', entries(plan.slots.kinds[slot]))}"
         for slot in plan.slots.used(told.choices)
         if told.choices[slot] == MISSING
     ]
@@ -188,7 +190,7 @@ def tuned(plan: Plan, slot: str, name: str) -> dict[str, Any]:
         block, other = block_of(slot, values), registered.get(choices[slot])
         if choices[slot] == name:
             found |= block
-        elif other is not None and registry.related(registered[name], other):
+        elif other is not None and registry.is_interchangeable(registered[name], other):
             ours, theirs = registered[name].options, other.options
             same = {key for key in ours.keys() & theirs.keys() if ours[key].annotation == theirs[key].annotation}
             found |= {key: value for key, value in block.items() if key in same}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from seq2att.config.options import ConfigError
 from seq2att.errors import UserError
-from seq2att.registry import known
+from seq2att.registry import suggestion
 
 NEWLINE = b"\n"
 BASE = "config"  # the start of every defaults list: conf/config.yaml
@@ -79,7 +79,7 @@ def find(recipe: str, beside: Path) -> Path:
         raise ConfigError(
             [f"there is no recipe file {recipe}; give the path of a YAML file, or one of {', '.join(ours)}"]
         )
-    wrong = f"there is no recipe {recipe!r}{known(recipe, ours)}"
+    wrong = f"there is no recipe {recipe!r}; {suggestion(recipe, ours)}"
     raise ConfigError([f"{wrong}; a recipe of your own is named by its path, as in my.yaml"])
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from seq2att.config.options import DataOptions, Settings, TrainerOptions, convert, options_of
 from seq2att.config.recipe import base_layer, folder, nearest, read_yaml, show_value
-from seq2att.registry import MISSING, Entry, Option, entries, known
+from seq2att.registry import MISSING, Entry, Option, entries, suggestion
 
 Schema: TypeAlias = "Mapping[str, Option | Schema]"
 Lists: TypeAlias = "Mapping[str, Sequence[str] | None]"  # what the settings that list components say
@@ -129,7 +129,7 @@ class Checker:
         """Refuse names of components that are not registered, in a setting that lists them."""
         for name in names:
             if name not in entries(NAMES[key]):
-                self.refuse(f"{key}: no {NAMES[key]} is called {name!r}{known(name, entries(NAMES[key]))}")
+                self.refuse(f"{key}: no {NAMES[key]} is called {name!r}; {suggestion(name, entries(NAMES[key]))}")
 
     def lookup(self, path: tuple[str, ...]) -> Option | Schema | None:
         """The option or block at a path; None, and a problem noted, where there is none."""
@@ -170,10 +170,10 @@ class Checker:
         if len(path) > 1:
             parent = ("." if path[0] in NAMES.values() else "/").join(path[:-1])
             owner = f"{parent}={self.choices[parent]}" if parent in self.choices and parent != TRAINER else parent
-            return f"{key}: {owner} has no option {name!r}{known(name, set(level) - {'name'})}"
+            return f"{key}: {owner} has no option {name!r}; {suggestion(name, set(level) - {'name'})}"
         places = list(self.places(name))
         hint = f"; did you mean {' or '.join(places)}?" if places else nearest(name, list(self.schema))
-        return f"{key}: there is no setting {name!r}{hint or known(name, self.schema)}"
+        return f"{key}: there is no setting {name!r}{hint or f'; {suggestion(name, self.schema)}'}"
 
     def places(self, name: str) -> Iterator[str]:
         """The keys of all options of that name."""
@@ -194,7 +194,7 @@ class Checker:
     def unlisted(self, kind: str, name: str) -> str:
         """The message about options of a component that no setting lists."""
         if name not in entries(kind):
-            return f"{kind}.{name}: no {kind} is called {name!r}{known(name, entries(kind))}"
+            return f"{kind}.{name}: no {kind} is called {name!r}; {suggestion(name, entries(kind))}"
         setting = next(setting for setting, of in NAMES.items() if of == kind)
         names = list(self.schema[kind])
         now = f"the list is {show_value(names)}" if names else "the list is empty"

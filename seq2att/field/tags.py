@@ -16,7 +16,7 @@ import numpy.typing as npt
 from seq2att.errors import UserError, check_size
 from seq2att.field import Field
 from seq2att.field.label import LabelEmbedding
-from seq2att.registry import known, register
+from seq2att.registry import register, suggestion
 
 UNSEEN = -1  # the id of a tag that training does not have
 SHOWN = 20  # tags that an error names
@@ -85,7 +85,7 @@ class TagsField(Field):
         if self.unseen == "refuse" and (numbers == UNSEEN).any():
             tag = items[int(np.argmax(numbers == UNSEEN))]
             raise UserError(
-                f"the tag {tag!r} does not occur in training{known(tag, self.tags[:SHOWN])}; mend it, "
+                f"the tag {tag!r} does not occur in training; {suggestion(tag, self.tags[:SHOWN])}; mend it, "
                 f"add such rows to training, or set target.unseen=count to count it as wrong"
             )
         return numbers

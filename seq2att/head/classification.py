@@ -13,7 +13,7 @@ from seq2att.errors import UserError, check_probability
 from seq2att.field import Field
 from seq2att.head import unfit
 from seq2att.head.pooling import Pooled, PooledHead, one_value, seen
-from seq2att.registry import Factory, known, register
+from seq2att.registry import Factory, register, suggestion
 from seq2att.search import Search
 from seq2att.types import Column, Encoding, Loss, Prediction, State
 
@@ -125,7 +125,7 @@ def weights_of(classes: tuple[str, ...], counts: tuple[int, ...], given: Mapping
     """The weight of every class: what is given, else rows / (classes * rows of the class), or 1 without counts."""
     unknown = [name for name in given if name not in classes]
     if unknown:
-        raise UserError(f"head.weights: there is no class {unknown[0]!r}{known(unknown[0], classes)}")
+        raise UserError(f"head.weights: there is no class {unknown[0]!r}; {suggestion(unknown[0], classes)}")
     wrong = {name: weight for name, weight in given.items() if not 0 <= weight < float("inf")}
     if wrong:
         name, weight = next(iter(wrong.items()))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from seq2att.errors import UserError
-from seq2att.registry import known
+from seq2att.registry import suggestion
 
 SPACE = re.compile(r"\s+")
 Names = Sequence[str] | None
@@ -89,6 +89,6 @@ def dig(record: dict[str, Any], column: str, place: str) -> Any:
     for key in column.split("."):
         if not isinstance(value, dict) or key not in value:
             names = value if isinstance(value, dict) else record
-            raise UserError(f"{place}: no {column!r}{known(key, names)}; set reader.source and reader.target")
+            raise UserError(f"{place}: no {column!r}; {suggestion(key, names)}; set reader.source and reader.target")
         value = value[key]
     return value

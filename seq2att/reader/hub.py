@@ -17,7 +17,7 @@ from seq2att.reader.files import digest, resolve
 from seq2att.reader.local import local_reader, rename
 from seq2att.reader.tables import CHUNK, first_line, outer_columns
 from seq2att.reader.text import Parallel
-from seq2att.registry import known, register
+from seq2att.registry import register, suggestion
 
 
 @register("reader", "huggingface")
@@ -159,5 +159,7 @@ def load_folder(folder: Path, config: str | None, split: str) -> Any:
     saved = datasets.load_from_disk(str(folder))
     splits = saved if isinstance(saved, datasets.DatasetDict) else {str(saved.split or "train"): saved}
     if split not in splits:
-        raise UserError(f"reader: {folder} has no split {split!r}{known(split, splits)}; a split set to null is none")
+        raise UserError(
+            f"reader: {folder} has no split {split!r}; {suggestion(split, splits)}; a split set to null is none"
+        )
     return splits[split]

@@ -10,7 +10,7 @@ from seq2att.errors import UserError
 from seq2att.reader import FileReader, Row
 from seq2att.reader.columns import one_word
 from seq2att.reader.files import read_lines
-from seq2att.registry import known, register
+from seq2att.registry import register, suggestion
 
 NO_WORD = re.compile(r"\d+[-.]\d+")  # the ID of a range of words, or of an empty node
 WORD = re.compile(r"[^ \t]+")  # other white space may be part of a word
@@ -119,7 +119,7 @@ class ConllU(Sentences):
         names = [words] if tags is None else [words, tags]
         for option, name in zip(("words", "tags"), names, strict=False):
             if name not in CONLLU:
-                raise UserError(f"reader.{option}: CoNLL-U has no column {name!r}{known(name, CONLLU)}")
+                raise UserError(f"reader.{option}: CoNLL-U has no column {name!r}; {suggestion(name, CONLLU)}")
         super().__init__(train, validation, test, [CONLLU.index(name) for name in names])
 
     def split(self, text: str) -> list[str]:

@@ -11,7 +11,7 @@ from seq2att.errors import UserError
 from seq2att.reader import Row, TableReader
 from seq2att.reader.columns import dig, make_columns
 from seq2att.reader.files import find_file, resolve
-from seq2att.registry import known, register
+from seq2att.registry import register, suggestion
 
 CHUNK = 4096  # rows that are turned into Python values at once
 
@@ -58,7 +58,9 @@ def outer_columns(place: str, columns: Sequence[str], names: Sequence[str]) -> l
     outer = [column if column in names else column.partition(".")[0] for column in columns]
     for column, name in zip(columns, outer, strict=True):
         if name not in names:
-            raise UserError(f"{place}: no column {column!r}{known(name, names)}; set reader.source and reader.target")
+            raise UserError(
+                f"{place}: no column {column!r}; {suggestion(name, names)}; set reader.source and reader.target"
+            )
     return list(dict.fromkeys(outer))
 
 

@@ -12,7 +12,7 @@ from seq2att.errors import UserError
 from seq2att.reader import FileReader, Row, TableReader
 from seq2att.reader.columns import Columns, dig, make_columns
 from seq2att.reader.files import find_file, read_lines, shorten
-from seq2att.registry import known, register
+from seq2att.registry import register, suggestion
 
 LONGEST = 2**31 - 1  # characters of a value: what `csv` can count everywhere
 
@@ -174,7 +174,9 @@ def column_place(file: Path, column: str, names: Sequence[str], header: bool) ->
         return int(column) - 1
     if not header:
         raise UserError(f"reader: column {column!r} is no number from 1; give a number, or set reader.header=true")
-    raise UserError(f"{file}: no column is called {column!r}{known(column, names)}; set reader.source, reader.target")
+    raise UserError(
+        f"{file}: no column is called {column!r}; {suggestion(column, names)}; set reader.source, reader.target"
+    )
 
 
 @register("reader", "jsonl")

@@ -21,14 +21,14 @@ from seq2att.registry.component import (
     build_listed,
     entries,
     find,
+    is_interchangeable,
     kind,
     kinds,
-    known,
-    place,
+    location,
     register,
-    related,
+    suggestion,
 )
-from seq2att.registry.option import MISSING, Option, schema_field, shown
+from seq2att.registry.option import MISSING, Option, format_type, schema_field
 from seq2att.registry.plugin import ENTRY_POINTS, load, load_plugin, load_shipped, shipped
 
 __all__ = [
@@ -44,16 +44,16 @@ __all__ = [
     "build_listed",
     "entries",
     "find",
+    "format_type",
+    "is_interchangeable",
     "kind",
     "kinds",
-    "known",
     "load",
     "load_plugin",
     "load_shipped",
-    "place",
+    "location",
     "register",
-    "related",
     "schema_field",
     "shipped",
-    "shown",
+    "suggestion",
 ]

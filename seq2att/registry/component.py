@@ -60,9 +60,9 @@ class Entry:
         return (inspect.getdoc(self.target) or "").partition("\n")[0]
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the component is written: `file:line`."""
-        return place(self.target)
+        return location(self.target)
 
     @functools.cached_property
     def schema(self) -> type:
@@ -82,7 +82,9 @@ def kind(name: str) -> Callable[[T], T]:
     def decorate(base: T) -> T:
         taken = _kinds.get(name)
         if taken is not None and identity(taken.base) != identity(base):
-            raise RegistryError(f"the kind {name!r} of {place(base)} is taken by {place(taken.base)}; name another")
+            raise RegistryError(
+                f"the kind {name!r} of {location(base)} is taken by {location(taken.base)}; name another"
+            )
         given = [p.name for p in inspect.signature(base).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]  # type: ignore[arg-type]
         _kinds[name] = Kind(name, base, tuple(given))
         _entries.setdefault(name, {})
@@ -98,11 +100,13 @@ def register(kind: str, name: str) -> Callable[[T], T]:
         if kind in COMPONENTS and kind not in _kinds:
             importlib.import_module(f"seq2att.{kind}")
         if kind not in _kinds:
-            raise RegistryError(f"there is no kind of component called {kind!r}{known(kind, _kinds)}")
+            raise RegistryError(f"there is no kind of component called {kind!r}; {suggestion(kind, _kinds)}")
         entry = make_entry(_kinds[kind], name, target)
         taken = _entries[kind].get(name)
         if taken is not None and identity(taken.target) != identity(target):
-            raise RegistryError(f"{kind}={name} of {entry.place} is taken by {taken.place}; register another name")
+            raise RegistryError(
+                f"{kind}={name} of {entry.location} is taken by {taken.location}; register another name"
+            )
         _entries[kind][name] = entry
         return target
 
@@ -152,7 +156,7 @@ def resolved_hints(kind: str, name: str, target: Any) -> dict[str, Any]:
 
 def refusal(kind: str, name: str, target: Any, why: str) -> RegistryError:
     """The error about a component that cannot be registered."""
-    return RegistryError(f"{kind}={name} ({place(target)}): {why}")
+    return RegistryError(f"{kind}={name} ({location(target)}): {why}")
 
 
 def kind_of(annotation: Any) -> str | None:
@@ -174,7 +178,7 @@ def kinds() -> dict[str, Kind]:
 def entries(kind: str) -> dict[str, Entry]:
     """All components of a kind by name."""
     if kind not in _kinds:
-        raise RegistryError(f"there is no kind of component called {kind!r}{known(kind, _kinds)}")
+        raise RegistryError(f"there is no kind of component called {kind!r}; {suggestion(kind, _kinds)}")
     return dict(_entries[kind])
 
 
@@ -183,13 +187,13 @@ def find(kind: str, name: str) -> Entry:
     of_kind = entries(kind)
     if name not in of_kind:
         raise RegistryError(
-            f"{kind}={name}: no {kind} is called {name!r}{known(name, of_kind)}; "
+            f"{kind}={name}: no {kind} is called {name!r}; {suggestion(name, of_kind)}; "
             f"a component of your own needs plugins=[your_file.py]"
         )
     return of_kind[name]
 
 
-def related(one: Entry, other: Entry) -> bool:
+def is_interchangeable(one: Entry, other: Entry) -> bool:
     """Whether two components are made from one class that says `interchangeable`: what tunes one tunes the other."""
     families = [
         {base for base in inspect.getmro(entry.target) if vars(base).get("interchangeable")}
@@ -207,14 +211,14 @@ def build(kind: str, slots: Mapping[str, Any], *context: Any, slot: str | None =
     """
     slot = slot or kind
     if slot not in slots:
-        raise RegistryError(f"the configuration has no {slot!r}{known(slot, slots)}")
+        raise RegistryError(f"the configuration has no {slot!r}; {suggestion(slot, slots)}")
     options = dict(slots[slot])
     entry = find(kind, options.pop("name"))
     nested = {name: options.pop(name) for name in entry.asks if name in options}
     for name in options:
         if name not in entry.options:
             raise RegistryError(
-                f"{slot}.{name}: {slot}={entry.name} has no option {name!r}{known(name, entry.options)}"
+                f"{slot}.{name}: {slot}={entry.name} has no option {name!r}; {suggestion(name, entry.options)}"
             )
     factories = [
         functools.partial(build, asked, {**slots, **nested}, slot=parameter) for parameter, asked in entry.asks.items()
@@ -231,15 +235,15 @@ def build_listed(kind: str, config: Mapping[str, Any], name: str, *context: Any)
     return build(kind, {slot: {**config.get(kind, {}).get(name, {}), "name": name}}, *context, slot=slot)
 
 
-def known(name: str, names: Iterable[str]) -> str:
+def suggestion(name: str, names: Iterable[str]) -> str:
     """The end of an error about an unknown name: the names there are, and the nearest one."""
     names = sorted(names)
     close = difflib.get_close_matches(name, names, 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"; known: {', '.join(names) or 'none'}{hint}"
+    return f"known: {', '.join(names) or 'none'}{hint}"
 
 
-def place(target: Any) -> str:
+def location(target: Any) -> str:
     """Where a class or function is written: `file:line`."""
     target = inspect.unwrap(target)
     file, name = identity(target)

@@ -26,27 +26,28 @@ def option_problem(name: str, annotation: Any, default: Any) -> str | None:
         return f"an option cannot be called {name!r} (configurations use it); rename it"
     if annotation is inspect.Parameter.empty:
         return f"option {name!r} has no annotation; write `{name}: int = ...`"
-    if not holds(annotation):
+    if not is_supported(annotation):
         return (
-            f"option {name!r} is annotated {shown(annotation)}; allowed are bool, int, float, str, Literal of strings, "
+            f"option {name!r} is annotated {format_type(annotation)}; allowed are "
+            f"bool, int, float, str, Literal of strings, "
             f"list, tuple[X, ...] and dict[str, X] of those, and each with `| None`"
         )
-    if default is not inspect.Parameter.empty and not fits(annotation, default):
-        return f"the default {default!r} of option {name!r} is no {shown(annotation)}"
+    if default is not inspect.Parameter.empty and not is_of_type(default, annotation):
+        return f"the default {default!r} of option {name!r} is no {format_type(annotation)}"
     return None
 
 
-def shown(annotation: Any) -> str:
+def format_type(annotation: Any) -> str:
     """A type as it is written."""
     if isinstance(annotation, type) and typing.get_origin(annotation) is None:
         return "None" if annotation is type(None) else annotation.__qualname__
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        return " | ".join(map(shown, arguments))
+        return " | ".join(map(format_type, arguments))
     return str(annotation).replace("typing.", "")
 
 
-def holds(annotation: Any, container: bool = True) -> bool:
+def is_supported(annotation: Any, container: bool = True) -> bool:
     """Whether OmegaConf can hold values of this type."""
     if annotation in (bool, int, float, str):
         return True
@@ -55,27 +56,27 @@ def holds(annotation: Any, container: bool = True) -> bool:
         return all(isinstance(argument, str) for argument in arguments)
     if origin in (typing.Union, types.UnionType):
         rest = [argument for argument in arguments if argument is not type(None)]
-        return holds(rest[0], container) if len(rest) == 1 else all(r in (bool, int, float, str) for r in rest)
+        return is_supported(rest[0], container) if len(rest) == 1 else all(r in (bool, int, float, str) for r in rest)
     if not container:
         return False
     if origin is tuple:
-        return len(arguments) == 2 and arguments[1] is Ellipsis and holds(arguments[0], container=False)
+        return len(arguments) == 2 and arguments[1] is Ellipsis and is_supported(arguments[0], container=False)
     if origin is dict:
-        return arguments[0] is str and holds(arguments[1], container=False)
-    return origin is list and holds(arguments[0], container=False)
+        return arguments[0] is str and is_supported(arguments[1], container=False)
+    return origin is list and is_supported(arguments[0], container=False)
 
 
-def fits(annotation: Any, value: Any) -> bool:
+def is_of_type(value: Any, annotation: Any) -> bool:
     """Whether a default is of the annotated type."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
         return value in arguments
     if origin in (typing.Union, types.UnionType):
-        return any(value is None if argument is type(None) else fits(argument, value) for argument in arguments)
+        return any(value is None if argument is type(None) else is_of_type(value, argument) for argument in arguments)
     if origin in (tuple, list):
-        return isinstance(value, origin) and all(fits(arguments[0], item) for item in value)
+        return isinstance(value, origin) and all(is_of_type(item, arguments[0]) for item in value)
     if origin is dict:
-        return isinstance(value, dict) and all(fits(arguments[1], item) for item in value.values())
+        return isinstance(value, dict) and all(is_of_type(item, arguments[1]) for item in value.values())
     if annotation is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if annotation is int:

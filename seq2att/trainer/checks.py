@@ -51,7 +51,7 @@ def check_figures(config: Mapping[str, Any], known: Mapping[str, bool]) -> None:
     for key, name in watched.items():
         if name not in known:
             raise UserError(
-                f"{key}={name}: no figure of a validation, unless added to metrics{registry.known(name, known)}"
+                f"{key}={name}: no figure of a validation, unless added to metrics; {registry.suggestion(name, known)}"
             )
 
 
