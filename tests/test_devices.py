@@ -214,8 +214,8 @@ def test_a_killed_process_stops_the_run_which_goes_on_in_another_number(here: Pa
     ended = train(here, "run=killed", "trainer.devices=2", TROUBLE="kill:1:17")
     assert ended.code == 2
     assert ended.error == (
-        "seq2att: error: process 2 of 2 (rank 1) was killed by SIGKILL (by the system, if memory ran out); "
-        "the same command goes on from what was saved last\n"
+        "seq2att: error: process 2 of 2 (rank 1): was killed by SIGKILL (by the system, if memory ran out); "
+        "the same command resumes from the last save\n"
     )
     state = torch.load(here / "killed" / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["global_step"] == 15

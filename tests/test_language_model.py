@@ -308,7 +308,7 @@ def train(config: dict[str, Any], stop_after: int | None = None) -> Training:
             if trainer.global_step == stop_after:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    launch.settle(1, config["seed"])
+    launch.configure_threads(1, config["seed"])
     model = copy.deepcopy(language_model().model).train()
     claim = folder.claim(config)
     if not claim.resume:

@@ -137,7 +137,7 @@ HIGHER = {"loss": False, "perplexity": False, "exact": True}
 def toy(config, callbacks=(), say=lambda line: None, model=None, rows=32, claim=None):
     """One training; the settings that the configuration names are used, the model and the data are toys."""
     model = model or ToyModel(dropout=0.3)
-    launch.settle(1, config["seed"])
+    launch.configure_threads(1, config["seed"])
     for parameter in model.parameters():
         nn.init.normal_(parameter)
     corpora = {"train": ToyCorpus(rows), "validation": ToyCorpus(12, seed=1, several=True)}

@@ -6,6 +6,7 @@ A command parses its arguments and calls the API; what is slow to load is import
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Read when PyTorch is loaded. Its idle threads wait for work some 50 microseconds before they sleep: much longer,
     # and they take the core that our own threads or another program work on; not at all, and each call wakes them.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    use_utf8()
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
         arguments.run(arguments)
@@ -42,6 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     return 0
+
+
+def use_utf8() -> None:
+    """Print in UTF-8, as answers are written, whatever the locale or the code page of Windows is."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a closed one is None
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

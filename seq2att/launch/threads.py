@@ -1,4 +1,4 @@
-"""What makes a process fast and repeatable: its threads, denormal numbers and seeds."""
+"""What makes a process fast and repeatable: its threads, its memory, denormal numbers and seeds."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SYSTEM = Path("/sys")
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
 
 
-def settle(threads: int | None, seed: int, processes: int = 1) -> None:
-    """Make this process, one of so many on this machine, fast and repeatable.
+def configure_threads(threads: int | None, seed: int, processes: int = 1) -> None:
+    """Set threads, memory, denormal numbers and seeds of this process, one of `processes` on this machine.
 
-    Comes before other threads start, for they inherit how this one treats denormal numbers.
+    Call it before other threads start: they inherit how this one treats denormal numbers.
     """
-    torch.set_flush_denormal(True)  # numbers below 1e-38 are slow and worth nothing: 2 to 5 times on long sequences
-    torch.set_num_threads(threads or fair_threads(processes))
+    torch.set_flush_denormal(True)  # numbers below 1e-38 slow long sequences down 2 to 5 times
+    torch.set_num_threads(threads or threads_per_process(processes))
     keep_memory()
     from seq2att.trainer.processes import seed as seed_all
 
@@ -30,56 +30,54 @@ def settle(threads: int | None, seed: int, processes: int = 1) -> None:
 
 
 def keep_memory(mapped: int = 1 << 30, trimmed: int = 1 << 30) -> None:
-    """Let glibc keep what is freed: else the system clears large tensors anew in every step, a tenth of it.
+    """Let glibc's malloc keep freed memory; does nothing elsewhere.
 
-    Blocks of `mapped` bytes come from the system and go back; the rest goes back when `trimmed` bytes are free.
+    Otherwise the kernel clears the pages of large tensors anew in every step, which takes a tenth of it. Blocks of at
+    least `mapped` bytes still come from the kernel and go back; the rest goes back when `trimmed` bytes are free.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(library, "mallopt"):
-        library.mallopt(MMAP_THRESHOLD, mapped)  # type: ignore[union-attr]
-        library.mallopt(TRIM_THRESHOLD, trimmed)  # type: ignore[union-attr]
+    if library is not None and hasattr(library, "mallopt"):
+        library.mallopt(MMAP_THRESHOLD, mapped)
+        library.mallopt(TRIM_THRESHOLD, trimmed)
 
 
-def fair_threads(processes: int = 1) -> int:
-    """How many threads each of so many processes on this machine gets: its cores are shared, none is used twice."""
-    return min(usual_threads(), max(1, cores() // processes))
+def threads_per_process(processes: int = 1) -> int:
+    """The threads of each of `processes` processes that share the cores of this machine."""
+    return min(default_threads(), max(1, num_cores() // processes))
 
 
 @functools.cache
-def usual_threads() -> int:
-    """How many threads PyTorch takes by itself, or OMP_NUM_THREADS says: before a run of ours sets another number."""
+def default_threads() -> int:
+    """The number of threads that PyTorch starts with (OMP_NUM_THREADS), before any run changes it."""
     return torch.get_num_threads()
 
 
-def cores(system: Path = SYSTEM) -> int:
-    """How many cores this process may use at once: of those allowed to it, within the quota of its container.
-
-    Two hardware threads of one core count once: they share what multiplies matrices.
-    """
+def num_cores(system: Path = SYSTEM) -> int:
+    """The number of physical cores that this process may use, within the quota of its container."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    return max(1, min(physical(allowed, system), quota(system) or len(allowed)))
+    return max(1, min(num_physical(allowed, system), container_quota(system) or len(allowed)))
 
 
-def physical(allowed: Iterable[int], system: Path = SYSTEM) -> int:
-    """How many different cores these hardware threads belong to."""
-    found = set()
-    for number in allowed:
+def num_physical(cpus: Iterable[int], system: Path = SYSTEM) -> int:
+    """The number of physical cores of these logical CPUs: hyperthreads share what multiplies matrices."""
+    cores = set()
+    for cpu in cpus:
         try:
-            siblings = system / f"devices/system/cpu/cpu{number}/topology/thread_siblings_list"
-            found.add(siblings.read_text("ascii").strip())
+            siblings = system / f"devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+            cores.add(siblings.read_text("ascii").strip())
         except OSError:
-            found.add(str(number))
-    return len(found)
+            cores.add(str(cpu))
+    return len(cores)
 
 
-def quota(system: Path = SYSTEM) -> int | None:
-    """How many cores the container may keep busy, rounded up; None where nothing limits it."""
+def container_quota(system: Path = SYSTEM) -> int | None:
+    """The number of cores that the container may keep busy (cgroup version 2 or 1), rounded up; None if unlimited."""
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             words = " ".join((system / "fs/cgroup" / name).read_text("ascii") for name in names).split()
-            share, period = int(words[0]), int(words[1])
+            quota, period = int(words[0]), int(words[1])
         except (OSError, ValueError, IndexError):  # no such file, or `max`
             continue
-        if share > 0 < period:
-            return ceil(share / period)
+        if quota > 0 < period:
+            return ceil(quota / period)
     return None

@@ -1,12 +1,14 @@
-"""One worker of a run: a program that the elastic launcher starts once for each device.
+"""One worker process of a run: the script that the elastic launcher starts once for each device.
 
-It is started by its file, before anything of ours can be imported; so it begins with the standard library alone, and
-looks for modules where its parent did. What it is to do is in a file, and so is the reason when it fails.
+The launcher runs it by its path, before seq2att can be imported: the module needs only the standard library and takes
+its module search path from the parent. A file in the folder that the parent names holds the configuration; a worker
+that fails writes its reason into another.
 """
 
 from __future__ import annotations
 
 import atexit
+import io
 import json
 import os
 import signal
@@ -19,92 +21,94 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-USER, BUG, LOST = "user", "bug", "lost"  # a message for the user; any other error; another process was gone
-FAILED, INTERRUPTED, WRONG = 1, 130, 2  # exit codes
-HANDED = "handed.json"
+USER, BUG, LOST = "user", "bug", "lost"  # a UserError; any other error; the connection to another process broke
+EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER = 1, 130, 2
+JOB = "job.json"
 
 
-class Reason(NamedTuple):
+class Failure(NamedTuple):
     """Why a worker failed."""
 
-    at: float  # when
+    time: float
     rank: int
     kind: str
-    text: str  # a message, or a traceback
+    parts: list[str]  # the arguments of a UserError; or a traceback
 
 
-def hand_over(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write down what the workers need."""
-    handed = {"config": config, "path": sys.path, "parent": os.getpid()}
-    (folder / HANDED).write_text(json.dumps(handed, default=str), "utf-8")
+def write_job(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write what the workers need."""
+    job = {"config": config, "path": sys.path, "parent": os.getpid()}
+    (folder / JOB).write_text(json.dumps(job, default=str), "utf-8")
 
 
-def reasons(folder: Path) -> list[Reason]:
-    """Why workers failed, the first one first."""
-    return sorted(Reason(*json.loads(file.read_text("utf-8"))) for file in folder.glob("reason-*.json"))
+def read_failures(folder: Path) -> list[Failure]:
+    """Why workers failed, in the order of time."""
+    return sorted(Failure(*json.loads(file.read_text("utf-8"))) for file in folder.glob("failure-*.json"))
 
 
 def main(folder: Path) -> int:
-    """Train as one of the workers; the exit code."""
-    began = json.loads((folder / HANDED).read_text("utf-8"))
-    threading.Thread(target=follow, args=(began["parent"],), daemon=True).start()
-    sys.path[:] = began["path"]
+    """Train as one of the workers; return the exit code."""
+    job = json.loads((folder / JOB).read_text("utf-8"))
+    threading.Thread(target=end_with_parent, args=(job["parent"],), daemon=True).start()
+    sys.path[:] = job["path"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # as the command line of the parent
     rank = int(os.environ["RANK"])
     if rank:
-        warnings.simplefilter("ignore")  # the first one gives them
+        warnings.simplefilter("ignore")  # rank 0 shows them
     try:
-        work(began["config"])
+        train(job["config"])
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     except Exception as error:
-        found = Reason(time.time(), rank, *explained(error))
+        failure = Failure(time.time(), rank, *classify(error))
         partial = folder / f"{rank}.partial"
-        partial.write_text(json.dumps(found), "utf-8")
-        partial.replace(folder / f"reason-{rank}.json")
-        return WRONG if found.kind == USER else FAILED
+        partial.write_text(json.dumps(failure), "utf-8")
+        partial.replace(folder / f"failure-{rank}.json")
+        return EXIT_USER if failure.kind == USER else EXIT_FAILED
     return 0
 
 
-def work(config: dict[str, Any]) -> None:
+def train(config: dict[str, Any]) -> None:
     """Join the other processes and train."""
     from seq2att import launch, registry
-    from seq2att.launch.place import joined
+    from seq2att.launch.environment import current_processes
 
     registry.load(config["plugins"])
-    processes = joined(config["trainer"], os.environ)
+    processes = current_processes(config["trainer"], os.environ)
     assert processes is not None
-    launch.join(config, processes, say=speak, account=lambda line: None)
+    launch.join(config, processes, say=print_now, account=lambda line: None)
 
 
-def speak(line: str) -> None:
-    """Print a line at once: the parent's lines go to the same place."""
+def print_now(line: str) -> None:
+    """Print a line and flush it, because the parent prints to the same stream."""
     print(line, flush=True)
 
 
-def explained(error: Exception) -> tuple[str, str]:
-    """What kind of error it is, and what to show of it."""
+def classify(error: Exception) -> tuple[str, list[str]]:
+    """The kind of an error and what to show of it."""
     from seq2att.errors import UserError
 
     if isinstance(error, UserError):
-        return USER, str(error)
-    whole = "".join(traceback.format_exception(error)).rstrip()  # with the errors that it came from
-    network = any(word in whole for word in ("torch.distributed.Dist", "gloo", "Gloo", "NCCL"))
-    return LOST if network else BUG, whole
+        return USER, list(error.__reduce__()[1])
+    text = "".join(traceback.format_exception(error)).rstrip()  # with its causes
+    is_network = any(word in text for word in ("torch.distributed.Dist", "gloo", "Gloo", "NCCL"))
+    return LOST if is_network else BUG, [text]
 
 
-def follow(parent: int) -> None:
-    """End, as by a signal, when the parent has gone: nobody would wait for this process any more."""
+def end_with_parent(parent: int) -> None:
+    """Send this process SIGTERM once its parent is gone (Windows does not report that)."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def leave(code: int | str | None) -> None:
-    """End with an exit code, whatever the threads of libraries do while Python takes itself down."""
+    """Exit at once: the threads of libraries may crash or hang while Python shuts down."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else FAILED if code else 0)
+    os._exit(code if isinstance(code, int) else EXIT_FAILED if code else 0)
 
 
 if __name__ == "__main__":

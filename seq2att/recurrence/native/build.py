@@ -71,7 +71,9 @@ def compiler() -> str:
 @functools.cache
 def place() -> Path:
     """Where the library of these sources, this compiler and this processor lies."""
-    version = subprocess.run([compiler(), "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
+    version = subprocess.run(
+        [compiler(), "--version"], capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=False
+    ).stdout
     parts = [version, *FLAGS, *MACHINE, processor()]
     parts += [f"{file.name}\n{file.read_text('utf-8')}" for file in sources("*.h") + sources("*.cpp")]
     key = hashlib.blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()
@@ -120,7 +122,13 @@ def compile_to(path: Path) -> None:
 def run_compiler(arguments: list[str], folder: Path) -> str | None:
     """What the compiler complains of in a folder, in its first lines; None when it succeeds."""
     done = subprocess.run(
-        [compiler(), *arguments], capture_output=True, text=True, cwd=folder, timeout=600, check=False
+        [compiler(), *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        cwd=folder,
+        timeout=600,
+        check=False,
     )
     return (
         None if done.returncode == 0 else "; ".join(done.stderr.strip().splitlines()[:3]) or f"exit {done.returncode}"
