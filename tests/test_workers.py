@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from seq2att.cli.text import Chunk
-from seq2att.cli.workers import AHEAD, Answer, Answering, share, split
+from seq2att.cli.workers import PENDING, Answer, Answering, share, split
 from seq2att.errors import UserError
+from tests.refusals import refused
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,14 @@ class Backwards:
 
     def __call__(self, number: int) -> Answering:
         if self.refuses:
-            raise UserError("there is no such model")
+            raise UserError("E-bundle", "runs/none", "there is no such model")
 
         def answer(piece: Chunk) -> Answer:
             for line in piece.lines:
                 if line == "slow":
                     time.sleep(0.5)
                 if line == "refuse":
-                    raise UserError(f"line {piece.first} is refused")
+                    raise UserError("E-length", f"line {piece.first}", "is too long")
                 if line == "fail":
                     raise ValueError("a bug")
                 if line == "die":
@@ -52,11 +53,12 @@ def pieces_of(*lines: str) -> list[Chunk]:
 def shared(*lines: str, making: Backwards | None = None) -> tuple[list[str], set[str], Exception | None]:
     """What two workers wrote, which workers wrote it, and the error."""
     written: list[Answer] = []
+    failure = None
     try:
         share(pieces_of(*lines), making or Backwards(), 2, written.append)
-    except UserError as error:
-        return [line for one in written for line in one.lines], {one.notes[0] for one in written}, error
-    return [line for one in written for line in one.lines], {one.notes[0] for one in written}, None
+    except Exception as error:
+        failure = error
+    return [line for one in written for line in one.lines], {one.warnings[0] for one in written if one.rows}, failure
 
 
 def test_answers_keep_their_order_whoever_is_slow() -> None:
@@ -73,26 +75,29 @@ def test_nothing_to_share_is_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "says"),
-    [
-        ("refuse", "line 3 is refused"),
-        ("fail", "worker . failed: ValueError: a bug; see above"),
-        ("die", "worker . of 2 was killed by SIGKILL at lines 3 to 3; if memory was short, give fewer --devices"),
-        ("exit", "worker . of 2 ended with exit code 7 at lines 3 to 3"),
-    ],
+    ("order", "code", "subject"),
+    [("refuse", "E-length", "line 3"), ("die", "E-process", "worker 1 of 2"), ("exit", "E-process", "worker 1 of 2")],
 )
-def test_an_error_comes_after_all_that_goes_before_it(order: str, says: str) -> None:
+def test_an_error_comes_after_all_that_goes_before_it(order: str, code: str, subject: str) -> None:
     found, _, error = shared("slow", "b", order, *"defghijklmnopqrstuvwxyz")
     assert found == ["wols", "b"]
-    with pytest.raises(UserError, match=says):
+    with refused(code, subject):
         raise error or AssertionError("there was no error")
+
+
+def test_a_bug_in_a_worker_arrives_with_its_traceback() -> None:
+    found, _, error = shared("a", "fail", "c")
+    assert found == ["a"]
+    assert isinstance(error, ValueError)
+    assert "in answer" in str(error.__cause__)
 
 
 def test_a_model_that_cannot_be_loaded_is_told_even_without_lines() -> None:
     for lines in ((), ("a", "b")):
         found, _, error = shared(*lines, making=Backwards(refuses=True))
         assert found == []
-        assert str(error) == "there is no such model"
+        with refused("E-bundle", "runs/none"):
+            raise error or AssertionError("there was no error")
 
 
 def test_no_more_is_read_than_can_be_written_soon() -> None:
@@ -108,19 +113,19 @@ def test_no_more_is_read_than_can_be_written_soon() -> None:
     def write(answer: Answer) -> None:
         nonlocal written
         ahead.append(read - written)
-        written += 1
+        written += answer.rows
 
     share(pieces(), Backwards(), 2, write)
     assert written == 42
-    assert max(ahead) <= 2 * AHEAD + 1
+    assert max(ahead) <= 2 * PENDING + 2  # one at the reader and one at the writer
 
 
 def test_an_error_of_reading_or_writing_ends_it() -> None:
     def pieces() -> Iterator[Chunk]:
         yield Chunk(["a"], 1)
-        raise UserError("line 2 is no UTF-8")
+        raise UserError("E-encoding", "in:2", "is not UTF-8")
 
-    with pytest.raises(UserError, match="line 2 is no UTF-8"):
+    with refused("E-encoding", "in:2"):
         share(pieces(), Backwards(), 2, lambda answer: None)
 
     def write(answer: Answer) -> None:

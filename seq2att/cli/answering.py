@@ -109,8 +109,8 @@ class Answerer:
 
         def answer(piece: Chunk) -> Answer:
             found = answered(predictor, self.task, piece)
-            said, notes[:] = list(notes), []
-            return found._replace(notes=said)
+            warnings, notes[:] = list(notes), []
+            return found._replace(warnings=warnings)
 
         return answer
 
@@ -133,7 +133,7 @@ class Report:
 
     def add(self, answer: Answer) -> None:
         """Write some answers."""
-        for note in answer.notes:
+        for note in answer.warnings:
             print(f"seq2att: {note}", file=sys.stderr)
         self.write(answer.lines)
         self.done += answer.rows

@@ -2,171 +2,122 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import multiprocessing
+import pickle
 import queue
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.connection import Connection
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 from seq2att.cli.text import Chunk
 from seq2att.errors import UserError
 
-AHEAD = 4  # pieces a worker that are read but not yet written, at most: what bounds the memory
+PENDING = 4  # pieces of a worker that are read but not written yet, at most: this bounds the memory
 
 
 class Answer(NamedTuple):
-    """What is written for a piece, and what is to be said about it."""
+    """What is written for a piece, and the warnings about it."""
 
-    rows: int  # how many lines were asked
+    rows: int  # number of input lines
     lines: list[str]
-    notes: list[str]
+    warnings: list[str]
 
 
 Answering = Callable[[Chunk], Answer]
-Making = Callable[[int], Answering]
-"""Makes, in worker `number` (from 0), what answers its pieces; it is pickled on its way there."""
+MakeAnswering = Callable[[int], Answering]
+"""Makes, in worker `number` (from 0), the function that answers its pieces; it is pickled on its way there."""
 
 
-def share(pieces: Iterable[Chunk], making: Making, count: int, write: Callable[[Answer], None]) -> None:
-    """Answer all pieces by `count` processes and `write` the answers in the order of the pieces.
+class Job(NamedTuple):
+    """A piece that a worker answers."""
 
-    Errors: `UserError` of a worker, and one that says how a worker ended that should not have.
-    """
-    with Workers(making, count, write) as workers:
-        for piece in pieces:
-            workers.deal(piece)
-        workers.finish()
+    piece: Chunk
+    worker: str  # its name in messages
+    future: Future[Answer]
 
-
-class Workers:
-    """The processes, and for each a thread that waits for its answers."""
-
-    def __init__(self, making: Making, count: int, write: Callable[[Answer], None]) -> None:
-        self.write = write
-        self.tasks: queue.SimpleQueue[tuple[int, Chunk] | None] = queue.SimpleQueue()
-        self.room = threading.Semaphore(AHEAD * count)
-        self.lock = threading.Lock()
-        self.answers: dict[int, Answer | BaseException] = {}
-        self.dealt = self.written = 0
-        self.failure: BaseException | None = None
-        context = multiprocessing.get_context("spawn")
-        self.workers = []
-        for number in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=serve, args=(theirs, making, number), daemon=True)
-            process.start()
-            theirs.close()  # so that its end is noticed
-            self.workers.append((process, ours))
-        self.threads = [threading.Thread(target=self.attend, args=(place,), daemon=True) for place in range(count)]
-        for thread in self.threads:
-            thread.start()
-
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """End all workers, at once where something went wrong."""
-        for process, _ in self.workers:
-            process.terminate()
-        for _ in self.threads:
-            self.tasks.put(None)
-        for thread in self.threads:
-            thread.join()
-        for process, connection in self.workers:
-            process.join()
-            connection.close()
-
-    def deal(self, piece: Chunk) -> None:
-        """Give the piece to the first worker that is free."""
-        self.room.acquire()
-        if self.failure is not None:
-            raise self.failure
-        self.tasks.put((self.dealt, piece))
-        self.dealt += 1
-
-    def finish(self) -> None:
-        """Wait for all answers."""
-        for _ in self.threads:
-            self.tasks.put(None)
-        for thread in self.threads:
-            thread.join()
-        if self.failure is not None:
-            raise self.failure
-
-    def attend(self, place: int) -> None:
-        """Hand pieces to one worker and take its answers, until there is no piece left."""
-        process, connection = self.workers[place]
-        piece: Chunk | None = None
-        number = -1
+    def result(self) -> Answer:
+        """Wait for the answer; `UserError` where the process of the worker ended."""
         try:
-            told = connection.recv()  # that it is ready
-            while not isinstance(told, BaseException) and (task := self.tasks.get()) is not None:
-                number, piece = task
-                connection.send(piece)
-                told = connection.recv()
-                if isinstance(told, Answer):
-                    self.deliver(number, told)
-        except (EOFError, OSError):
-            process.join()
-            told = UserError(ended(process.exitcode, place, len(self.workers), piece))
-        if isinstance(told, BaseException):
-            self.deliver(number, told)
+            return self.future.result()
+        except BrokenProcessPool as error:
+            first, last = self.piece.first, self.piece.first + len(self.piece.lines) - 1
+            where = f"at lines {first} to {last}" if self.piece.lines else "before its first line"
+            remedy = "if memory was short, give fewer --devices or a lower --batch-size"
+            raise UserError("E-process", self.worker, f"its process ended {where}", remedy) from error
 
-    def deliver(self, number: int, answer: Answer | BaseException) -> None:
-        """Write what is next in order; the first error in order ends everything."""
-        with self.lock:
-            self.answers[max(number, self.written)] = answer
-            while self.failure is None and (found := self.answers.pop(self.written, None)) is not None:
+
+class Writer(threading.Thread):
+    """Writes answers in the order of their pieces, as soon as they are there; keeps the first error."""
+
+    def __init__(self, write: Callable[[Answer], None], num_pending: int) -> None:
+        super().__init__(daemon=True)
+        self.write = write
+        self.jobs: queue.Queue[Job | None] = queue.Queue(num_pending)
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        """Write until there is no job left; after an error jobs are only taken away."""
+        while (job := self.jobs.get()) is not None:
+            if self.failure is None:
                 try:
-                    if isinstance(found, BaseException):
-                        raise found
-                    self.write(found)
+                    self.write(job.result())
                 except BaseException as error:  # of the worker, or of writing
                     self.failure = error
-                self.written += 1
-                self.room.release()
-            if self.failure is not None:
-                self.stop()
-
-    def stop(self) -> None:
-        """Let nobody wait any longer."""
-        self.room.release()
-        for process, _ in self.workers:
-            process.terminate()
-        for _ in self.threads:
-            self.tasks.put(None)
 
 
-def serve(connection: Connection, making: Making, number: int) -> None:
-    """A worker: answers pieces until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
+def share(
+    pieces: Iterable[Chunk], make_answering: MakeAnswering, count: int, write: Callable[[Answer], None]
+) -> None:
+    """Answer all pieces by `count` processes and `write` the answers in the order of the pieces.
+
+    Raises:
+        UserError: the first error of a worker in the order of the pieces; one names a worker whose process ended.
+    """
+    pickled, context = pickle.dumps(make_answering), multiprocessing.get_context("spawn")
+    # An executor for each worker, so that a worker has a number, and with it a GPU. Ctrl-C ends its process silently.
+    workers = [
+        ProcessPoolExecutor(1, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL))
+        for _ in range(count)
+    ]
+    writer = Writer(write, PENDING * count)
+    writer.start()
     try:
-        answer = making(number)
-        connection.send("ready")
-        while True:
-            connection.send(answer(connection.recv()))
-    except EOFError:
-        return
-    except UserError as error:
-        connection.send(error)
-    except Exception as error:
-        traceback.print_exc()
-        connection.send(UserError(f"worker {number + 1} failed: {type(error).__name__}: {error}; see above"))
+        with contextlib.suppress(BrokenProcessPool):  # the writer finds out at the piece where it happened
+            loading = [Chunk([], 1)] * count  # each worker loads the model at once, and without lines an error shows
+            for number, piece in enumerate(itertools.chain(loading, pieces)):
+                if writer.failure is not None:
+                    break
+                place = number % count
+                future = workers[place].submit(answer_piece, pickled, place, piece)
+                writer.jobs.put(Job(piece, f"worker {place + 1} of {count}", future))
+    except KeyboardInterrupt as error:
+        writer.failure = error
+        raise
+    finally:
+        writer.jobs.put(None)
+        writer.join()
+        for worker in workers:
+            worker.shutdown(cancel_futures=True)
+    if writer.failure is not None:
+        raise writer.failure
 
 
-def ended(code: int | None, place: int, count: int, piece: Chunk | None) -> str:
-    """How a worker came to its end."""
-    try:
-        how = f"was killed by {signal.Signals(-(code or 0)).name}"
-    except ValueError:
-        how = f"ended with exit code {code}"
-    where = f" at lines {piece.first} to {piece.first + len(piece.lines) - 1}" if piece else " before its first line"
-    return (
-        f"worker {place + 1} of {count} {how}{where}; if memory was short, give fewer --devices or a lower --batch-size"
-    )
+def answer_piece(make_answering: bytes, number: int, piece: Chunk) -> Answer:
+    """Answer a piece in worker `number`."""
+    return loaded(make_answering, number)(piece)
+
+
+@functools.lru_cache(maxsize=1)
+def loaded(make_answering: bytes, number: int) -> Answering:
+    """Make what answers, once in the life of a worker."""
+    answering: Answering = pickle.loads(make_answering)(number)
+    return answering
 
 
 def split(chunks: Iterable[Chunk], size: int) -> Iterator[Chunk]:
