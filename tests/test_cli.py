@@ -27,6 +27,14 @@ from seq2att.errors import UserError
 from seq2att.types import Prediction
 
 
+def check_error(result: Result, code: str, subject: str) -> None:
+    """An error of the user is one line with its code and its subject, and the exit code is 2."""
+    assert result.code == 2
+    last = result.err.splitlines()[-1]
+    assert last.startswith(f"seq2att: error [{code}]: {subject}"), result.err
+    assert "Traceback" not in result.err
+
+
 class FakePredictor:
     """Says the text backwards, and remembers how it was asked."""
 
@@ -45,7 +53,7 @@ class FakePredictor:
         if isinstance(texts, str):
             return answer(texts, options)
         if "refuse me" in texts:
-            raise UserError("line 1 is refused")
+            raise UserError("E-length", "line 1", "is too long")
         return [answer(text, options) for text in texts]
 
     def classify(self, texts: str | Sequence[str], **options: Any) -> Any:
@@ -182,7 +190,7 @@ def test_a_pipe_is_answered_line_by_line(tmp_path: Path) -> None:
 def test_files_go_by_in_pieces(
     predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch, here: Path
 ) -> None:
-    monkeypatch.setattr("seq2att.cli.text.AT_ONCE", 64)
+    monkeypatch.setattr("seq2att.cli.text.CHUNK_BYTES", 64)
     lines = [f"줄 {number}" for number in range(100)]
     (here / "in").write_text("\n".join(lines) + "\n", "utf-8")
     result = run(capfdbinary, "translate", "runs/x", "in", "-o", "out", "--batch-size", "3", "--too-long", "cut")
@@ -238,16 +246,13 @@ def test_the_options_of_a_sample_are_for_models_that_sample(
     assert said[""] == said["--seed 1"] != said["--seed 4"] == said["--sample --seed 4"]
     assert said["--temperature 1e-9"] == said["--beam 1"] == said["--top-k 1"]
     names = str(tiny_run("names"))
-    for flags, message in {
-        f"{names} in --seed 4": "--seed needs --sample, for the search of this model's recipe is beam",
-        f"{names} in --sample --temperature 0": "search.temperature=0.0: allowed is a number above 0; for the "
-        "likeliest token each time take search=greedy (--beam 1)",
-        "drawing in --length-penalty 0": "search.length_penalty: search=sample has no option 'length_penalty', which "
-        'is one of beam; take search={"name": "beam", "length_penalty": 0.0} (--beam N)',
-        "nowhere in --seed 4": "there is no folder nowhere; known: drawing; train one with seq2att train RECIPE",
-    }.items():
-        wrong = run(capfdbinary, "generate", *flags.split())
-        assert (wrong.code, wrong.err) == (2, f"seq2att: error: {message}\n")
+    for flags, code, subject in (
+        (f"{names} in --seed 4", "E-conflict", "--seed"),
+        (f"{names} in --sample --temperature 0", "E-range", "search.temperature=0.0"),
+        ("drawing in --length-penalty 0", "E-option", "search.length_penalty"),
+        ("nowhere in --seed 4", "E-bundle", "nowhere"),
+    ):
+        check_error(run(capfdbinary, "generate", *flags.split()), code, subject)
 
 
 def test_the_help_says_how_a_text_is_found(capfdbinary: Capture) -> None:
@@ -255,7 +260,7 @@ def test_the_help_says_how_a_text_is_found(capfdbinary: Capture) -> None:
     assert "Without --beam and --sample the search is that of the model's recipe" in said
     assert "without it the search is that of the model's recipe" in said
     assert "in the order of the search: a beam ranks by these divided by the length" in said
-    assert "which sample; without it the same one every time" in said
+    assert "seed of the sample; without it the same one every time" in said
 
 
 def test_n_best_is_a_table(predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +282,7 @@ def test_conversation(predictor: FakePredictor, capfdbinary: Capture, monkeypatc
     monkeypatch.setattr("builtins.input", ask)
     monkeypatch.setattr(sys, "stdin", type("Terminal", (), {"isatty": lambda self: True})())
     result = run(capfdbinary, "translate", "runs/x")
-    assert result == (0, "ba\n국한\n", "Type a line; Ctrl-D ends.\nseq2att: error: line 1 is refused\n\n")
+    assert result == (0, "ba\n국한\n", "Type a line; Ctrl-D ends.\nseq2att: error [E-length]: line 1: is too long\n\n")
 
 
 def test_plugins_of_a_model(predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +303,7 @@ def test_score_of_pairs(
     (here / "s").write_text("a\nb\n")
     (here / "t").write_text("x\nyyy")
     assert run(capfdbinary, "score", "runs/x", "s", "t", "--batch-size", "2").out == "-1.000000\n-3.000000\n"
-    monkeypatch.setattr("seq2att.cli.score.AT_ONCE", 1)
+    monkeypatch.setattr("seq2att.cli.score.CHUNK", 1)
     assert run(capfdbinary, "score", "runs/x", "s", "t").out == "-1.000000\n-3.000000\n"
     assert [call["first_pair"] for call in predictor.calls] == [1, 1, 1, 2]  # errors name the pair of the file
     assert predictor.calls[1] == {"pairs": [("a", "x"), ("b", "yyy")], "batch_size": 2, "first_pair": 1}
@@ -345,7 +350,7 @@ def test_evaluate_draws_what_the_figures_tell(
     assert both.err.endswith("drawn: pictures/scatter.png\n")
     assert all("details" not in block for block in json.loads(both.out).values())
     tags = run(capfdbinary, "evaluate", runs["texts"], "--draw", "pictures")
-    assert "drawn: nothing, for these metrics tell no more\n" in tags.err
+    assert "drawn: nothing: these metrics have no details\n" in tags.err
 
 
 def test_the_frames_are_those_that_the_model_read() -> None:
@@ -354,14 +359,14 @@ def test_the_frames_are_those_that_the_model_read() -> None:
     start, end = {"max_length": 3}, {"max_length": 3, "keep": "end"}
     for data, kept in ({"max_length": None}, vectors), (start, vectors[:3]), (end, vectors[2:]):
         predictor: Any = SimpleNamespace(model=model, config={"data": data})
-        assert np.array_equal(show.frames_of(predictor, vectors), kept)
-        assert show.frames_of(predictor, np.zeros((5, 1))) is None
+        assert np.array_equal(show.source_vectors(predictor, vectors), kept)
+        assert show.source_vectors(predictor, np.zeros((5, 1))) is None
 
 
 def test_brief_figures_keep_every_file() -> None:
     figures = {"rows": 2, "accuracy": 50.0, "details": {"accuracy": {"confusion": []}}}
     short = {"rows": 2, "accuracy": 50.0}
-    assert evaluate.brief({"details": figures, "other": figures}) == {"details": short, "other": short}
+    assert evaluate.without_details({"details": figures, "other": figures}) == {"details": short, "other": short}
 
 
 def test_flags_stand_before_or_after_the_file(predictor: FakePredictor, capfdbinary: Capture, here: Path) -> None:
@@ -400,18 +405,14 @@ def test_show_prints_and_draws(predictor: FakePredictor, capfdbinary: Capture, h
     assert result.err == "drawn into map.png\n"
     assert (here / "map.png").read_bytes().startswith(b"\x89PNG")
     blind = run(capfdbinary, "show", "runs/x", "blind")
-    assert (blind.code, blind.out) == (2, "dnilb\n")
-    assert blind.err == (
-        "seq2att: error: runs/x: this model has no attention to show; train one with an attention, "
-        "as in attention=general\n"
-    )
+    check_error(blind, "E-task", "runs/x")
+    assert blind.out == "dnilb\n"
 
 
 def test_show_searches_only_where_there_is_a_search(tiny_run: Callable[[str], Path], capfdbinary: Capture) -> None:
     classes = str(tiny_run("classes"))
     capfdbinary.readouterr()  # what training said
-    wrong = run(capfdbinary, "show", classes, "good", "--beam", "2")
-    assert (wrong.code, wrong.err) == (2, "seq2att: error: --beam 2: classify searches for nothing; leave it out\n")
+    check_error(run(capfdbinary, "show", classes, "good", "--beam", "2"), "E-task", "--beam=2")
 
 
 def test_show_answers_a_row_of_the_data(
@@ -428,9 +429,6 @@ def test_show_answers_a_row_of_the_data(
     result = run(capfdbinary, "show", "runs/x", "--row", "3", "--split", "validation")
     assert result.out.startswith("digits-test:3: three\n2\n")
     assert asked == [(3, {"split": "validation", "root": None})]
-    for flags in ([], ["text", "--row", "3"]):
-        wrong = run(capfdbinary, "show", "runs/x", *flags)
-        assert (wrong.code, wrong.err) == (2, "seq2att: error: show takes a text or --row N; give one of them\n")
 
 
 # train
@@ -477,26 +475,25 @@ def test_multirun_by_the_command_line(capfdbinary: Capture, monkeypatch: pytest.
 
 # What is wrong
 
-WRONG = {
-    "train reverse encoder=grru": "encoder=grru: no encoder is called 'grru'; known: gru, lstm, none, rnn; "
-    "did you mean 'gru'?; a component of your own needs plugins=[your_file.py]",
-    "train revers": f"there is no recipe 'revers'; known: {', '.join(sorted(recipes()))}; did you mean 'reverse'?; "
-    "a recipe of your own is named by its path, as in my.yaml",
-    "translate runs/x no.txt": "no.txt: cannot be read (No such file or directory); check the path",
-    "translate runs/x in -o no/out": "no/out: cannot be written (No such file or directory); check the path",
-    "translate runs/x in -o ./in": "-o ./in: that is the file to translate; write to another one",
-    "score runs/x in other -o ./other": "-o ./other: that is the file to score; write to another one",
-    "translate runs/x latin": "latin:2: byte 4 (0xe9) is no UTF-8; "
-    "convert the text, as with `iconv -f latin1 -t utf-8`",
-    "translate runs/x in --top-k 3 --beam 2": "--top-k is for samples, which --beam 2 makes none of; leave one out",
-    "translate runs/x in --sample --beam 3": "--sample and --beam exclude each other; leave one out",
-    "score runs/x in": "in: give the file of its targets as well, or pairs with a tab on stdin",
-    "score runs/x in longer": "in ends at line 1, but longer goes on; make them of equal length",
-    "score runs/x longer in": "in ends at line 1, but longer goes on; make them of equal length",
-    "score runs/x": "standard input:2: 2 tabs; write source, one tab, target",
-    "show runs/x ' '": "the text is empty; give a sentence in quotes",
-    "list encodr": "list: nothing is called encodr; known: attention, callback, decoder, encoder, field, head, logger, "
-    "metric, optimizer, output, reader, recipe, schedule, search, settings, tokenizer; did you mean 'encoder'?",
+WRONG = {  # the code and the subject of the error
+    "train reverse encoder=grru": ("E-component", "encoder=grru"),
+    "train revers": ("E-recipe", "revers"),
+    "translate runs/x no.txt": ("E-file", "no.txt"),
+    "translate runs/x in -o no/out": ("E-file", "no/out"),
+    "translate runs/x in -o ./in": ("E-argument", "--output=./in"),
+    "score runs/x in other -o ./other": ("E-argument", "--output=./other"),
+    "translate runs/x latin": ("E-encoding", "latin:2"),
+    "translate runs/x in --top-k 3 --beam 2": ("E-conflict", "--top-k and --beam"),
+    "translate runs/x in --sample --beam 3": ("E-conflict", "--sample and --beam"),
+    "score runs/x in": ("E-missing", "in"),
+    "score runs/x in longer": ("E-length", "in:1"),
+    "score runs/x longer in": ("E-length", "in:1"),
+    "score runs/x": ("E-row", "standard input:2"),
+    "show runs/x": ("E-argument", "TEXT and --row"),
+    "show runs/x text --row 3": ("E-argument", "TEXT and --row"),
+    "show runs/x ' '": ("E-empty", "TEXT"),
+    "show runs/x a -o map.foo": ("E-argument", "--output=map.foo"),
+    "list encodr": ("E-component", "encodr"),
 }
 
 
@@ -509,7 +506,7 @@ def test_mistakes_are_one_message_and_exit_code_2(
     (here / "latin").write_bytes(b"a\ncaf\xe9\n")
     stdin(monkeypatch, b"a\tb\na\tb\tc\n")
     result = run(capfdbinary, *shlex.split(command))
-    assert (result.code, result.err) == (2, f"seq2att: error: {WRONG[command]}\n")
+    check_error(result, *WRONG[command])
     assert (here / "in").read_text() == "a\n"
 
 
@@ -519,9 +516,9 @@ USAGE = {
     "train": "the following arguments are required: RECIPE\n",
     "train reverse --frobnicate": "unrecognized arguments: --frobnicate; see seq2att train --help",
     "translate runs/x a b": "unrecognized arguments: b; see seq2att translate --help",
-    "translate runs/x --beam 0": "argument --beam: '0' is no whole number of at least 1",
-    "translate runs/x --beam two": "argument --beam: 'two' is no whole number of at least 1",
-    "generate runs/x --max-length 0": "argument --max-length: '0' is no whole number of at least 1",
+    "translate runs/x --beam 0": "argument --beam: '0' must be a whole number of at least 1",
+    "translate runs/x --beam two": "argument --beam: 'two' must be a whole number of at least 1",
+    "generate runs/x --max-length 0": "argument --max-length: '0' must be a whole number of at least 1",
 }
 
 
@@ -537,12 +534,6 @@ def test_alone_it_says_what_there_is(capfdbinary: Capture) -> None:
     result = run(capfdbinary)
     assert result.code == 2
     assert "start here:\n  seq2att train reverse" in result.err
-
-
-def test_a_map_is_a_png(predictor: FakePredictor, capfdbinary: Capture) -> None:
-    result = run(capfdbinary, "show", "runs/x", "a b", "-o", "map.foo")
-    assert (result.code, result.out) == (2, "")
-    assert "-o map.foo: the map is drawn as a PNG; name a file that ends in .png" in result.err
 
 
 @pytest.mark.usefixtures("own_registry")
@@ -702,9 +693,11 @@ OTHERS = {  # commands whose examples name runs of other heads, and the tiny run
 }
 
 
-@pytest.mark.parametrize("command", [command.__name__.rpartition(".")[2] for command in cli.COMMANDS])
+ALL_COMMANDS = sorted(cli.make_parser()[1])
+
+
+@pytest.mark.parametrize("command", ALL_COMMANDS)
 def test_every_command_has_an_example(command: str, capfdbinary: Capture) -> None:
-    command = {"listing": "list"}.get(command, command)
     assert command in run(capfdbinary, "--help").out
     result = run(capfdbinary, command, "--help")
     assert result.code == 0

@@ -11,21 +11,22 @@ import os
 import sys
 from collections.abc import Sequence
 
-from seq2att.cli import baseline, classify, estimate, evaluate, generate, listing, score, show, tag, train, translate
+from seq2att.cli import answering, baseline, evaluate, listing, score, show, train
+from seq2att.cli.model import print_error
 from seq2att.errors import UserError
 from seq2att.registry import suggestion
 
-COMMANDS = (train, translate, classify, tag, estimate, generate, evaluate, baseline, score, show, listing)
+COMMANDS = (train, answering, evaluate, baseline, score, show, listing)
 EXAMPLES = """start here:
   seq2att train reverse
   seq2att translate runs/reverse
 
 Components of your own join any command by plugins=[file.py,package]."""
-WRONG, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # exit codes, as of argparse and of a shell
+USER_ERROR, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # exit codes, as of argparse and of a shell
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code; a mistake of the user is one message, not a traceback."""
+    """Run one command and give its exit code; an error of the user is one line, not a traceback."""
     # Read when PyTorch is loaded. Its idle threads wait for work some 50 microseconds before they sleep: much longer,
     # and they take the core that our own threads or another program work on; not at all, and each call wakes them.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
@@ -35,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.run(arguments)
         sys.stdout.flush()
     except UserError as error:
-        print(f"seq2att: error: {error}", file=sys.stderr)
-        return WRONG
+        print_error(error)
+        return USER_ERROR
     except KeyboardInterrupt:
         print("seq2att: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -58,7 +59,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser, commands = make_parser()
     if not argv:
         parser.print_help(sys.stderr)
-        parser.exit(WRONG)
+        parser.exit(USER_ERROR)
     plugins = [word for word in argv if word.startswith("plugins=")]
     words = [word for word in argv if word not in plugins]
     if not words or words[0].startswith("-"):

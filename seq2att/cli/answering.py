@@ -1,15 +1,17 @@
-"""Lines in, lines out: what the commands that answer have in common."""
+"""`seq2att translate`, `classify`, `tag`, `estimate` and `generate`: lines in, answers out, in their order."""
 
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seq2att.cli.model import add_model, add_quantize, how, load, plugins, positive
+from seq2att.cli.model import add_model, add_parser, add_quantize, load, load_options, plugins, positive, print_error
+from seq2att.cli.searching import add_search, search_options
 from seq2att.cli.text import Chunk, Write, check_output, chunks, opened, put, written
 from seq2att.cli.workers import Answer, Answering, share, split
 from seq2att.errors import UserError
@@ -22,72 +24,167 @@ if TYPE_CHECKING:
 PIECE = 256  # lines that a worker gets together: several batches of similar lengths
 
 
-class Task(NamedTuple):
-    """What a command asks a model, and what it writes of an answer."""
+class Command(NamedTuple):
+    """A command that answers lines: the method of the model that it calls, its help, and its own arguments."""
 
-    verb: str  # the method of the predictor
+    name: str  # of the command, the method of `Predictor` and the task of the head
+    help: str
+    examples: str
+    searches: bool = False  # takes the arguments of a search
+    probabilities: bool = False  # takes --probabilities
+    prompt: bool = False  # takes --prompt
+
+
+COMMANDS = (
+    Command(
+        "translate",
+        "translate lines of text",
+        """examples:
+  echo "a b c d" | seq2att translate runs/reverse
+  seq2att translate runs/reverse input.txt -o output.txt --beam 5
+  seq2att translate runs/reverse input.txt -o output.txt --devices 2 --quantize int8
+  seq2att translate runs/reverse                      (asks for one line after the other)
+
+RUN is a run folder or a bundle. Line n of the output answers line n of the input; an empty line stays empty.
+With --n-best above 1, every answer is a line of its own: number of the input line, score, text, with tabs between.
+With --devices N, N processes share the lines, each with its part of the threads or its own GPU.""",
+        searches=True,
+    ),
+    Command(
+        "classify",
+        "predict the class of each line",
+        """examples:
+  echo "Virtanen" | seq2att classify runs/surname_origin
+  seq2att classify runs/surname_origin surnames.txt -o labels.txt --probabilities
+
+Line n of the output is the label of line n of the input; an empty line stays empty. With --probabilities every class
+and its probability follow, likeliest first, with tabs between.""",
+        probabilities=True,
+    ),
+    Command(
+        "tag",
+        "predict a tag for each word of each line",
+        """examples:
+  echo "flights from boston to denver" | seq2att tag runs/atis_slots
+  seq2att tag runs/atis_slots sentences.txt -o tags.txt
+
+Words stand between spaces; line n of the output has a tag for every word of line n of the input.""",
+    ),
+    Command(
+        "estimate",
+        "predict a number for each line, by a regression",
+        """examples:
+  echo "0.1 0.2 0.3 0.4 0.5" | seq2att estimate runs/number_sequence
+  seq2att estimate runs/number_sequence windows.txt -o numbers.txt
+
+Line n of the output is the number for line n of the input; an empty line stays empty.""",
+    ),
+    Command(
+        "generate",
+        "generate text from labels, vectors, or the beginning of a text",
+        """examples:
+  seq2att generate runs/shakespeare_char --prompt "ROMEO:" --sample --temperature 0.8 --max-length 300
+  seq2att generate runs/surname_invent --prompt Irish --sample --n-best 10
+  printf 'Irish\\nItalian\\n' | seq2att generate runs/surname_invent --sample
+
+For a language model a line, or the prompt, is the beginning of a text, and --max-length counts the tokens that it adds
+(200, unless the run sets search.max_length). For other models a line is a label, or the numbers of a vector. With
+--n-best above 1, every answer is a line of its own: number of the input line, score, text, with tabs between.
+
+Without --beam and --sample the search is that of the model's recipe: surname_invent samples. --beam 1 takes the
+likeliest token each time. A sample is the same every time; another --seed gives another one.""",
+        searches=True,
+        prompt=True,
+    ),
+)
+
+
+class Request(NamedTuple):
+    """What a command asks of a model, and what it writes of an answer."""
+
+    method: str  # of the predictor
     options: dict[str, Any]  # of that method
-    scores: bool = False  # with the log-probability of an answer, or the probability of every class
+    probabilities: bool = False  # write that of every class
 
 
-def add_command(commands: Commands, name: str, does: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """A command that answers lines, with the arguments that all of them have."""
-    parser = commands.add_parser(
-        name,
-        help=does,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_model(parser)
-    parser.add_argument("file", metavar="FILE", nargs="?", help="a text file; else standard input")
-    parser.add_argument("-o", "--output", metavar="FILE", help="where to write; else standard output")
-    parser.add_argument("--batch-size", type=positive, metavar="N", help="lines answered together")
-    parser.add_argument("--too-long", choices=("refuse", "cut"), help="what to do with lines beyond data.max_length")
-    parser.add_argument("--device", metavar="DEVICE", help="cpu, which is the default, or cuda")
-    parser.add_argument("--devices", type=positive, metavar="N", default=1, help="processes that share the lines")
-    add_quantize(parser)
-    return parser
+def add(commands: Commands) -> None:
+    """Add the commands to the parser."""
+    for command in COMMANDS:
+        parser = add_parser(commands, command.name, command.help, command.examples)
+        add_model(parser)
+        parser.add_argument("file", metavar="FILE", nargs="?", help="a text file; else standard input")
+        parser.add_argument("-o", "--output", metavar="FILE", help="where to write; else standard output")
+        parser.add_argument("--batch-size", type=positive, metavar="N", help="lines answered together")
+        parser.add_argument("--too-long", choices=("refuse", "cut"), help="what to do with lines over data.max_length")
+        parser.add_argument("--device", metavar="DEVICE", help="cpu, which is the default, or cuda")
+        parser.add_argument("--devices", type=positive, metavar="N", default=1, help="processes that share the lines")
+        add_quantize(parser)
+        if command.searches:
+            add_search(parser)
+        if command.probabilities:
+            parser.add_argument("--probabilities", action="store_true", help="write the probability of every class")
+        if command.prompt:
+            parser.add_argument("--prompt", metavar="TEXT", help="one input in place of a file; its line ends are kept")
+        parser.set_defaults(run=functools.partial(run, command))
 
 
-def given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Those of these arguments that the predictor takes."""
+def run(command: Command, arguments: argparse.Namespace) -> None:
+    """Answer a prompt, a file, standard input, or what is typed."""
     named = {name: getattr(arguments, name) for name in ("batch_size", "too_long")}
-    return {name: value for name, value in named.items() if value is not None}
+    options = {name: value for name, value in named.items() if value is not None}
+    if command.searches:
+        options |= search_options(arguments)
+    request = Request(command.name, options, command.probabilities and arguments.probabilities)
+    if command.prompt and arguments.prompt is not None:
+        answer_prompt(arguments, request)
+    else:
+        answer(arguments, request)
 
 
-def answer(arguments: argparse.Namespace, task: Task) -> None:
+def answer_prompt(arguments: argparse.Namespace, request: Request) -> None:
+    """Answer the text of `--prompt`; an answer may have several lines."""
+    if arguments.file is not None:
+        raise UserError("E-argument", f"{arguments.file} and --prompt", "exclude each other", "leave one out")
+    prediction = getattr(load(arguments), request.method)(arguments.prompt, attention=False, **request.options)
+    if arguments.n_best == 1:
+        sys.stdout.buffer.write(f"{prediction.text}\n".encode("utf-8", "replace"))
+    else:
+        put(sys.stdout.buffer, output_lines(prediction, 1, request))
+
+
+def answer(arguments: argparse.Namespace, request: Request) -> None:
     """Answer a file, standard input, or what is typed."""
-    check_output(arguments.output, task.verb, arguments.file)
-    asked = arguments.file is None and arguments.output is None and sys.stdin.isatty()
-    if arguments.devices > 1 and not asked:
-        making = Answerer(arguments.model, plugins(arguments), how(arguments), task, arguments.devices)
+    check_output(arguments.output, arguments.file)
+    is_typed = arguments.file is None and arguments.output is None and sys.stdin.isatty()
+    if arguments.devices > 1 and not is_typed:
+        make_answering = MakeAnswering(
+            arguments.model, plugins(arguments), load_options(arguments), request, arguments.devices
+        )
         with opened(arguments.file) as source, written(arguments.output) as write:
             report = Report(write, arguments.file)
             size = max(PIECE, 4 * (arguments.batch_size or 0))
-            share(split(chunks(source), size), making, arguments.devices, report.add)
+            share(split(chunks(source), size), make_answering, arguments.devices, report.add)
             report.end()
         return
     predictor = load(arguments)
-    if asked:
-        converse(predictor, task)
+    if is_typed:
+        converse(predictor, request)
         return
     with opened(arguments.file) as source, written(arguments.output) as write:
         report = Report(write, arguments.file)
         for chunk in chunks(source):
-            report.add(answered(predictor, task, chunk))
+            report.add(answer_chunk(predictor, request, chunk))
         report.end()
 
 
 @dataclass(frozen=True)
-class Answerer:
-    """What each of the workers does."""
+class MakeAnswering:
+    """Loads the model in a worker."""
 
     model: str
     plugins: list[str]
-    how: dict[str, Any]  # options of loading
-    task: Task
+    options: dict[str, Any]  # of loading
+    request: Request
     count: int
 
     def __call__(self, number: int) -> Answering:
@@ -96,35 +193,36 @@ class Answerer:
 
         from seq2att import api
 
-        notes: list[str] = []
-        how = dict(self.how)
-        if how.get("device") == "cuda":
-            how["device"] = f"cuda:{number}"
-            if number >= (there := torch.cuda.device_count()):
+        warnings: list[str] = []
+        options = dict(self.options)
+        if options.get("device") == "cuda":
+            options["device"] = f"cuda:{number}"
+            if number >= (available := torch.cuda.device_count()):
                 raise UserError(
-                    f"--devices {self.count}: there are {there} GPUs; give as many at most, or --device cpu"
+                    "E-device", f"--devices={self.count}", f"must be at most {available}, the number of GPUs"
                 )
         torch.set_num_threads(max(1, torch.get_num_threads() // self.count))
-        predictor = api.load(self.model, plugins=self.plugins, say=notes.append, **how)
+        predictor = api.load(self.model, plugins=self.plugins, say=warnings.append, **options)
 
         def answer(piece: Chunk) -> Answer:
-            found = answered(predictor, self.task, piece)
-            warnings, notes[:] = list(notes), []
-            return found._replace(warnings=warnings)
+            answer = answer_chunk(predictor, self.request, piece)._replace(warnings=list(warnings))
+            warnings.clear()
+            return answer
 
         return answer
 
 
-def answered(predictor: Predictor, task: Task, chunk: Chunk) -> Answer:
-    """What is written for a piece of the input."""
-    ask = getattr(predictor, task.verb)
-    found = ask(chunk.lines, first_line=chunk.first, attention=False, **task.options)
-    lines = [line for index, one in enumerate(found) for line in written_as(one, chunk.first + index, task)]
-    return Answer(len(found), lines, [])
+def answer_chunk(predictor: Predictor, request: Request, chunk: Chunk) -> Answer:
+    """Answer some lines."""
+    method = getattr(predictor, request.method)
+    predictions = method(chunk.lines, first_line=chunk.first, attention=False, **request.options)
+    numbered = enumerate(predictions, chunk.first)
+    lines = [line for number, prediction in numbered for line in output_lines(prediction, number, request)]
+    return Answer(len(predictions), lines, [])
 
 
 class Report:
-    """Writes answers; for a file, stderr says how far it is."""
+    """Writes answers; for a file, the progress goes to stderr."""
 
     def __init__(self, write: Write, file: str | None) -> None:
         self.write, self.file = write, file
@@ -141,40 +239,38 @@ class Report:
             print(f"\r{progress(self.done, self.started)}", end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """Say how it went."""
+        """Print the number of lines and the time."""
         if self.file is not None:
             print(f"{chr(13) if self.live else ''}{progress(self.done, self.started)}", file=sys.stderr)
 
 
 def progress(done: int, started: float) -> str:
-    """How many lines in which time."""
+    """The number of lines, the time and the rate."""
     seconds = max(time.monotonic() - started, 1e-9)
     return f"{done:,} lines in {seconds:.1f} s, {done / seconds:,.0f} lines/s"
 
 
-def written_as(prediction: Prediction, number: int, task: Task) -> Sequence[str]:
-    """What is written for one line: the answer, with the probability of every class, or every one of the best."""
-    if task.scores and prediction.probabilities is not None:
+def output_lines(prediction: Prediction, number: int, request: Request) -> list[str]:
+    """The lines that are written for one input: the answer, with all probabilities, or each of the n best."""
+    if request.probabilities and prediction.probabilities is not None:
         classes = [f"{label}\t{probability:.4f}" for label, probability in prediction.probabilities.items()]
         return ["\t".join([prediction.text, *classes])]
-    if task.options.get("n_best", 1) == 1:
+    if request.options.get("n_best", 1) == 1:
         return [prediction.text]
     return [f"{number}\t{one.score:.4f}\t{one.text}" for one in (prediction, *prediction.others)]
 
 
-def converse(predictor: Predictor, task: Task) -> None:
+def converse(predictor: Predictor, request: Request) -> None:
     """Answer what is typed, line by line, until the end of input (Ctrl-D)."""
     print("Type a line; Ctrl-D ends.", file=sys.stderr)
-    number = 0
-    while True:
-        number += 1
+    for number in itertools.count(1):
         try:
             text = input("> ")
         except EOFError:
             print(file=sys.stderr)
             return
         try:
-            (prediction,) = getattr(predictor, task.verb)([text], first_line=number, **task.options)
-            put(sys.stdout.buffer, written_as(prediction, number, task))
+            (prediction,) = getattr(predictor, request.method)([text], first_line=number, **request.options)
+            put(sys.stdout.buffer, output_lines(prediction, number, request))
         except UserError as error:
-            print(f"seq2att: error: {error}", file=sys.stderr)
+            print_error(error)

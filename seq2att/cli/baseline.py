@@ -1,4 +1,4 @@
-"""`seq2att baseline`: what simple counting makes of the data of a run, as JSON."""
+"""`seq2att baseline`: measure n-grams or a linear model on the data of a run; prints JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from seq2att.cli.model import add_model, plugins, positive
+from seq2att.cli.model import add_model, add_parser, plugins, positive
 from seq2att.cli.text import put
 
 if TYPE_CHECKING:
@@ -17,19 +17,14 @@ EXAMPLES = """examples:
   seq2att baseline runs/ptb_lstm --order 5
   seq2att baseline runs/imdb --split validation
 
-For a language model n-grams are counted, with Kneser-Ney smoothing; for a classifier of texts a linear model is fitted
-to them, by scikit-learn. Both learn from the run's training rows, see its tokens, and are judged by its figures."""
+Beside a language model stands an n-gram model with Kneser-Ney smoothing; beside a text classifier logistic regression
+over tf-idf weights, by scikit-learn. Both learn from the run's training rows and tokens, and have its metrics."""
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "baseline",
-        help="measure counted n-grams or a linear model on the data of a run (JSON)",
-        description="Measure what simple counting makes of the data of a run; prints JSON.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = add_parser(
+        commands, "baseline", "measure n-grams or a linear model on the data of a run and print JSON", EXAMPLES
     )
     add_model(parser)
     parser.add_argument("--order", type=positive, metavar="N", help="the longest n-grams")
@@ -39,14 +34,14 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the figures."""
+    """Print the metrics."""
     from seq2att import api
 
-    found = api.baseline(
+    result = api.baseline(
         arguments.model,
         split=arguments.split,
         root=arguments.root,
         plugins=plugins(arguments),
         order=arguments.order,
     )
-    put(sys.stdout.buffer, json.dumps(found, ensure_ascii=False, indent=2).splitlines())
+    put(sys.stdout.buffer, json.dumps(result, ensure_ascii=False, indent=2).splitlines())

@@ -1,4 +1,4 @@
-"""`seq2att evaluate`: the figures of a trained model on test data, as JSON."""
+"""`seq2att evaluate`: measure a trained model on test data; prints JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2att.cli.model import add_model, add_quantize, how, plugins, positive
+from seq2att.cli.model import add_model, add_parser, add_quantize, load_options, plugins, positive
 from seq2att.cli.text import put
 
 if TYPE_CHECKING:
@@ -22,20 +22,13 @@ EXAMPLES = """examples:
   seq2att evaluate runs/surname_origin --details > figures.json
 
 --test takes what the recipe's `reader.test` takes: a file name, or for reader=parallel the name without its suffix.
-With several, the result holds one block for each. With --quantize the figures of the model as it is, those of the
-quantized one and the change between them stand side by side."""
+With several, the result holds one block for each. A table of the classes goes to stderr. With --quantize the result
+holds the metrics of the model as it is, those of the quantized one, and the change."""
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="measure a model on test data (JSON)",
-        description="Measure a trained model on test data; prints JSON, and a table of the classes beside it (stderr).",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_parser(commands, "evaluate", "measure a model on test data and print JSON", EXAMPLES)
     add_model(parser)
     parser.add_argument("--test", metavar="FILE", nargs="+", default=[], help="other test data than the recipe's")
     parser.add_argument(
@@ -44,48 +37,45 @@ def add(commands: Commands) -> None:
     parser.add_argument("--root", metavar="DIR", help="where relative paths start (data.root)")
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="rows decoded together")
-    parser.add_argument("--draw", metavar="DIR", help="draw into this folder: confused classes, numbers and true ones")
-    parser.add_argument(
-        "--details", action="store_true", help="all that the metrics know: confused classes, numbers beside true ones"
-    )
+    parser.add_argument("--draw", metavar="DIR", help="draw the confusion matrix, or the scatter of numbers, here")
+    parser.add_argument("--details", action="store_true", help="add the details of the metrics, as of each class")
     add_quantize(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the figures."""
+    """Print the metrics."""
     from seq2att import api
 
     options = {"split": arguments.split, "root": arguments.root, "beam": arguments.beam, "plugins": plugins(arguments)}
     options |= {"batch_size": arguments.batch_size} if arguments.batch_size else {}
-    options |= how(arguments)
-    found = {file: api.evaluate(arguments.model, file=file, **options) for file in arguments.test or [None]}
-    for file, figures in found.items():
-        folder = Path(arguments.draw or "") / ("" if len(found) == 1 else Path(str(file)).name)
-        tell(figures, file or arguments.split, folder if arguments.draw else None, name=len(found) > 1)
-    printed: Any = found if len(found) > 1 else next(iter(found.values()))
-    text = json.dumps(printed if arguments.details else brief(printed), ensure_ascii=False, indent=2)
+    options |= load_options(arguments)
+    results = {file: api.evaluate(arguments.model, file=file, **options) for file in arguments.test or [None]}
+    for file, result in results.items():
+        folder = Path(arguments.draw or "") / ("" if len(results) == 1 else Path(str(file)).name)
+        show_details(result, file or arguments.split, folder if arguments.draw else None, is_named=len(results) > 1)
+    printed: Any = results if len(results) > 1 else next(iter(results.values()))
+    text = json.dumps(printed if arguments.details else without_details(printed), ensure_ascii=False, indent=2)
     put(sys.stdout.buffer, text.splitlines())
 
 
-def tell(figures: Mapping[str, Any], data: str, folder: Path | None, name: bool) -> None:
-    """Print the table of the classes, if there are such, and draw what the figures tell where a folder is asked."""
+def show_details(result: Mapping[str, Any], data: str, folder: Path | None, is_named: bool) -> None:
+    """Print the table of the classes, if there are any, and draw the details into the folder."""
     from seq2att import drawing
 
-    figures = figures if "details" in figures else next(iter(figures.values()), {})  # of a quantized model: as it is
-    details = figures.get("details", {}).values() if isinstance(figures, Mapping) else ()
+    result = result if "details" in result else next(iter(result.values()), {})  # of a quantized model: as it is
+    details = result.get("details", {}).values() if isinstance(result, Mapping) else ()
     if table := drawing.details_table(details):
-        print(f"{data}:\n{table}" if name else table, file=sys.stderr)
+        print(f"{data}:\n{table}" if is_named else table, file=sys.stderr)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        count = figures["rows"]
+        count = result["rows"]
         drawn = drawing.draw_details(details, folder, f"{data}, {count:,} row{'s' * (count != 1)}")
-        print(f"drawn: {', '.join(map(str, drawn)) or 'nothing, for these metrics tell no more'}", file=sys.stderr)
+        print(f"drawn: {', '.join(map(str, drawn)) or 'nothing: these metrics have no details'}", file=sys.stderr)
 
 
-def brief(figures: Any) -> Any:
-    """The figures without the details of metrics, also those of several files or of a quantized model."""
-    if not isinstance(figures, Mapping):
-        return figures
-    kept = {name: value for name, value in figures.items() if name != "details" or "rows" in value}
-    return {name: brief(value) for name, value in kept.items()}
+def without_details(result: Any) -> Any:
+    """The result without the details of metrics, also that of several files or of a quantized model."""
+    if not isinstance(result, Mapping):
+        return result
+    return {name: without_details(value) for name, value in result.items() if name != "details" or "rows" in value}

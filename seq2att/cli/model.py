@@ -1,35 +1,56 @@
-"""What the commands on a trained model have in common."""
+"""Parts that commands share: their parsers, the arguments of a trained model, and how it is loaded."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
+
+from seq2att.errors import UserError
 
 if TYPE_CHECKING:
     from seq2att.api import Predictor
+    from seq2att.cli.train import Commands
+
+
+def add_parser(commands: Commands, name: str, help: str, examples: str) -> argparse.ArgumentParser:
+    """A command whose help begins with one sentence and ends with examples."""
+    return commands.add_parser(
+        name,
+        help=help,
+        description=f"{help[0].upper()}{help[1:]}.",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def print_error(error: UserError) -> None:
+    """Print an error of the user with its code on stderr."""
+    print(f"seq2att: error{f' [{error.code}]' if error.code else ''}: {error}", file=sys.stderr)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """The first argument of every such command."""
+    """Add the run folder."""
     parser.add_argument("model", metavar="RUN", help="a run folder or a bundle")
 
 
 def add_quantize(parser: argparse.ArgumentParser) -> None:
-    """The option of those commands that answer."""
-    parser.add_argument("--quantize", metavar="TYPE", help="round the weights for speed on a CPU: int8")
+    """Add `--quantize`."""
+    parser.add_argument("--quantize", metavar="TYPE", help="round the weights to int8, for speed on a CPU")
 
 
 def load(arguments: argparse.Namespace) -> Predictor:
-    """The model, after its plugins, where and how the arguments say."""
+    """Load the model and its plugins as the arguments say."""
     from seq2att import api
 
-    return api.load(arguments.model, plugins=plugins(arguments), **how(arguments))
+    return api.load(arguments.model, plugins=plugins(arguments), **load_options(arguments))
 
 
-def how(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options of loading that are given: `device` and `quantize`."""
-    given = {name: getattr(arguments, name, None) for name in ("device", "quantize")}
-    return {name: value for name, value in given.items() if value is not None}
+def load_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of loading among the arguments: `device` and `quantize`."""
+    options = {name: getattr(arguments, name, None) for name in ("device", "quantize")}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def plugins(arguments: argparse.Namespace) -> list[str]:
@@ -44,5 +65,5 @@ def plugins(arguments: argparse.Namespace) -> list[str]:
 def positive(text: str) -> int:
     """A whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
     return int(text)

@@ -1,4 +1,4 @@
-"""`seq2att score`: how likely a model finds given targets."""
+"""`seq2att score`: the log-probability of targets under a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from seq2att.cli.model import add_model, add_quantize, load, positive
+from seq2att.cli.model import add_model, add_parser, add_quantize, load, positive
 from seq2att.cli.text import Input, check_output, lines, opened, written
 from seq2att.errors import UserError
 
@@ -18,22 +18,15 @@ EXAMPLES = """examples:
   printf 'a b c\\tc b a\\n' | seq2att score runs/reverse
   seq2att score runs/reverse source.txt target.txt
 
-Prints log p(target | source), a line for each pair: of a text with its end symbol, of a label, of tags; of a number
-minus its loss."""
+Prints log p(target | source), a line for each pair, of two files side by side or of lines with a tab on standard input.
+A text counts with its end symbol; of a number the score is minus its loss."""
 
-AT_ONCE = 1024  # pairs
+CHUNK = 1024  # pairs
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "score",
-        help="print the log-probability of given targets",
-        description="Print log p(target | source) of pairs: two files side by side, or lines with a tab from stdin.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_parser(commands, "score", "print the log-probability of targets", EXAMPLES)
     add_model(parser)
     parser.add_argument("source", metavar="SOURCE_FILE", nargs="?", help="the sources, a line each")
     parser.add_argument("target", metavar="TARGET_FILE", nargs="?", help="the targets, a line each")
@@ -46,16 +39,18 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print a score for every pair."""
     if arguments.source and not arguments.target:
-        raise UserError(f"{arguments.source}: give the file of its targets as well, or pairs with a tab on stdin")
-    check_output(arguments.output, "score", arguments.source, arguments.target)
+        raise UserError(
+            "E-missing", f"{arguments.source}", "has no file of targets beside it", "give TARGET_FILE as well"
+        )
+    check_output(arguments.output, arguments.source, arguments.target)
     predictor = load(arguments)
     options = {"batch_size": arguments.batch_size} if arguments.batch_size else {}
     with opened(arguments.source) as source, opened(arguments.target) as target, written(arguments.output) as write:
         pairs = side_by_side(source, target) if arguments.source else split_at_tabs(source)
         first = 1
-        while some := list(itertools.islice(pairs, AT_ONCE)):
-            write([f"{scored.score:.6f}" for scored in predictor.score(some, first_pair=first, **options)])
-            first += len(some)
+        while chunk := list(itertools.islice(pairs, CHUNK)):
+            write([f"{scored.score:.6f}" for scored in predictor.score(chunk, first_pair=first, **options)])
+            first += len(chunk)
 
 
 def side_by_side(source: Input, target: Input) -> Iterator[tuple[str, str]]:
@@ -63,7 +58,9 @@ def side_by_side(source: Input, target: Input) -> Iterator[tuple[str, str]]:
     for number, (one, other) in enumerate(itertools.zip_longest(lines(source), lines(target)), start=1):
         if one is None or other is None:
             short, long = (source.name, target.name) if one is None else (target.name, source.name)
-            raise UserError(f"{short} ends at line {number - 1}, but {long} goes on; make them of equal length")
+            raise UserError(
+                "E-length", f"{short}:{number - 1}", f"is its last line, but {long} has more", "align the two files"
+            )
         yield one, other
 
 
@@ -72,5 +69,7 @@ def split_at_tabs(source: Input) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(lines(source), start=1):
         parts = line.split("\t")
         if len(parts) != 2:
-            raise UserError(f"{source.name}:{number}: {len(parts) - 1} tabs; write source, one tab, target")
+            raise UserError(
+                "E-row", f"{source.name}:{number}", f"has {len(parts) - 1} tabs", "write source, one tab, target"
+            )
         yield parts[0], parts[1]

@@ -1,4 +1,4 @@
-"""The arguments of a search, for the commands that say sequences."""
+"""The arguments of a search, for the commands that generate sequences."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from seq2att.errors import UserError
 SAMPLING: dict[str, Callable[[str], Any]] = {"temperature": float, "top_k": int, "top_p": float, "seed": int}
 LENGTHS: dict[str, Callable[[str], Any]] = {"min_length": int, "max_length": positive, "length_penalty": float}
 HELP = {
-    "temperature": "below 1: safer, above 1: wilder",
-    "top_k": "draw from the likeliest X tokens only; 0: no limit",
-    "top_p": "draw from the likeliest tokens that hold this probability, at most 1",
-    "seed": "which sample; without it the same one every time",
+    "temperature": "sampling temperature, above 0; below 1: likelier tokens, above 1: more variety",
+    "top_k": "sample from the X likeliest tokens only; 0: no limit",
+    "top_p": "sample from the likeliest tokens that hold this probability, at most 1",
+    "seed": "seed of the sample; without it the same one every time",
     "min_length": "fewest tokens of an answer",
     "max_length": "most tokens of an answer",
     "length_penalty": "0: by probability, 1: by the mean over tokens",
@@ -24,7 +24,7 @@ HELP = {
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
-    """How an answer is searched, or drawn."""
+    """Add the arguments of a search."""
     parser.add_argument(
         "--beam",
         type=positive,
@@ -41,27 +41,28 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     )
     for name, kind in LENGTHS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=HELP[name])
-    parser.add_argument("--sample", action="store_true", help="draw answers at random, which some recipes do anyway")
+    parser.add_argument("--sample", action="store_true", help="sample answers at random, as some recipes do by default")
     for name, kind in SAMPLING.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=f"of a sample: {HELP[name]}")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=f"with --sample: {HELP[name]}")
 
 
 def search_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments as `Predictor.translate` and `generate` take them."""
-    given = {name: getattr(arguments, name) for name in (*LENGTHS, *SAMPLING) if getattr(arguments, name) is not None}
-    if arguments.sample and arguments.beam:
-        raise UserError("--sample and --beam exclude each other; leave one out")
-    drawn = [f"--{name.replace('_', '-')}" for name in SAMPLING if name in given]
-    if drawn and arguments.beam:
-        raise UserError(f"{drawn[0]} is for samples, which --beam {arguments.beam} makes none of; leave one out")
-    if drawn and not arguments.sample and (own := own_search(arguments.model)) not in ("sample", None):
-        raise UserError(f"{drawn[0]} needs --sample, for the search of this model's recipe is {own}")
-    search = {**({"name": "sample"} if arguments.sample else {}), **given}
+    names = [name for name in (*LENGTHS, *SAMPLING) if getattr(arguments, name) is not None]
+    sampling = [f"--{name.replace('_', '-')}" for name in SAMPLING if name in names]
+    if arguments.beam and (arguments.sample or sampling):
+        first = "--sample" if arguments.sample else sampling[0]
+        raise UserError("E-conflict", f"{first} and --beam", "exclude each other", "leave one out")
+    if sampling and not arguments.sample and (own := own_search(arguments.model)) not in ("sample", None):
+        raise UserError(
+            "E-conflict", sampling[0], f"is an option of --sample; the search of this model is {own}", "add --sample"
+        )
+    search = {**({"name": "sample"} if arguments.sample else {}), **{name: getattr(arguments, name) for name in names}}
     return {"beam": arguments.beam, "n_best": arguments.n_best, "search": search or None}
 
 
 def own_search(path: str) -> str | None:
-    """The search that the recipe of a model names, known before the model is loaded; None: it has none."""
+    """The search that the configuration of a saved model names, read before the model is loaded; None: it has none."""
     from seq2att.model import read_config
 
     name: str | None = read_config(Path(path)).get("search", {}).get("name")

@@ -1,4 +1,4 @@
-"""`seq2att show`: where a model looks while it speaks, classifies or tags."""
+"""`seq2att show`: the attention of a model for one input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2att.cli.model import add_model, load, positive
+from seq2att.cli.model import add_model, add_parser, load, positive
 from seq2att.cli.text import put
 from seq2att.errors import UserError
 
@@ -24,19 +24,12 @@ EXAMPLES = """examples:
   seq2att show runs/reverse --row 3 -o attention.png
   seq2att show runs/surname_origin "Virtanen"
 
---row takes an example from the run's own data. A classifier looks somewhere with head.pool=attend."""
+--row takes an example from the run's own data. A classifier has attention with head.pool=attend."""
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "show",
-        help="show what a model looks at",
-        description="Answer one text, and show which source token each part of the answer looked at.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_parser(commands, "show", "answer one input and show its attention", EXAMPLES)
     add_model(parser)
     parser.add_argument("text", metavar="TEXT", nargs="?", help="what to answer")
     parser.add_argument("--row", type=positive, metavar="N", help="answer row N of the run's data in place of a text")
@@ -50,45 +43,45 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the answer and what it looked at, and draw that if asked."""
     if (arguments.text is None) == (arguments.row is None):
-        raise UserError("show takes a text or --row N; give one of them")
+        raise UserError("E-argument", "TEXT and --row", "exclude each other", "give one of them")
     if arguments.text is not None and not arguments.text.strip():
-        raise UserError("the text is empty; give a sentence in quotes")
+        raise UserError("E-empty", "TEXT", "is empty", "give a sentence in quotes")
     if arguments.output and not arguments.output.lower().endswith(".png"):
-        raise UserError(f"-o {arguments.output}: the map is drawn as a PNG; name a file that ends in .png")
+        raise UserError("E-argument", f"--output={arguments.output}", "must end in .png")
     predictor = load(arguments)
-    says = predictor.verb in ("translate", "generate")
-    if arguments.beam and not says:
-        raise UserError(f"--beam {arguments.beam}: {predictor.verb} searches for nothing; leave it out")
-    search = {"beam": arguments.beam} if says else {}
-    asked, told = arguments.text, []
+    searches = predictor.verb in ("translate", "generate")
+    if arguments.beam and not searches:
+        raise UserError("E-task", f"--beam={arguments.beam}", f"{predictor.verb} has no search", "leave it out")
+    search = {"beam": arguments.beam} if searches else {}
+    source, header = arguments.text, []
     if arguments.row is not None:
         from seq2att import api
 
         example = api.example(predictor, arguments.row, split=arguments.split, root=arguments.root)
-        asked, told = example.source, [f"{example.place}: {example.target}"]
-    (prediction,) = getattr(predictor, predictor.verb)([asked], **search)
-    put(sys.stdout.buffer, [*told, prediction.text, *beside(prediction, predictor.verb)])
+        source, header = example.source, [f"{example.place}: {example.target}"]
+    (prediction,) = getattr(predictor, predictor.verb)([source], **search)
+    put(sys.stdout.buffer, [*header, prediction.text, *detail_lines(prediction, predictor.verb)])
     if prediction.attention is not None:
-        draw(prediction, arguments.output, frames_of(predictor, asked))
-    elif says or arguments.output:
-        remedy = "with an attention, as in attention=general" if says else "with head.pool=attend"
-        raise UserError(f"{arguments.model}: this model has no attention to show; train one {remedy}")
+        draw(prediction, arguments.output, source_vectors(predictor, source))
+    elif searches or arguments.output:
+        remedy = "with an attention, as in attention=general" if searches else "with head.pool=attend"
+        raise UserError("E-task", f"{arguments.model}", "this model has no attention", f"train one {remedy}")
 
 
-def beside(prediction: Prediction, verb: str) -> list[str]:
-    """What is told beside the answer: the probability of every class, or each word with its tag."""
+def detail_lines(prediction: Prediction, task: str) -> list[str]:
+    """What is printed below the answer: the probability of every class, or each word with its tag."""
     if prediction.probabilities is not None:
         return [f"  {label}  {probability:.4f}" for label, probability in prediction.probabilities.items()]
-    if verb != "tag":
+    if task != "tag":
         return []
     width = max(map(len, prediction.source_tokens), default=0)
     pairs = zip(prediction.source_tokens, prediction.tokens, strict=True)
     return [f"  {word:{width}}  {tag}" for word, tag in pairs]
 
 
-def frames_of(predictor: Predictor, asked: Any) -> Any:
-    """The vectors `[S, F]` that the model read, maybe a part of those given; None where it read something else."""
-    array = predictor.model.source.encode(asked)
+def source_vectors(predictor: Predictor, source: Any) -> Any:
+    """The vectors `[S, F]` that the model read, cut as the settings say; None where the source is no vectors."""
+    array = predictor.model.source.encode(source)
     if array.ndim != 2 or array.shape[1] == 1 or array.dtype.kind != "f":
         return None
     length = predictor.config["data"].get("max_length") or len(array)
@@ -96,13 +89,13 @@ def frames_of(predictor: Predictor, asked: Any) -> Any:
 
 
 def draw(prediction: Prediction, output: str | None, frames: Any) -> None:
-    """Print the attention, and draw it into a file if asked, with the vectors that it is over."""
+    """Print the attention, and draw it into a file, over the vectors of the source where it has some."""
     from seq2att import drawing
 
-    seen = (prediction.attention, prediction.source_tokens, prediction.tokens or (prediction.text,))
+    attention = (prediction.attention, prediction.source_tokens, prediction.tokens or (prediction.text,))
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     width = shutil.get_terminal_size((100, 24)).columns
-    sys.stdout.buffer.write(f"\n{drawing.attention_text(*seen, width=width, color=color).rstrip()}\n".encode())
+    sys.stdout.buffer.write(f"\n{drawing.attention_text(*attention, width=width, color=color).rstrip()}\n".encode())
     if output:
-        drawing.attention_map(*seen, Path(output), frames)
+        drawing.attention_map(*attention, Path(output), frames)
         print(f"drawn into {output}", file=sys.stderr)

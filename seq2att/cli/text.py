@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal, NamedTuple, Protocol
 
 from seq2att.errors import UserError
 
-AT_ONCE = 1 << 17  # bytes that are read, and so translated, together
+CHUNK_BYTES = 1 << 17  # read, and so answered, together
 
 
 class Input(NamedTuple):
@@ -44,34 +44,34 @@ def opened(file: str | None) -> Iterator[Input]:
         yield Input(stream, str(file))
 
 
-def check_output(output: str | None, verb: str, *inputs: str | None) -> None:
-    """Refuse to write into a file that is to be read."""
+def check_output(output: str | None, *inputs: str | None) -> None:
+    """Refuse to write into a file that is read."""
     if output not in (None, "-") and any(one and Path(one).resolve() == Path(str(output)).resolve() for one in inputs):
-        raise UserError(f"-o {output}: that is the file to {verb}; write to another one")
+        raise UserError("E-argument", f"--output={output}", "is an input of this command", "write to another file")
 
 
 @contextlib.contextmanager
 def written(file: str | None) -> Iterator[Write]:
     """A writer of lines into a file, or to standard output (None or `-`).
 
-    What the file held before is lost only with the first lines that are written: a mistake before them leaves it.
+    The earlier content of the file stays until the first lines are written: an error before them loses nothing.
     """
     if file in (None, "-"):
         yield lambda lines: put(sys.stdout.buffer, lines)
         return
     with stream_of(Path(str(file)), "ab") as stream:
-        old = True
+        is_untouched = True
 
         def write(lines: Sequence[str]) -> None:
-            nonlocal old
-            if old:
+            nonlocal is_untouched
+            if is_untouched:
                 with contextlib.suppress(OSError):  # a pipe or a device has no end
                     stream.truncate(0)
-            old = False
+            is_untouched = False
             put(stream, lines)
 
         yield write
-        if old:
+        if is_untouched:
             write([])
 
 
@@ -81,7 +81,7 @@ def stream_of(file: Path, mode: Literal["rb", "ab"]) -> BinaryIO:
         return file.open(mode)
     except OSError as error:
         what = "read" if mode == "rb" else "written"
-        raise UserError(f"{file}: cannot be {what} ({error.strerror}); check the path") from error
+        raise UserError("E-file", f"{file}", f"cannot be {what} ({error.strerror})", "check the path") from error
 
 
 def put(stream: BinaryIO, lines: Sequence[str]) -> None:
@@ -94,11 +94,11 @@ def put(stream: BinaryIO, lines: Sequence[str]) -> None:
 def chunks(source: Input) -> Iterator[Chunk]:
     """The lines as they come: what a pipe holds is answered at once, a file goes by in large pieces."""
     rest, number = b"", 1
-    while data := source.stream.read1(AT_ONCE):  # type: ignore[attr-defined]
-        *whole, rest = (rest + data).split(b"\n")
-        if whole:
-            yield Chunk([decode(line, source.name, number + index) for index, line in enumerate(whole)], number)
-            number += len(whole)
+    while data := source.stream.read1(CHUNK_BYTES):  # type: ignore[attr-defined]
+        *complete, rest = (rest + data).split(b"\n")
+        if complete:
+            yield Chunk([decode(line, source.name, number + index) for index, line in enumerate(complete)], number)
+            number += len(complete)
     if rest:
         yield Chunk([decode(rest, source.name, number)], number)
 
@@ -114,6 +114,7 @@ def decode(line: bytes, name: str, number: int) -> str:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        wrong = f"{name}:{number}: byte {error.start + 1} (0x{line[error.start]:02x}) is no UTF-8"
-        raise UserError(f"{wrong}; convert the text, as with `iconv -f latin1 -t utf-8`") from error
+        problem = f"byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8"
+        remedy = "convert the text, as with `iconv -f latin1 -t utf-8`"
+        raise UserError("E-encoding", f"{name}:{number}", problem, remedy) from error
     return text.removesuffix("\r").removeprefix("\ufeff" if number == 1 else "")

@@ -71,9 +71,7 @@ class Writer(threading.Thread):
                     self.failure = error
 
 
-def share(
-    pieces: Iterable[Chunk], make_answering: MakeAnswering, count: int, write: Callable[[Answer], None]
-) -> None:
+def share(pieces: Iterable[Chunk], make_answering: MakeAnswering, count: int, write: Callable[[Answer], None]) -> None:
     """Answer all pieces by `count` processes and `write` the answers in the order of the pieces.
 
     Raises:
