@@ -87,7 +87,7 @@ class Loss(NamedTuple):
     state: State = ()  # detached, for running text
 
 
-class Running(NamedTuple):
+class CarriedState(NamedTuple):
     """What a loss is given beside a batch of running text."""
 
     before: State  # what `Loss.state` said of the batch before; () or its leaves will do

@@ -26,10 +26,10 @@ from seq2att.model import Model
 from seq2att.search import Prefixed
 from seq2att.testing.models import equal
 from seq2att.trainer import evaluate, fitting, folder, likelihood
+from seq2att.trainer.evaluation import StreamState
 from seq2att.trainer.module import Training
 from seq2att.trainer.processes import Processes
-from seq2att.trainer.running import Reading
-from seq2att.types import BEGIN, END, Batch, Column, Prediction, Running, leaves, where
+from seq2att.types import BEGIN, END, Batch, CarriedState, Column, Prediction, leaves, where
 
 registry.load()
 BOTH = pytest.mark.parametrize("quantize", [False, True], ids=["exact", "int8"])
@@ -211,9 +211,9 @@ def test_running_text_is_one_sequence_however_it_is_cut(decoder: str) -> None:
         expected -= float(said.log_probs[0, token].detach())
         last, state = BEGIN if token == END else token, said.state
     for steps in (1, 4, 7, 1000):
-        reading, total, count = Reading(options()), 0.0, 0
+        stream, total, count = StreamState(options()), 0.0, 0
         for batch in read(cast(Corpus, texts), options(batch_size=1, steps=steps)):
-            loss = reading(case.model, batch)
+            loss = stream.loss(case.model, batch)
             total, count = total + float(loss.total.detach()), count + int(loss.count)
         assert total == pytest.approx(expected, rel=1e-10)
         assert count == len(ids)
@@ -233,10 +233,10 @@ def test_a_twin_reads_running_text(decoder: str, quantize: bool) -> None:
     found = [float(likelihood(one, corpus(12), 1, options()).total) for one in (model, case.model)]
     assert found[0] == pytest.approx(found[1], rel=0.1 if quantize else 1e-10)
     if quantize:
-        reading = [Reading(options()), Reading(options())]
+        reading = [StreamState(options()), StreamState(options())]
         whole, parts = (
             sum(
-                float(reading[place](model, batch).total)
+                float(reading[place].loss(model, batch).total)
                 for batch in read(corpus(12), options(batch_size=1, steps=steps))
             )
             for place, steps in enumerate((1000, 3))
@@ -247,14 +247,14 @@ def test_a_twin_reads_running_text(decoder: str, quantize: bool) -> None:
 def test_rows_that_do_not_go_on_begin_anew() -> None:
     case = language_model()
     (first, second) = read(corpus(40), options(batch_size=4))[:2]
-    before = case.model(first, Running((), first.continues)).state
+    before = case.model(first, CarriedState((), first.continues)).state
     assert not any(leaf.requires_grad for leaf in leaves(before))
     mixed = second._replace(continues=torch.tensor([True, False, True, False]))
-    state = case.model(second, Running(before, mixed.continues)).state
-    on = case.model(second, Running(before, torch.ones(4, dtype=torch.bool))).state
-    new = case.model(second, Running((), torch.zeros(4, dtype=torch.bool))).state
+    state = case.model(second, CarriedState(before, mixed.continues)).state
+    on = case.model(second, CarriedState(before, torch.ones(4, dtype=torch.bool))).state
+    new = case.model(second, CarriedState((), torch.zeros(4, dtype=torch.bool))).state
     equal(state, where(mixed.continues, on, new), "state")
-    equal(case.model(second, Running(leaves(before), mixed.continues)).state, state, "from the leaves alone")
+    equal(case.model(second, CarriedState(leaves(before), mixed.continues)).state, state, "from the leaves alone")
 
 
 def test_figures_of_a_language_model() -> None:
@@ -356,7 +356,7 @@ def test_training_is_back_propagation_truncated_at_each_batch(tmp_path: Path) ->
     for _ in range(2):
         state: Any = ()
         for batch in read(corpus(60), options()):
-            loss = model(batch, Running(state, batch.continues))
+            loss = model(batch, CarriedState(state, batch.continues))
             state = loss.state
             optimizer.zero_grad()
             (loss.total / loss.count).backward()
@@ -378,15 +378,15 @@ class Together(Processes):
 def test_what_is_remembered_may_go_on_with_another_number_of_processes(size: int) -> None:
     case, streams = language_model(), options(batch_size=5)
     first = read(corpus(40), streams)[0]
-    whole = leaves(case.model(first, Running((), first.continues)).state)
+    whole = leaves(case.model(first, CarriedState((), first.continues)).state)
     saved = Together(0, 2)
     saved.parts = [[leaf[rank::2] for leaf in whole] for rank in range(2)]
-    parts = Reading(streams).saved(saved)
+    parts = StreamState(streams).gather(saved)
     for rank in range(size):
-        reading = Reading(streams)
+        reading = StreamState(streams)
         reading.restore(parts, Processes(rank, size))
         equal(reading.state, [leaf[rank::size] for leaf in whole], f"rank {rank} of {size}")
-    untouched = Reading(streams)
+    untouched = StreamState(streams)
     untouched.restore([[]], Processes())
     assert untouched.state == ()
 

@@ -21,7 +21,19 @@ from seq2att.head.pooling import Pooled
 from seq2att.output import Linear
 from seq2att.recurrence.feedback import Fused
 from seq2att.search import Beam
-from seq2att.types import Attended, Column, Decoded, Encoding, Loss, Memory, Running, State, Step, length_mask, select
+from seq2att.types import (
+    Attended,
+    CarriedState,
+    Column,
+    Decoded,
+    Encoding,
+    Loss,
+    Memory,
+    State,
+    Step,
+    length_mask,
+    select,
+)
 
 registry.load()
 FILES = {  # readers need a file to read: its name, its content, the options that name it
@@ -197,7 +209,7 @@ class Amnesiac(registry.find("head", "language_model").target):  # type: ignore[
     """Forgets what it read of a running text."""
 
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
-        forgotten = Running((), state.continues) if isinstance(state, Running) else state
+        forgotten = CarriedState((), state.continues) if isinstance(state, CarriedState) else state
         return super().loss(encoding, target, forgotten)
 
 

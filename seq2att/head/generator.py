@@ -19,6 +19,7 @@ from seq2att.types import (
     BEGIN,
     END,
     PAD,
+    CarriedState,
     Column,
     Decoded,
     Encoding,
@@ -26,7 +27,6 @@ from seq2att.types import (
     Loss,
     Memory,
     Prediction,
-    Running,
     State,
     Step,
     detach,
@@ -85,7 +85,7 @@ class Generator(Head):
         Of running text the target is as `following` says, and the state goes on where the batch before stopped.
         """
         memory, start = self.start(encoding)
-        if isinstance(state, Running):
+        if isinstance(state, CarriedState):
             given, wanted, real = following(target)  # [B, T] each
             start = start if not leaves(state.before) else where(~state.continues, start, state.before)
             decoded = self.decoder(self.embedding(given), memory, start)

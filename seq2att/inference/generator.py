@@ -17,7 +17,7 @@ from seq2att.head import Generator, following, shifted
 from seq2att.inference.modules import input_bias, new_bias
 from seq2att.kernels import Matrix, Seen
 from seq2att.recurrence import Layer
-from seq2att.types import Column, Encoding, Loss, Memory, Running, Shared, State, Step, leaves, select, where
+from seq2att.types import CarriedState, Column, Encoding, Loss, Memory, Shared, State, Step, leaves, select, where
 
 TABLE = 1 << 28  # bytes that the table of the embedding may take
 
@@ -150,12 +150,12 @@ class FastGenerator(Generator):
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
         if self.whole is not None:
             return self.whole[0](encoding, target, state)
-        if isinstance(state, Running):
+        if isinstance(state, CarriedState):
             return self.running_loss(encoding, target, state)
         return Loss(-self.score(encoding, target).sum(), (target.lengths + 1).sum())
 
     @torch.no_grad()
-    def running_loss(self, encoding: Encoding, target: Column, running: Running) -> Loss:
+    def running_loss(self, encoding: Encoding, target: Column, running: CarriedState) -> Loss:
         """The loss of running text, step by step; only at the end of a text do rows end before others."""
         memory, state = self.start(encoding)
         if leaves(running.before):

@@ -14,7 +14,7 @@ from seq2att.decoder import Decoder
 from seq2att.head import Generator
 from seq2att.model import Model, load, save
 from seq2att.testing.cases import Case, row_of
-from seq2att.types import END, Batch, Column, Encoding, Loss, Running, State, detach, leaves, select
+from seq2att.types import END, Batch, CarriedState, Column, Encoding, Loss, State, detach, leaves, select
 
 TOLERANCE = 1e-10  # of the largest value
 
@@ -172,14 +172,14 @@ def running(case: Case) -> None:
     values = torch.cat([target.values[:, :2], torch.full_like(target.values[:, :1], END), target.values], 1)
     size, new = values.size(1), torch.zeros(len(values), dtype=torch.bool)
 
-    def read(first: int, last: int, state: Running) -> Loss:
+    def read(first: int, last: int, state: CarriedState) -> Loss:
         part = values[:, first : last + 1]  # the token before, and those that are said
         return head.loss(encoding, Column(part, torch.full((len(part),), part.size(1))), state)
 
-    whole = read(0, size - 1, Running((), new))
+    whole = read(0, size - 1, CarriedState((), new))
     for k in range(1, size - 1):
-        first = read(0, k, Running((), new))
-        second = read(k, size - 1, Running(first.state, ~new))
+        first = read(0, k, CarriedState((), new))
+        second = read(k, size - 1, CarriedState(first.state, ~new))
         what = f"running law: {case.label}: text read in parts of {k} and {size - 1 - k} tokens"
         equal(first.total + second.total, whole.total, f"{what}: loss")
         equal(first.count + second.count, whole.count, f"{what}: count")

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from seq2att import registry
 from seq2att.data import batches, collate
+from seq2att.data.streams import runs
 from seq2att.errors import UserError
-from seq2att.trainer.running import Reading
-from seq2att.types import Batch, Loss, Prediction, tree_map
+from seq2att.types import Batch, CarriedState, Loss, Prediction, State, leaves, tree_map
 
 if TYPE_CHECKING:
     from seq2att.data import Corpus
@@ -31,6 +31,45 @@ if TYPE_CHECKING:
 
 Rows = NDArray[np.int64]
 AT_ONCE = 512  # tokens of a running text that are read together
+
+
+class StreamState:
+    """Reads batches in order with a model; for running text, each batch continues from the state after the one before.
+
+    The state is detached: back-propagation through time is truncated at every batch.
+
+    Args:
+        options: the `data` options; text is running where `batching` is `stream`.
+    """
+
+    def __init__(self, options: Mapping[str, Any] | None) -> None:
+        self.is_running = options is not None and runs(options)
+        self.state: State = ()
+
+    def loss(self, model: Model, batch: Batch) -> Loss:
+        """The loss of the next batch."""
+        if not self.is_running:
+            independent: Loss = model(batch)
+            return independent
+        loss: Loss = model(batch, CarriedState(self.state, batch.continues))
+        self.state = loss.state
+        return loss
+
+    def gather(self, processes: Processes) -> list[list[Tensor]]:
+        """The leaves of the state of every process, on the CPU: in the first process; all must call it."""
+        return processes.collect([leaf.cpu() for leaf in leaves(self.state)]) if self.is_running else []
+
+    def restore(self, parts: list[list[Tensor]], processes: Processes) -> None:
+        """Continue from what `gather` returned, also with another number of processes."""
+        non_empty = [part for part in parts if part]
+        if not non_empty:
+            return
+        rows = sum(part[0].size(0) for part in non_empty)
+        state = [torch.cat(leaf).new_zeros(rows, *leaf[0].shape[1:]) for leaf in zip(*non_empty, strict=True)]
+        for rank, part in enumerate(parts):
+            for leaf, rows_of_rank in zip(state, part, strict=False):
+                leaf[rank :: len(parts)] = rows_of_rank
+        self.state = [leaf[processes.rank :: processes.size] for leaf in state]
 
 
 def evaluate(
@@ -102,10 +141,10 @@ def likelihood(model: Model, corpus: Corpus, batch_size: int = 64, data: Mapping
     Running text (`data` with `batching: stream`) is read as one stream from its first token to its last, so that the
     figure depends on no batch size.
     """
-    total, count, reading = 0.0, 0, Reading(data)
+    total, count, stream = 0.0, 0, StreamState(data)
     with predicting(model) as device:
-        for batch in in_order(corpus, data) if reading.runs and data else by_rows(corpus, batch_size):
-            loss = reading(model, moved(batch, device))
+        for batch in in_order(corpus, data) if stream.is_running and data else by_rows(corpus, batch_size):
+            loss = stream.loss(model, moved(batch, device))
             total += float(loss.total)
             count += int(loss.count)
     return Loss(torch.tensor(total, dtype=torch.float64), torch.tensor(count))

@@ -38,10 +38,9 @@ from seq2att.trainer.checkpoint import (
     restore_random_states,
     save_last,
 )
-from seq2att.trainer.evaluation import Rows, answer_together, asked, measure, references
+from seq2att.trainer.evaluation import Rows, StreamState, answer_together, asked, measure, references
 from seq2att.trainer.gradients import SCALE, nothing_of, reached, rescale
 from seq2att.trainer.processes import ALONE, Processes, seed
-from seq2att.trainer.running import Reading
 from seq2att.types import Batch, Loss, Prediction
 
 if TYPE_CHECKING:
@@ -112,8 +111,11 @@ class Training(LightningModule):
         self.train_loss = math.nan  # the mean when training last looked
         self.speed, self.looked = 0.0, time.monotonic()  # tokens a second until then, and when that was
         self.spent, self.began = 0.0, time.monotonic()  # seconds of training before this start, and when that was
-        self.reading = Reading(config["data"])  # what training remembers of running text
-        self.heard, self.hearing = zero(), Reading(config["data"])  # the sum of this validation, and what it remembers
+        self.reading = StreamState(config["data"])  # what training remembers of running text
+        self.heard, self.hearing = (
+            zero(),
+            StreamState(config["data"]),
+        )  # the sum of this validation, and what it remembers
         self.figures: Figures | None = None  # of the last validation
         self.best: Figures | None = None
         self.examples: list[Prediction] = []
@@ -192,7 +194,7 @@ class Training(LightningModule):
         if not self.processes.alone and not len(batch.rows):
             self.window, self.lately = plus(self.window, zero(self.device)), plus(self.lately, zero(self.device))
             return nothing_of(self.parameters())
-        loss = self.reading(self.model, batch)
+        loss = self.reading.loss(self.model, batch)
         kept = Loss(loss.total.detach(), loss.count)
         self.window, self.lately = plus(self.window, kept), plus(self.lately, kept)
         total = loss.total / SCALE
@@ -302,12 +304,12 @@ class Training(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start a sum."""
-        self.heard, self.hearing = zero(), Reading(self.config["data"])
+        self.heard, self.hearing = zero(), StreamState(self.config["data"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the likelihood of the right answers."""
         if len(batch.rows):
-            loss = self.hearing(self.model, batch)
+            loss = self.hearing.loss(self.model, batch)
             self.heard = plus(self.heard, Loss(loss.total, loss.count))
 
     def on_validation_epoch_end(self) -> None:
@@ -415,7 +417,7 @@ class Training(LightningModule):
             "plateau": None if self.plateau is None else self.plateau.scheduler.state_dict(),
             "stop": self.trainer.should_stop,
             "random": self.processes.collect(random_states()),
-            "reading": self.reading.saved(self.processes),
+            "reading": self.reading.gather(self.processes),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
