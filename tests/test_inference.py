@@ -15,7 +15,7 @@ from seq2att.attention import Attention
 from seq2att.decoder import LSTMDecoder
 from seq2att.head import Generator, Translation
 from seq2att.inference import FastGenerator, FastLayer, FastLinear, follows, generator, twin
-from seq2att.kernels import Matrix, Seen
+from seq2att.kernels import AttentionMemory, Matrix
 from seq2att.model import Model
 from seq2att.recurrence import Layer
 from seq2att.recurrence.reference import CellName
@@ -25,7 +25,7 @@ from seq2att.types import Batch, Column, Decoded, Encoding, Hypotheses, Shared, 
 
 registry.load()
 BOTH = pytest.mark.parametrize("quantize", [False, True], ids=["exact", "int8"])
-needs_compiler = pytest.mark.skipif(kernels.functions(torch.float32) is None, reason="there is no C++ compiler")
+needs_compiler = pytest.mark.skipif(not kernels.is_native(torch.float32), reason="there is no C++ compiler")
 DECODERS: dict[str, tuple[dict[str, Any], str]] = {  # options of the decoder, attention
     "lstm luong general": ({"name": "lstm"}, "general"),
     "gru luong additive fed": ({"name": "gru", "input_feeding": True, "layers": 2}, "additive"),
@@ -285,7 +285,7 @@ def test_int8_sums_are_exact_with_and_without_a_compiler(outputs: int, inputs: i
     matrix = Matrix(weight, None, quantize=True)
     for number in (1, 2, 5, 8, 11, 19):
         assert torch.equal(matrix(rows[:number]), exact[:number])
-    matrix.functions, matrix.weight = None, weight
+    matrix.packed, matrix.weight = None, weight
     assert torch.equal(matrix(rows), exact)
 
 
@@ -296,7 +296,7 @@ def test_int8_of_any_numbers_is_the_same_with_and_without_a_compiler() -> None:
     bias = torch.randn(50, generator=random)
     compiled = Matrix(weight, bias, quantize=True)
     emulated = Matrix(weight, bias, quantize=True)
-    emulated.functions, emulated.weight = None, kernels.quantized(weight)[0]
+    emulated.packed, emulated.weight = None, kernels.to_int8(weight)[0]
     torch.testing.assert_close(compiled(rows), emulated(rows), rtol=1e-6, atol=1e-6)
     error = (compiled(rows) - (rows @ weight.t() + bias)).abs()
     assert 0 < float(error.max()) < 0.02 * 70**0.5 * float(rows.abs().max() * weight.abs().max())
@@ -320,7 +320,7 @@ def test_a_product_takes_what_is_there(dtype: torch.dtype) -> None:
     tolerance = {"rtol": 1e-5, "atol": 1e-5}
     torch.testing.assert_close(matrix(rows), rows @ weight.t() + bias, **tolerance)
     torch.testing.assert_close(matrix(wide.t()[:33].t()), wide[:, :33] @ weight.t() + bias, **tolerance)
-    torch.testing.assert_close(matrix(rows, squash=True), (rows @ weight.t() + bias).tanh(), **tolerance)
+    torch.testing.assert_close(matrix(rows, tanh=True), (rows @ weight.t() + bias).tanh(), **tolerance)
     place = torch.randn(7, 99, dtype=dtype)
     before = place.clone()
     matrix(rows, out=place[:, 20:70], add=True)
@@ -354,7 +354,7 @@ def test_several_threads_give_what_one_gives() -> None:
 def test_a_fast_layer_is_the_layer(
     cell: CellName, backwards: bool, lengths: list[int] | None, kernel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if kernel == "torch" or kernels.functions(torch.float64) is not None:
+    if kernel == "torch" or kernels.is_native(torch.float64):
         monkeypatch.setenv("SEQ2ATT_KERNEL", kernel)
     layer = Layer(cell, 3, 7)
     for parameter in layer.parameters():
@@ -380,11 +380,11 @@ def emulating(function: Callable[..., Any], *arguments: Any, **named: Any) -> An
 def test_looking_is_the_attention(dtype: torch.dtype, additive: bool) -> None:
     keys, values = torch.randn(3, 6, 20, dtype=dtype), torch.randn(3, 6, 37, dtype=dtype)
     holes = torch.tensor([[0, 0, 0, 0, 0, 0], [0, 1, 0, 0, 1, 1], [1, 1, 1, 1, 1, 1]]).bool()
-    seen = Seen(keys, values, holes, torch.randn(20, dtype=dtype) if additive else None)
+    seen = AttentionMemory(keys, values, holes, torch.randn(20, dtype=dtype) if additive else None)
     which, query = torch.tensor([1, 0, 1, 2, 0]), torch.randn(5, 20, dtype=dtype)
     outs = [torch.randn(5, 40, dtype=dtype) for _ in range(2)]
-    weights = kernels.look(query, seen, which, outs[0][:, :37])
-    expected = emulating(kernels.look, query, seen, which, outs[1][:, :37])
+    weights = kernels.attend(query, seen, which, outs[0][:, :37])
+    expected = emulating(kernels.attend, query, seen, which, outs[1][:, :37])
     torch.testing.assert_close(weights, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(outs[0][:, :37], outs[1][:, :37], rtol=1e-5, atol=1e-5)
     assert (weights[3] == 0).all()
@@ -400,8 +400,8 @@ def test_looking_is_not_changed_by_the_padding() -> None:
         found = []
         for padded in (size, size + 1, 64, 90):
             holes, out = torch.arange(padded).unsqueeze(0) >= size, torch.empty(1, 30)
-            seen = Seen(keys[:, :padded].contiguous(), values[:, :padded].contiguous(), holes, None)
-            found.append((kernels.look(query, seen, torch.tensor([0]), out)[:, :size], out))
+            seen = AttentionMemory(keys[:, :padded].contiguous(), values[:, :padded].contiguous(), holes, None)
+            found.append((kernels.attend(query, seen, torch.tensor([0]), out)[:, :size], out))
         for weights, out in found[1:]:
             assert torch.equal(weights, found[0][0])
             assert torch.equal(out, found[0][1])

@@ -19,7 +19,7 @@ from seq2att.api.data import Example, corpus_of, example
 from seq2att.api.options import Answering, Scoring, Searching
 from seq2att.api.predictor import BATCH_SIZE, Predictor, Scored
 from seq2att.errors import UserError
-from seq2att.kernels import functions
+from seq2att.kernels import is_native
 from seq2att.model import load as load_bundle
 from seq2att.types import Prediction
 
@@ -67,7 +67,7 @@ def load(
     model, config = load_bundle(Path(path), device)
     predictor = Predictor(model, config, say or warn, quantize)
     if quantize:
-        if functions(torch.float32) is None:
+        if not is_native(torch.float32):
             predictor.say(
                 f"{quantize} without the C++ kernels is slower than the model as it is; install a C++ compiler"
             )

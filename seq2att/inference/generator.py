@@ -15,7 +15,7 @@ from seq2att.decoder import RecurrentDecoder
 from seq2att.field import TextEmbedding
 from seq2att.head import Generator, following, shifted
 from seq2att.inference.modules import input_bias, new_bias
-from seq2att.kernels import Matrix, Seen
+from seq2att.kernels import AttentionMemory, Matrix
 from seq2att.recurrence import Layer
 from seq2att.types import CarriedState, Column, Encoding, Loss, Memory, Shared, State, Step, leaves, select, where
 
@@ -85,8 +85,7 @@ class FastGenerator(Generator):
             return Shared((), rows), first
         keys = memory.keys if self.fused.scale == 1 else memory.keys * self.fused.scale
         energy = None if self.fused.energy is None else self.fused.energy.detach().contiguous()
-        seen = Seen(keys.contiguous(), memory.values.contiguous(), ~memory.mask, energy)
-        return Shared(seen, rows), first
+        return Shared(AttentionMemory(keys, memory.values, ~memory.mask, energy), rows), first
 
     @torch.no_grad()
     def step(self, tokens: Tensor, memory: Memory, state: State) -> Step:
@@ -97,13 +96,13 @@ class FastGenerator(Generator):
         if self.query_first or self.words is not None:
             embedded = self.embedding(tokens.unsqueeze(1)).squeeze(1)  # [N, E]
         if self.query_first:
-            weights, attention = self.look(state.layers[-1][0], memory, state.attention, context)
+            weights, attention = self.attend(state.layers[-1][0], memory, state.attention, context)
             mixed[:, self.size + self.context :] = embedded
             layers = self.advance(self.enter(tokens, embedded, (state.fed, context)), state.layers, hidden)
         else:
             layers = self.advance(self.enter(tokens, embedded, (state.fed,)), state.layers, hidden)
-            weights, attention = self.look(hidden, memory, state.attention, context)
-        outputs = mixed if self.readout is None else self.readout(mixed, squash=True)  # [N, D]
+            weights, attention = self.attend(hidden, memory, state.attention, context)
+        outputs = mixed if self.readout is None else self.readout(mixed, tanh=True)  # [N, D]
         return Step(self.output.log_probs(outputs), weights, FastState(layers, attention, outputs[:, : self.fed_size]))
 
     def enter(self, tokens: Tensor, embedded: Tensor | None, others: tuple[Tensor, ...]) -> Tensor:
@@ -135,7 +134,7 @@ class FastGenerator(Generator):
             out.copy_(below)
         return tuple(layers)
 
-    def look(self, query: Tensor, memory: Any, state: State, out: Tensor) -> tuple[Tensor | None, State]:
+    def attend(self, query: Tensor, memory: Any, state: State, out: Tensor) -> tuple[Tensor | None, State]:
         """The weights `[N, S]` and the attention's state; the context goes into `out` `[N, C]`."""
         if not isinstance(memory, Shared):
             attended = self.attention(query.unsqueeze(1), memory, state)
@@ -145,7 +144,7 @@ class FastGenerator(Generator):
             return None, state
         if self.query is not None:
             query = self.query(query)
-        return kernels.look(query, memory.whole, memory.rows, out), state
+        return kernels.attend(query, memory.whole, memory.rows, out), state
 
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
         if self.whole is not None:

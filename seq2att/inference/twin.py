@@ -43,7 +43,7 @@ def replace(module: nn.Module, quantize: bool) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.Linear) and type(child) in (nn.Linear, Dense):
             setattr(module, name, FastLinear(child, quantize))
-        elif type(child) is Layer and (quantize or kernels.functions(child.hidden_weight.dtype)):
+        elif type(child) is Layer and (quantize or kernels.is_native(child.hidden_weight.dtype)):
             setattr(module, name, FastLayer(child, quantize))
         elif type(child) is Linear:
             setattr(module, name, FastOutput(child, quantize))

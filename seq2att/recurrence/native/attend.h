@@ -40,18 +40,18 @@ inline void energy_backward(T d, const T *__restrict query, const T *__restrict 
 
 // The memory of all rows and how it is scored.
 template <typename T> struct Looking {
-  int64_t score, source, width, context;  // S, A (of keys), C (of values)
+  int64_t score, rows, source, key_size, value_size;  // B, S, A, C
   const T *energy;       // [A]
   const T *keys;         // [rows, S, A]
   const T *values;       // [rows, S, C]
-  const uint8_t *holes;  // [rows, S] where there is nothing to see; null: nowhere
-  bool real(int64_t row, int64_t s) const { return !holes || !holes[row * source + s]; }
+  const uint8_t *padding;  // [rows, S] 1 where there is nothing; null: nowhere
+  bool real(int64_t row, int64_t s) const { return !padding || !padding[row * source + s]; }
 };
 
 template <typename T>
 void attend(const Looking<T> &memory, int64_t row, const T *query, T *weights, T *context) {
-  int64_t source = memory.source, width = memory.width;
-  const T *keys = memory.keys + row * source * width, *values = memory.values + row * source * memory.context;
+  int64_t source = memory.source, width = memory.key_size;
+  const T *keys = memory.keys + row * source * width, *values = memory.values + row * source * memory.value_size;
   T highest = 0, total = 0;
   bool any = false;
   for (int64_t s = 0; s < source; s++) {
@@ -65,10 +65,10 @@ void attend(const Looking<T> &memory, int64_t row, const T *query, T *weights, T
     weights[s] = memory.real(row, s) ? fast_exp(weights[s] - highest) : T(0);
     total += weights[s];
   }
-  std::memset(context, 0, memory.context * sizeof(T));
+  std::memset(context, 0, memory.value_size * sizeof(T));
   for (int64_t s = 0; s < source && any; s++) {
     weights[s] /= total;
-    if (memory.real(row, s)) add_times(context, weights[s], values + s * memory.context, memory.context);
+    if (memory.real(row, s)) add_times(context, weights[s], values + s * memory.value_size, memory.value_size);
   }
 }
 
@@ -77,13 +77,13 @@ void attend(const Looking<T> &memory, int64_t row, const T *query, T *weights, T
 template <typename T>
 void attend_backward(const Looking<T> &memory, int64_t row, const T *query, const T *weights, const T *d_context,
                      const T *d_weights, T *d_scores, T *d_query, T *d_keys, T *d_energy) {
-  int64_t source = memory.source, width = memory.width;
-  const T *keys = memory.keys + row * source * width, *values = memory.values + row * source * memory.context;
+  int64_t source = memory.source, width = memory.key_size;
+  const T *keys = memory.keys + row * source * width, *values = memory.values + row * source * memory.value_size;
   T mean = 0;
   for (int64_t s = 0; s < source; s++) {
     d_scores[s] = T(0);
     if (!memory.real(row, s)) continue;
-    d_scores[s] = inner(d_context, values + s * memory.context, memory.context) + (d_weights ? d_weights[s] : T(0));
+    d_scores[s] = inner(d_context, values + s * memory.value_size, memory.value_size) + (d_weights ? d_weights[s] : T(0));
     mean += weights[s] * d_scores[s];
   }
   for (int64_t s = 0; s < source; s++) {

@@ -22,7 +22,7 @@ inline float fast_exp(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.f;
-  int32_t power = (static_cast<int32_t>(n) + 127) << 23;
+  uint32_t power = (static_cast<uint32_t>(static_cast<int32_t>(n)) + 127) << 23;
   float scale;
   std::memcpy(&scale, &power, 4);
   return p * scale;

@@ -1,8 +1,10 @@
 #include "feedback.h"
 
 extern "C" {
-void feedback_forward_f32(const Loop<float> *run) { run_loop(*run, true); }
-void feedback_forward_f64(const Loop<double> *run) { run_loop(*run, true); }
-void feedback_backward_f32(const Loop<float> *run) { run_loop(*run, false); }
-void feedback_backward_f64(const Loop<double> *run) { run_loop(*run, false); }
+int64_t feedback_f32(const Loop<float> *run, int64_t bytes, int64_t threads) {
+  return guarded(run, bytes, [&](auto &run) { run_loop(run, threads); });
+}
+int64_t feedback_f64(const Loop<double> *run, int64_t bytes, int64_t threads) {
+  return guarded(run, bytes, [&](auto &run) { run_loop(run, threads); });
+}
 }

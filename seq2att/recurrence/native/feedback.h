@@ -6,6 +6,7 @@
 // product and values are left to one product each after the loop. `feedback_buffers.py` says what each array holds.
 #pragma once
 #include "attend.h"
+#include "boundary.h"
 #include "cell.h"
 #include "gemm.h"
 #include "threads.h"
@@ -24,19 +25,45 @@ template <typename T> struct Level {  // one layer
 };
 
 template <typename T> struct Loop {
-  int64_t cell, steps, rows, size, layers, fed_size, query_first, residual, threads;
-  int64_t score, source, width, context_size;
+  int64_t cell, query_first, residual, score, back;  // `back`: the gradients
+  int64_t steps, rows, total, size, width, layers;    // T, B, N, H, G*H, L
+  int64_t fed_size, source, key_size, value_size;     // D, S, A, C
   const int64_t *sizes;
-  Level<T> *levels;
+  const Level<T> *levels;
   const T *fed_weight, *context_weight;                      // [G*H, D], [G*H, C]; null: not fed
   const T *readout_top, *readout_context;                    // [D, H], [D, C]; null: the output is the top
   const T *out_mask;                                         // [N, D]; null: none
   const T *keys, *values, *query_weight, *energy;            // [rows, S, A], [rows, S, C], [A, H], [A]
-  const uint8_t *holes;                                      // [rows, S]
+  const uint8_t *padding;                                    // [rows, S] or null
   T *top, *said, *out, *fed;                                 // [N, H], [N, D], [N, D], [rows, D]
   T *query, *weights, *context;                              // [N, A] or null, [N, S], [N, C]
   const T *d_top, *d_weights;                                // [N, H], [N, S]; null: none
   T *d_out, *d_fed, *d_context, *d_scores, *d_query, *d_energy, *d_keys;
+
+  Status status() const {
+    if (cell < TANH || cell > GRU || width != gates_of(cell) * size || layers < 1) return INVALID;
+    for (int64_t l = 0; l < layers; l++)
+      if (!fits(levels[l], l)) return INVALID;
+    return fits_output() && fits_attention() ? packed_rows(sizes, steps, rows, total) : INVALID;
+  }
+  bool fits(const Level<T> &level, int64_t l) const {
+    bool gru = cell == GRU, gated = gru || cell == LSTM;
+    if ((l > 0 && !level.below_weight) || (cell == LSTM && !level.memory)) return false;
+    if (!back) return (!gru || level.new_bias) && (!level.previous || level.extra);
+    return (!gated || (level.previous && level.extra)) && (!gru || level.through);
+  }
+  bool fits_output() const {
+    if ((context_weight || readout_context) && score == NOTHING) return false;
+    if (!fed_size) return true;
+    return said && (readout_top || fed_size == size) && (back ? d_out && d_fed : out && fed);
+  }
+  bool fits_attention() const {
+    if (score == NOTHING) return true;
+    if (score < NOTHING || score > ADDITIVE || !keys || !values || !weights || !context) return false;
+    if (back && (!d_context || !d_scores)) return false;
+    if (score == DOT) return key_size == size;
+    return query_weight && energy && (!back || (query && d_query && d_energy && d_keys));
+  }
 };
 
 template <typename T> struct PackedWeights {
@@ -61,10 +88,10 @@ template <typename T> PackedWeights<T> pack_weights(const Loop<T> &run, bool bac
     weights.below.push_back(packed(run.levels[l].below_weight, width, size, back));
   }
   weights.fed = packed(run.fed_weight, width, run.fed_size, back);
-  weights.context = packed(run.context_weight, width, run.context_size, back);
-  weights.query = packed(run.query_weight, run.width, size, back);
+  weights.context = packed(run.context_weight, width, run.value_size, back);
+  weights.query = packed(run.query_weight, run.key_size, size, back);
   weights.readout_top = packed(run.readout_top, run.fed_size, size, back);
-  weights.readout_context = packed(run.readout_context, run.fed_size, run.context_size, back);
+  weights.readout_context = packed(run.readout_context, run.fed_size, run.value_size, back);
   return weights;
 }
 
@@ -79,8 +106,8 @@ template <typename T> struct Sentences {
 
   Sentences(const Loop<T> &run, const PackedWeights<T> &weights, int64_t first, int64_t last)
       : run(run), weights(weights), first(first), last(last), size(run.size), width(gates_of(run.cell) * run.size),
-        fed(run.fed_size), context(run.context_size), asked(run.width),
-        looking{run.score, run.source, run.width, run.context_size, run.energy, run.keys, run.values, run.holes} {
+        fed(run.fed_size), context(run.value_size), asked(run.key_size),
+        looking{run.score, run.rows, run.source, run.key_size, run.value_size, run.energy, run.keys, run.values, run.padding} {
     int64_t rows = last - first;
     through = allocate<T>(rows * width);
     query = allocate<T>(rows * asked);
@@ -110,7 +137,7 @@ template <typename T> struct Sentences {
   }
 
   void forward_input(int64_t l) {  // what the gates did not know before the loop
-    Level<T> &level = run.levels[l];
+    const Level<T> &level = run.levels[l];
     T *gates = level.gates + place * width;
     if (l == 0) {
       times(run.fed + first * fed, fed, weights.fed, width, gates, true);
@@ -124,7 +151,7 @@ template <typename T> struct Sentences {
   }
 
   void forward_level(int64_t l) {
-    Level<T> &level = run.levels[l];
+    const Level<T> &level = run.levels[l];
     bool gru = run.cell == GRU;
     forward_input(l);
     T *gates = level.gates + place * width, *hidden = level.hidden + first * size;
@@ -195,7 +222,7 @@ template <typename T> struct Sentences {
   }
 
   void backward_level(int64_t l) {  // `d_top`: the gradient of what the layer gives in, of what it takes out
-    Level<T> &level = run.levels[l];
+    const Level<T> &level = run.levels[l];
     bool gru = run.cell == GRU;
     for (int64_t r = 0; r < live; r++) {
       int64_t at = (place + r) * size;
@@ -233,9 +260,10 @@ template <typename T> struct Sentences {
   }
 };
 
-template <typename T> void run_loop(const Loop<T> &run, bool forward) {
+template <typename T> void run_loop(const Loop<T> &run, int64_t threads) {
+  bool forward = !run.back;
   PackedWeights<T> weights = pack_weights(run, !forward);
-  int64_t parts = std::clamp<int64_t>(run.threads, 1, std::max<int64_t>(run.rows, 1));
+  int64_t parts = std::clamp<int64_t>(threads, 1, std::max<int64_t>(run.rows, 1));
   std::vector<int64_t> bounds = divide(run.sizes, run.steps, run.rows, parts), offsets{0};
   for (int64_t t = 0; t < run.steps; t++) offsets.push_back(offsets[t] + run.sizes[t]);
   in_threads(parts, [&](int64_t part) {

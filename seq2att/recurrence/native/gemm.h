@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 
 #if defined(__AVX512F__)
 constexpr int BYTES = 64, ROWS = 8;  // 32 registers: 24 sums, 3 of the matrix, 1 of the rows
@@ -37,7 +38,9 @@ template <typename T> using Array = std::unique_ptr<T[], Free>;
 
 template <typename T> Array<T> allocate(int64_t size) {
   int64_t bytes = (std::max<int64_t>(size, 1) * sizeof(T) + 63) / 64 * 64;
-  return Array<T>(static_cast<T *>(std::aligned_alloc(64, bytes)));
+  void *memory = std::aligned_alloc(64, bytes);
+  if (!memory) throw std::bad_alloc();
+  return Array<T>(static_cast<T *>(memory));
 }
 
 // Numbers that a packed matrix of so many outputs and inputs takes.

@@ -1,8 +1,10 @@
 #include "layer.h"
 
 extern "C" {
-void layer_forward_f32(const Layer<float> *run) { run_layer(*run, true); }
-void layer_forward_f64(const Layer<double> *run) { run_layer(*run, true); }
-void layer_backward_f32(const Layer<float> *run) { run_layer(*run, false); }
-void layer_backward_f64(const Layer<double> *run) { run_layer(*run, false); }
+int64_t layer_f32(const Layer<float> *run, int64_t bytes, int64_t threads) {
+  return guarded(run, bytes, [&](auto &run) { run_layer(run, threads); });
+}
+int64_t layer_f64(const Layer<double> *run, int64_t bytes, int64_t threads) {
+  return guarded(run, bytes, [&](auto &run) { run_layer(run, threads); });
+}
 }

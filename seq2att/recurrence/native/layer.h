@@ -1,11 +1,13 @@
 // One recurrent layer over a whole batch, rows packed step by step: of step t the first sizes[t] rows, longest first.
 #pragma once
+#include "boundary.h"
 #include "cell.h"
 #include "gemm.h"
 #include "threads.h"
 
 template <typename T> struct Layer {
-  int64_t cell, steps, rows, size, backwards, threads;
+  int64_t cell, backwards, back;  // `back`: the gradients
+  int64_t steps, rows, total, size, width;  // T, B, N, H, G*H
   const int64_t *sizes;     // [steps]
   const T *weight;          // U [G*H, H]
   const T *new_bias;        // GRU: [H]
@@ -15,6 +17,13 @@ template <typename T> struct Layer {
   T *previous;              // [N, H] LSTM: c, GRU: h before every step; null when nothing is kept
   T *extra;                 // [N, H] LSTM: tanh of c after it, GRU: U_n h + d_n
   T *through;               // [N, G*H] GRU, on the way back: gradient of U h
+
+  Status status() const {
+    bool gru = cell == GRU, gated = gru || cell == LSTM, kept = previous && extra;
+    if (cell < TANH || cell > GRU || width != gates_of(cell) * size || (cell == LSTM && !memory)) return INVALID;
+    if (back ? (gated && !kept) || (gru && !through) : (gru && !new_bias) || (previous && !extra)) return INVALID;
+    return packed_rows(sizes, steps, rows, total);
+  }
 };
 
 template <typename T> struct Rows {  // of one thread
@@ -72,13 +81,14 @@ template <typename T> void backward_rows(const Layer<T> &run, const T *packed, R
 }
 
 // On the way back W is U transposed: [H outputs, G*H inputs].
-template <typename T> void run_layer(const Layer<T> &run, bool forward) {
+template <typename T> void run_layer(const Layer<T> &run, int64_t threads) {
+  bool forward = !run.back;
   int64_t width = gates_of(run.cell) * run.size, outputs = forward ? width : run.size;
   int64_t inputs = forward ? run.size : width;
   Array<T> packed = allocate<T>(packed_size<T>(outputs, inputs));
   if (forward) pack(run.weight, outputs, inputs, run.size, int64_t(1), packed.get());
   else pack(run.weight, outputs, inputs, int64_t(1), run.size, packed.get());
-  int64_t parts = std::clamp<int64_t>(run.threads, 1, std::max<int64_t>(run.rows, 1));
+  int64_t parts = std::clamp<int64_t>(threads, 1, std::max<int64_t>(run.rows, 1));
   std::vector<int64_t> bounds = divide(run.sizes, run.steps, run.rows, parts);
   in_threads(parts, [&](int64_t part) {
     Rows<T> rows{bounds[part], bounds[part + 1]};

@@ -3,6 +3,7 @@
 // Blocked as in Goto & van de Geijn 2008: some columns of C and some of K at a time have their part of B packed; of A a
 // block of rows stays in the second cache while the panels of B go past it.
 #pragma once
+#include "boundary.h"
 #include "gemm.h"
 #include "threads.h"
 
@@ -82,9 +83,21 @@ void product_part(const Matrix<T> &a, const Matrix<T> &b, const T *bias, int64_t
   }
 }
 
-template <typename T>
-void run_product(const Matrix<T> &a, const Matrix<T> &b, const T *bias, int64_t rows, int64_t columns, int64_t inputs,
-                 T *c, int64_t threads) {
+template <typename T> struct Product {
+  int64_t rows, columns, inputs;  // M, N, K
+  Matrix<T> a, b;
+  const T *bias;  // [N] or null
+  T *c;           // [M, N]
+  Status status() const {
+    return (a.row == 1 || a.column == 1) && (b.row == 1 || b.column == 1) ? OK : INVALID;
+  }
+};
+
+template <typename T> void run_product(const Product<T> &run, int64_t threads) {
+  const Matrix<T> &a = run.a, &b = run.b;
+  const T *bias = run.bias;
+  T *c = run.c;
+  int64_t rows = run.rows, columns = run.columns, inputs = run.inputs;
   bool wide = columns > rows;
   int64_t unit = wide ? PANEL<T> : ROWS, units = ((wide ? columns : rows) + unit - 1) / unit;
   int64_t worth = rows * columns * inputs >> 23;  // a thread costs some 20 microseconds

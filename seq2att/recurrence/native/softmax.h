@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "boundary.h"
 #include "cell.h"
 #include "threads.h"
 
@@ -13,13 +14,14 @@ constexpr int64_t FEW = 1024, FEW_ROWS = 64;  // are summed first: a long sum of
 
 // The wanted distribution of a row is a list of entries with their weights, and `spread` over all entries alike.
 template <typename T> struct CrossEntropy {
-  int64_t rows, size, marks, threads;
+  int64_t rows, size, marks;
   double spread;
   T *logits;               // [rows, size], become the gradient of the loss
   const int64_t *targets;  // [rows, marks]
   const T *weights;        // [rows, marks]
   T *column_sums;          // [size], of the gradient: that of the bias
   double *total;           // the summed loss
+  Status status() const { return within(targets, rows * marks, 0, size - 1) ? OK : OUT_OF_RANGE; }
 };
 
 // The largest number, and the sum of all.
@@ -90,9 +92,9 @@ template <typename T> double cross_entropy_rows(const CrossEntropy<T> &run, int6
   return total;
 }
 
-template <typename T> void cross_entropy(const CrossEntropy<T> &run) {
+template <typename T> void cross_entropy(const CrossEntropy<T> &run, int64_t threads) {
   int64_t worth = run.rows * run.size / (1 << 16);  // a thread costs some 20 microseconds
-  int64_t parts = std::max<int64_t>(1, std::min({run.threads, worth, run.rows}));
+  int64_t parts = std::max<int64_t>(1, std::min({threads, worth, run.rows}));
   std::vector<double> totals(parts, 0);
   std::vector<T> sums(parts * run.size, T(0));
   in_threads(parts, [&](int64_t part) {

@@ -1,6 +1,8 @@
 // Rows divided over threads: rows never wait for each other, so each thread runs its whole loop alone.
 #pragma once
 #include <cstdint>
+#include <exception>
+#include <system_error>
 #include <thread>
 #include <vector>
 #if defined(__SSE__)
@@ -23,23 +25,35 @@ inline std::vector<int64_t> divide(const int64_t *sizes, int64_t steps, int64_t 
   return bounds;
 }
 
-// Call work(part) for every part, the first one here, the others in threads that treat denormals as this one does.
+// Call work(part) for every part, the first one here, the others in threads that treat denormals as this one does. What
+// a part throws is thrown when all have ended.
 template <typename Work> void in_threads(int64_t parts, const Work &work) {
+  if (parts == 1) return work(0);
+  std::vector<std::exception_ptr> errors(parts);
   std::vector<std::thread> threads;
+  threads.reserve(parts);
 #if defined(__SSE__)
   unsigned int mode = _mm_getcsr();
 #endif
-  for (int64_t part = 1; part < parts; part++)
-    threads.emplace_back([&work, part
-#if defined(__SSE__)
-                          , mode
-#endif
-    ] {
-#if defined(__SSE__)
-      _mm_setcsr(mode);
-#endif
+  auto attempt = [&](int64_t part) {
+    try {
       work(part);
-    });
-  work(0);
+    } catch (...) {
+      errors[part] = std::current_exception();
+    }
+  };
+  for (int64_t part = 1; part < parts; part++) try {
+      threads.emplace_back([&, part] {
+#if defined(__SSE__)
+        _mm_setcsr(mode);
+#endif
+        attempt(part);
+      });
+    } catch (const std::system_error &) {  // the system has no more threads
+      attempt(part);
+    }
+  attempt(0);
   for (auto &thread : threads) thread.join();
+  for (auto &error : errors)
+    if (error) std::rethrow_exception(error);
 }
