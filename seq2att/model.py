@@ -56,7 +56,7 @@ class Model(nn.Module):
     def predict(self, batch: Batch, search: Search | None) -> list[Prediction]:
         """An answer for every row of the batch, in its order; an empty source gets an empty answer."""
         predictions = [Prediction("", 0.0)] * batch.source.lengths.size(0)
-        full = (batch.source.lengths >= int(self.source.needed)).nonzero().squeeze(1)  # [N]
+        full = (batch.source.lengths >= int(self.source.has_values)).nonzero().squeeze(1)  # [N]
         source: Column = select(batch.source, full)
         ids, lengths = source.values.tolist(), source.lengths.tolist()
         found = self.head.predict(self.encode(source), search, batch.rows[full])
@@ -194,7 +194,7 @@ def card(model: Model, config: Mapping[str, Any], metrics: Mapping[str, Any]) ->
     slots = ("encoder", "decoder", *(["attention"] if looks else []))
     names = [f"{slot}={config[slot]['name']}" for slot in slots if slot in config]
     verb = model.head.verb
-    asked = '"..."' if verb != "generate" or not model.source.needed else '["..."]'
+    asked = '"..."' if verb != "generate" or not model.source.has_values else '["..."]'
     answer = "[0].text" if asked.startswith("[") else ".text"
     lines = [
         f"# {config.get('recipe', 'model')}",

@@ -295,7 +295,7 @@ def test_a_shared_embedding_is_warmed_once() -> None:
     shared, other = nn.Embedding(2, 2), nn.Embedding(2, 2)
 
     def field(name: str, line: str | None) -> Any:
-        return SimpleNamespace(warm=lambda embedding, root: line and f"{name} {embedding is shared}")
+        return SimpleNamespace(init_embedding=lambda embedding, root: line and f"{name} {embedding is shared}")
 
     for source, target, theirs, lines in (
         ("s", "t", other, ["source True", "target False"]),

@@ -15,7 +15,7 @@ import torch
 import seq2att.field
 import seq2att.reader  # registers the readers that the tests name
 from seq2att import registry
-from seq2att.data import Account, Buckets, Corpus, Ragged, batches, cache, collate, load_split, prepare, source_batch
+from seq2att.data import Buckets, Corpus, Ragged, RowReport, batches, cache, collate, load_split, prepare, source_batch
 from seq2att.data.batching import sort_stably
 from seq2att.data.cache import cached, make_key
 from seq2att.data.preparing import PART, held
@@ -104,8 +104,8 @@ def test_every_row_arrives_duplicates_included(bench: Bench) -> None:
     assert texts(corpora["train"], bench) == pairs
     assert corpora["train"].source_values([3, 0]) == ["ab", "ab"]
     assert corpora["train"].target_values([3, 0]) == ["z", "x"]
-    account = corpora["train"].account
-    assert (account.read, account.kept, account.dropped) == (6, 6, {})
+    report = corpora["train"].report
+    assert (report.read, report.kept, report.dropped) == (6, 6, {})
     assert corpora["train"].place(4) == "train.tsv:5"
 
 
@@ -136,14 +136,14 @@ def test_values_that_other_tools_lose_survive(bench: Bench) -> None:
     assert corpora["validation"].references(range(5)) == [(target,) for _, target in pairs]
 
 
-# --- the account -----------------------------------------------------------------------------------------------
+# --- the report -----------------------------------------------------------------------------------------------
 
 
 def test_empty_training_rows_are_counted_with_their_lines(bench: Bench) -> None:
     bench.write("train.tsv", [("a", "b"), ("", "b"), ("a", " "), ("c", "d"), ("", "")])
-    account = bench.prepare(bench.config())["train"].account
-    assert account.dropped == {"empty source": ["train.tsv:2", "train.tsv:5"], "empty target": ["train.tsv:3"]}
-    assert (account.read, account.kept) == (5, 2)
+    report = bench.prepare(bench.config())["train"].report
+    assert report.dropped == {"empty source": ["train.tsv:2", "train.tsv:5"], "empty target": ["train.tsv:3"]}
+    assert (report.read, report.kept) == (5, 2)
     assert "train: read 5 rows, kept 2\n  dropped 2, empty source: train.tsv:2, train.tsv:5" in "\n".join(bench.said)
     with pytest.raises(
         UserError, match=r"^train\.tsv:2: empty source; fill it, delete the line, or set data\.empty=drop"
@@ -155,7 +155,7 @@ def test_rows_of_which_no_token_is_left_are_empty(bench: Bench) -> None:
     bench.write("train.tsv", [("ab", "b"), ("12", "b"), ("c", "d")])
     config = bench.config()
     config["source"] = {**config["source"], "remove": "[0-9]"}
-    assert bench.prepare(config)["train"].account.dropped == {"empty source": ["train.tsv:2"]}
+    assert bench.prepare(config)["train"].report.dropped == {"empty source": ["train.tsv:2"]}
     config["data"]["empty"] = "refuse"
     with pytest.raises(UserError, match=r"train\.tsv:2: empty source, no token is left of it; .* set data\.empty=drop"):
         bench.prepare(config)
@@ -166,8 +166,8 @@ def test_evaluation_rows_are_never_dropped(bench: Bench) -> None:
     bench.write("test.tsv", pairs)
     test = bench.prepare(bench.config(max_length=4, too_long="drop"))["test"]
     assert texts(test, bench) == pairs
-    assert test.account.dropped == {}
-    assert test.account.noted == {
+    assert test.report.dropped == {}
+    assert test.report.noted == {
         "empty source": ["test.tsv:1", "test.tsv:4"],
         "empty target": ["test.tsv:2"],
         "longer than data.max_length=4": ["test.tsv:3"],
@@ -178,9 +178,9 @@ def test_evaluation_rows_are_never_dropped(bench: Bench) -> None:
 def test_blank_lines_are_counted(bench: Bench) -> None:
     with (bench.folder / "test.tsv").open("a") as file:
         file.write("\n\n")
-    account = bench.prepare(bench.config())["test"].account
-    assert account.dropped == {"blank line": ["test.tsv:5", "test.tsv:6"]}
-    assert (account.read, account.kept) == (6, 4)
+    report = bench.prepare(bench.config())["test"].report
+    assert report.dropped == {"blank line": ["test.tsv:5", "test.tsv:6"]}
+    assert (report.read, report.kept) == (6, 4)
 
 
 def test_too_long_is_refused_dropped_or_cut(bench: Bench) -> None:
@@ -193,12 +193,12 @@ def test_too_long_is_refused_dropped_or_cut(bench: Bench) -> None:
     )
     dropped = bench.prepare(bench.config(max_length=3, too_long="drop"))["train"]
     assert texts(dropped, bench) == [("ab", "ab")]
-    assert dropped.account.dropped == {"longer than data.max_length=3": ["train.tsv:2", "train.tsv:3"]}
+    assert dropped.report.dropped == {"longer than data.max_length=3": ["train.tsv:2", "train.tsv:3"]}
     assert (dropped.place(0), dropped.source_values([0])) == ("train.tsv:1", ["ab"])
     cut = bench.prepare(bench.config(max_length=3, too_long="cut"))["train"]
     assert texts(cut, bench) == [("ab", "ab"), ("abc", "ab"), ("abc", "abc")]
-    assert cut.account.cut == {"longer than data.max_length=3": ["train.tsv:2", "train.tsv:3"]}
-    assert cut.account.kept == 3
+    assert cut.report.cut == {"longer than data.max_length=3": ["train.tsv:2", "train.tsv:3"]}
+    assert cut.report.kept == 3
     assert len(bench.prepare(bench.config(max_length=7))["train"]) == 3  # at the limit is within it
 
 
@@ -212,8 +212,8 @@ def test_rows_after_a_dropped_one_keep_their_text_and_place(bench: Bench) -> Non
 
 
 def test_a_report_abbreviates_long_lists() -> None:
-    account = Account("train", 30_000, 29_975, dropped={"empty target": [f"a.tsv:{line}" for line in range(25)]})
-    first, second = account.report().splitlines()
+    report = RowReport("train", 30_000, 29_975, dropped={"empty target": [f"a.tsv:{line}" for line in range(25)]})
+    first, second = report.summary().splitlines()
     assert first == "train: read 30,000 rows, kept 29,975"
     assert second == "  dropped 25, empty target: a.tsv:0, a.tsv:1, a.tsv:2 and 22 more"
 
@@ -254,9 +254,9 @@ def test_splits_that_nobody_names_come_from_train_group_by_group(bench: Bench) -
     assert sum(map(len, corpora.values())) == 600
     assert 20 <= len(parts[1]) <= 60
     assert 8 <= len(parts[2]) <= 35
-    account = corpora["train"].account
-    assert account.read == 600 == account.kept + sum(account.given.values())
-    assert account.given == {split: len(corpora[split]) for split in ("validation", "test")}
+    report = corpora["train"].report
+    assert report.read == 600 == report.kept + sum(report.given.values())
+    assert report.given == {split: len(corpora[split]) for split in ("validation", "test")}
     assert all(len(answers) == 3 for answers in corpora["test"].references(range(len(corpora["test"]))))
 
 
@@ -274,7 +274,7 @@ def test_the_split_depends_on_its_own_seed_and_the_source_only(bench: Bench) -> 
 def test_nothing_is_taken_for_a_split_that_is_named(bench: Bench) -> None:
     many(bench)
     corpora = bench.prepare(bench.config({"validation": None}, validation_fraction=0.2))
-    assert set(corpora["train"].account.given) == {"validation"}
+    assert set(corpora["train"].report.given) == {"validation"}
     assert len(corpora["train"]) + len(corpora["validation"]) == 600
     assert len(corpora["test"]) == 4
     assert set(bench.prepare(bench.config({"test": None}, test_fraction=0.0))) == {"train", "validation"}
@@ -323,8 +323,8 @@ def test_a_split_at_the_end_takes_the_last_rows_unshuffled(bench: Bench) -> None
     )  # 10 hold something
     corpora = taken(bench, split="end", validation_fraction=0.2, test_fraction=0.25)
     assert rows_of(corpora, bench) == {"train": [1, 2, 3, 4, 5], "validation": [6, 7], "test": [8, 9, 11]}
-    assert corpora["train"].account.given == {"validation": 2, "test": 3}
-    assert corpora["train"].account.dropped == {"empty source": ["train.tsv:10"]}
+    assert corpora["train"].report.given == {"validation": 2, "test": 3}
+    assert corpora["train"].report.dropped == {"empty source": ["train.tsv:10"]}
     assert "test: 1 of its 3 distinct sources are in train too" in bench.said
     corpora = taken(bench, split="end", validation_fraction=0.1, test_fraction=0.3)  # 0.3 * 10 is a little more than 3
     assert [len(corpus) for corpus in corpora.values()] == [6, 1, 3]
@@ -481,13 +481,13 @@ def test_texts_that_stand_for_nothing_are_missing(bench: Bench) -> None:
     bench.write("test.tsv", [("NA", "b"), ("a", "b")])
     corpora = bench.prepare(bench.config(missing=["NA", "-"]))
     assert texts(corpora["train"], bench) == [("a", "b"), ("NAN", "d")]
-    assert corpora["train"].account.dropped == {
+    assert corpora["train"].report.dropped == {
         "missing source": ["train.tsv:2"],
         "missing target": ["train.tsv:3"],
         "empty source": ["train.tsv:5"],
     }
     assert corpora["test"].source_values([0, 1]) == ["", "a"]  # a row of the test is never dropped
-    assert corpora["test"].account.noted == {"missing source": ["test.tsv:1"]}
+    assert corpora["test"].report.noted == {"missing source": ["test.tsv:1"]}
     assert len(bench.prepare(bench.config())["train"]) == 4
     with pytest.raises(UserError, match=r"^train\.tsv:2: missing source; fill it, delete the line, or set data\.empty"):
         bench.prepare(bench.config(missing=["NA"], empty="refuse"))
@@ -500,15 +500,15 @@ def test_rows_without_a_label_measure_nothing_in_any_split(bench: Bench, target:
         bench.write(name, [("a", right), ("b", right)])
     config = bench.config(missing=["NA"])
     config |= {"source": {"name": "text", "tokenizer": {"name": "word"}}, "target": {"name": target}}
-    account = bench.prepare(config)["test"].account
+    report = bench.prepare(config)["test"].report
     lost = ["test.tsv:2", "test.tsv:5"] if target != "tags" else ["test.tsv:2", "test.tsv:4", "test.tsv:5"]
-    assert account.dropped == {"empty target": lost, "missing target": ["test.tsv:3"]}
-    assert account.noted == ({"empty source": ["test.tsv:4"]} if target != "tags" else {})
-    assert (account.read, account.kept) == (5, 4 - len(lost))
+    assert report.dropped == {"empty target": lost, "missing target": ["test.tsv:3"]}
+    assert report.noted == ({"empty source": ["test.tsv:4"]} if target != "tags" else {})
+    assert (report.read, report.kept) == (5, 4 - len(lost))
     assert f"dropped {len(lost)}, empty target: test.tsv:2" in "\n".join(bench.said)
     said: list[str] = []
     load_split(config, *bench.fields, registry.build("reader", config), "test", said.append)
-    assert said == [account.report()]
+    assert said == [report.summary()]
     with pytest.raises(UserError, match=r"^test\.tsv:2: empty target; fill it, delete the line, or set data\.empty=dr"):
         bench.prepare({**config, "data": {**config["data"], "empty": "refuse"}})
     bench.write("test.tsv", [("a", ""), ("b", "")])
@@ -525,7 +525,7 @@ def test_lists_of_words_are_texts(bench: Bench) -> None:
     words = {"name": "text", "tokenizer": {"name": "word"}}
     corpora = bench.prepare({**bench.config(reader), "source": words, "target": {"name": "tags"}})
     train, field = corpora["train"], bench.fields[0]
-    assert train.account.dropped == {"empty source": ["train.jsonl:2", "train.jsonl:4"]}
+    assert train.report.dropped == {"empty source": ["train.jsonl:2", "train.jsonl:4"]}
     assert decoded(train.source, field) == ["a New_York _", "b"]
     assert decoded(corpora["test"].source, field) == ["b _"]
     assert field.text(train.source_values([0])[0]) == "a New_York _"
@@ -545,16 +545,16 @@ def test_nothing_in_a_table_is_empty(bench: Bench) -> None:
     config = bench.config({**reader, "validation": "x.parquet", "test": None}, test_fraction=0.0)
     fields = [registry.build("field", config, slot="source"), Floats()]
     corpora = prepare(config, *fields, registry.build("reader", config), bench.said.append)
-    account = corpora["train"].account
-    assert account.dropped == {
+    report = corpora["train"].report
+    assert report.dropped == {
         "empty source": ["x.parquet:2"],
         "empty target": ["x.parquet:3", "x.parquet:4"],
     }
     assert corpora["train"].target_values([0, 1]) == [1.0, 0.1]
     assert corpora["validation"].target_values(range(3)) == [1.0, 2.0, 0.1]  # of no number no model is right
-    account = corpora["validation"].account
-    assert (account.read, account.kept) == (5, 3)
-    assert (account.noted, account.dropped) == (
+    report = corpora["validation"].report
+    assert (report.read, report.kept) == (5, 3)
+    assert (report.noted, report.dropped) == (
         {"empty source": ["x.parquet:2"]},
         {"empty target": ["x.parquet:3", "x.parquet:4"]},
     )
@@ -571,7 +571,7 @@ def test_nothing_in_a_table_is_empty(bench: Bench) -> None:
 class Floats(Field):
     """A number for each row."""
 
-    plural = False
+    is_sequence = False
     size = 1
 
     def fit(self, values: Iterable[Any]) -> None:
@@ -592,7 +592,7 @@ class Floats(Field):
 class Items(Floats):
     """A list of numbers, or of words as ids with two more numbers each."""
 
-    plural = True
+    is_sequence = True
 
     def encode(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -603,8 +603,8 @@ class Items(Floats):
 class Tags(Items):
     """A label for each item of the source."""
 
-    aligned = True
-    unknown = -1
+    is_aligned = True
+    unknown_id = -1
 
     def encode(self, value: Any) -> Any:
         return np.array([-1 if tag == "?" else len(tag) for tag in value.split()], np.int32)
@@ -613,7 +613,7 @@ class Tags(Items):
 class Nothing(Floats):
     """No value at all."""
 
-    plural, needed, size = True, False, 0
+    is_sequence, has_values, size = True, False, 0
 
     def encode(self, value: Any) -> Any:
         return np.zeros(0, np.int32)
@@ -630,7 +630,7 @@ def test_rows_without_source_are_grouped_and_split_by_their_target(bench: Bench)
     assert train.source_values([0, 1]) == [None, None]
     assert train.references([0]) == [(train.target_values([0])[0],)]
     assert len(train.unique()) == len(parts[0])
-    assert train.account.dropped == {}
+    assert train.report.dropped == {}
     batch = collate(train, [2, 0])
     assert batch.source.values.shape == (2, 0)
     assert batch.source.lengths.tolist() == [0, 0]
@@ -638,7 +638,7 @@ def test_rows_without_source_are_grouped_and_split_by_their_target(bench: Bench)
         bench.prepare(config)
     unused = bench.config({"validation": "train.tsv", "test": None}, test_fraction=0.0)  # a column that nobody reads
     corpora = prepare(unused, *fields, registry.build("reader", unused), bench.said.append)
-    assert (len(corpora["train"]), corpora["train"].account.dropped) == (300, {})
+    assert (len(corpora["train"]), corpora["train"].report.dropped) == (300, {})
 
 
 def test_no_piece_of_a_document_is_dropped(bench: Bench) -> None:
@@ -651,7 +651,7 @@ def test_no_piece_of_a_document_is_dropped(bench: Bench) -> None:
     corpora = prepare(config, *fields, registry.build("reader", config), bench.said.append)
     assert "".join(value for corpus in corpora.values() for value in corpus.target_values(range(len(corpus)))) == text
     assert [len(corpus) for corpus in corpora.values()] == [15, 5, 5]
-    assert corpora["train"].account.dropped == {}
+    assert corpora["train"].report.dropped == {}
 
 
 def test_lists_of_numbers_are_read_and_empty_ones_dropped(bench: Bench) -> None:
@@ -662,7 +662,7 @@ def test_lists_of_numbers_are_read_and_empty_ones_dropped(bench: Bench) -> None:
     config = bench.config(reader, test_fraction=0.0, max_length=2, too_long="drop")
     corpora = prepare(config, Items(), Floats(), registry.build("reader", config), bench.said.append)
     train = corpora["train"]
-    assert train.account.dropped == {"empty source": ["a.jsonl:2"], "longer than data.max_length=2": ["a.jsonl:4"]}
+    assert train.report.dropped == {"empty source": ["a.jsonl:2"], "longer than data.max_length=2": ["a.jsonl:4"]}
     assert train.source_values([1]) == [[[5.0, 6.0]]]
     assert collate(train, [0, 1]).source.values.tolist() == [[[1, 2.5], [3, 4]], [[5, 6], [0, 0]]]
     assert not [line for line in bench.said if "are unknown" in line]  # of numbers none is unknown
@@ -686,7 +686,7 @@ def test_arrays_of_a_plugin_are_lists(bench: Bench) -> None:
     config = bench.config(test_fraction=0.0)
     train = prepare(config, Items(), Floats(), Arrays(), bench.said.append)["train"]
     assert (train.source_values([0]), train.target_values([0])) == ([[[1.0] * 2] * 2], [4])
-    assert train.account.dropped == {"empty source": ["made:2"]}
+    assert train.report.dropped == {"empty source": ["made:2"]}
 
 
 def test_an_aligned_target_has_one_item_for_each_of_its_source(bench: Bench) -> None:
@@ -820,7 +820,7 @@ def test_a_null_is_an_empty_text(bench: Bench) -> None:
     )
     corpora = bench.prepare(bench.config(reader, test_fraction=0.0))
     assert texts(corpora["train"], bench) == [("null", "bull")]
-    assert corpora["train"].account.dropped == {"empty source": ["train.jsonl:1"], "empty target": ["train.jsonl:3"]}
+    assert corpora["train"].report.dropped == {"empty source": ["train.jsonl:1"], "empty target": ["train.jsonl:3"]}
     assert texts(corpora["validation"], bench) == [("", "b"), ("null", "bull"), ("nu", "")]
 
 
@@ -871,7 +871,7 @@ def test_the_second_time_nothing_is_read_fitted_or_encoded(bench: Bench, monkeyp
     monkeypatch.setattr(TextField, "encode_batch", never)
     again = bench.prepare(config)
     assert texts(again["train"], bench) == first
-    assert again["train"].account.read == 32
+    assert again["train"].report.read == 32
     assert isinstance(again["train"].source.values.base, np.memmap)
     config["source"] = {**config["source"], "embedding_size": 8, "dropout": 0.5}  # changes no id
     bench.prepare(config)

@@ -357,7 +357,7 @@ def warmed(folder: Path, content: str, **options: Any) -> tuple[str | None, Text
     field = text_field("word", embedding_size=3, vectors="vectors.txt", **options)
     field.fit(["the The CAT dog 영화 Not."])
     embedding = field.embed()
-    return field.warm(embedding, folder), field, embedding
+    return field.init_embedding(embedding, folder), field, embedding
 
 
 @pytest.mark.parametrize("header", ["", "7 3\n"])
@@ -382,7 +382,7 @@ def test_words_of_spaces_tabs_and_packed_files(tmp_path: Path) -> None:
     field = text_field("word", embedding_size=3, vectors="v.vec")
     field.fit(["the CAT"])
     embedding = field.embed()
-    assert field.warm(embedding, tmp_path) == f"vectors: 2 of 2 pieces found in {tmp_path / 'v.vec.gz'}"
+    assert field.init_embedding(embedding, tmp_path) == f"vectors: 2 of 2 pieces found in {tmp_path / 'v.vec.gz'}"
     assert embedding.weight[field.encode("the CAT")].tolist() == [[1, 2, 3], [7, 8, 9]]
 
 
@@ -393,7 +393,7 @@ def test_what_is_not_found_is_as_long_as_what_is(tmp_path: Path) -> None:
     field.fit([" ".join(f"w{number}" for number in range(100))])
     torch.manual_seed(1)
     embedding = field.embed()
-    field.warm(embedding, tmp_path)
+    field.init_embedding(embedding, tmp_path)
     assert embedding.weight[-90:].std().item() == pytest.approx(3, rel=0.05)
 
 
@@ -408,7 +408,7 @@ def test_a_bundle_needs_no_file_of_vectors(tmp_path: Path) -> None:
 def test_without_vectors_nothing_is_said(tmp_path: Path) -> None:
     field = text_field()
     field.fit(["a"])
-    assert field.warm(field.embed(), tmp_path) is None
+    assert field.init_embedding(field.embed(), tmp_path) is None
 
 
 @pytest.mark.parametrize(

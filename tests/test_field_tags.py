@@ -29,7 +29,7 @@ def test_tags_are_sorted_and_come_back() -> None:
     assert field.pieces(ids) == ("NOUN", "DET", "VERB")
     assert field.encode("").shape == (0,)
     assert field.decode([]) == ""
-    assert (field.plural, field.needed, field.aligned, field.unknown) == (True, True, True, -1)
+    assert (field.is_sequence, field.has_values, field.is_aligned, field.unknown_id) == (True, True, True, -1)
 
 
 def test_lists_and_numbers_are_tags_too() -> None:
@@ -83,7 +83,7 @@ def test_wrong_values_and_settings() -> None:
 
 def rules(field: TagsField) -> dict[tuple[str, str], bool]:
     """Which tag may come after which; `-` is the edge."""
-    follow = field.follow()
+    follow = field.valid_transitions()
     assert follow is not None
     names = (*field.tags, "-")
     return {(one, two): bool(follow[i, j]) for i, one in enumerate(names) for j, two in enumerate(names)}
@@ -112,12 +112,12 @@ def test_types_with_hyphens_and_no_types() -> None:
 
 @pytest.mark.parametrize("values", [["NOUN VERB"], ["O"], ["B-x O X"], ["S E"], ["I-x b-x"], ["B_x I_x"]])
 def test_other_tags_have_no_rules(values: list[str]) -> None:
-    assert tags_field(values).follow() is None
+    assert tags_field(values).valid_transitions() is None
 
 
 def test_data_that_break_the_rules_have_none_to_keep() -> None:
     """IOB1: I-x begins a span. Spans there are, so they are measured; but anything may follow anything."""
-    follow = tags_field(["I-x I-x O I-y B-y"]).follow()
+    follow = tags_field(["I-x I-x O I-y B-y"]).valid_transitions()
     assert follow is not None
     assert follow.all()
     mostly = ["B-x I-x O"] * 200 + ["I-x O"]  # a mistake of the data

@@ -52,7 +52,7 @@ def test_labels_that_training_does_not_have() -> None:
         field.encode("spma")
     counting = LabelField(unseen="count")
     counting.restore(field.files())
-    assert counting.encode("spma").tolist() == [-1] == [counting.unknown]
+    assert counting.encode("spma").tolist() == [-1] == [counting.unknown_id]
     assert counting.text("spma") == "spma"
 
 

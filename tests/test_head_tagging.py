@@ -85,7 +85,7 @@ def test_no_answer_breaks_the_rules(transitions: bool) -> None:
     for module in (free, bound):
         if module.transitions is not None:
             torch.nn.init.constant_(module.transitions.pairs, 0.3)
-    follow = free.target.follow()
+    follow = free.target.valid_transitions()
     assert follow is not None
     assert not follow.all()
 

@@ -93,7 +93,7 @@ def test_nothing_is_encoded_as_nothing() -> None:
     field.fit([None, "a"])
     assert field.encode_batch([None, "text", 3])[1].tolist() == []
     assert (field.decode([]), field.text("a"), field.pieces([]), field.files()) == (None, "", (), {})
-    assert not field.needed
+    assert not field.has_values
     embed = field.embed().double()
     found = embed(torch.zeros(3, 0, dtype=torch.long))
     assert (found.shape, found.dtype, embed.output_size) == ((3, 0, 1), torch.float64, 1)

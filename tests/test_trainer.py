@@ -83,7 +83,7 @@ class ToyModel(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(6, VOCABULARY)
         self.head = SimpleNamespace(figures={"perplexity": math.exp}, several_answers=True, metrics=("exact",))
-        self.source = self.target = SimpleNamespace(needed=True, text=str, aligned=False)
+        self.source = self.target = SimpleNamespace(has_values=True, text=str, is_aligned=False)
         self.batches = []
 
     def logits(self, batch):

@@ -37,7 +37,7 @@ def baseline(
     """
     registry.load(plugins)
     model, config = load_bundle(Path(run))
-    counts_texts = model.head.verb == "generate" and not model.source.needed
+    counts_texts = model.head.verb == "generate" and not model.source.has_values
     tokenizer = getattr(model.source, "tokenizer", None)
     if not counts_texts and (model.head.verb != "classify" or tokenizer is None):
         raise UserError(

@@ -22,7 +22,7 @@ from seq2att.api.options import (
 )
 from seq2att.errors import InputError, UserError
 from seq2att.field import Field
-from seq2att.field.tags import misfit
+from seq2att.field.tags import length_mismatch
 from seq2att.head import Generator
 from seq2att.inference import follows, twin
 from seq2att.model import Model, parameter_count
@@ -146,7 +146,7 @@ class Predictor:
         are those of `Searching`; a language model says at most `max_length` tokens more, 200 by default.
         Errors: `UserError` as for `translate`.
         """
-        if self.model.source.needed:
+        if self.model.source.has_values:
             return self.search_for("generate", inputs, options)
         return self.goes_on(inputs, options)
 
@@ -256,7 +256,7 @@ class Predictor:
     ) -> None:
         """Say in which texts the model meets pieces that its vocabulary does not hold, and which."""
         ids = [array if array.ndim == 1 else array[:, 0] for array in arrays if array.dtype.kind == "i"]
-        found = [row for row, one in enumerate(ids) if (one == field.unknown).any()]
+        found = [row for row, one in enumerate(ids) if (one == field.unknown_id).any()]
         if found:
             named = {row: " ".join(field.unknown_pieces(inputs[row])[:SHOWN]) for row in found[:PLACES]}
             self.say(f"unknown to the model, read as <unk>: {places(found, named, first_line)}")
@@ -266,7 +266,7 @@ class Predictor:
     ) -> Sequence[npt.NDArray[Any]]:
         """The sources no longer than the model's limit: refused or cut by the settings, and then named."""
         data = self.config["data"]
-        limit: int | None = data.get("max_length") if self.model.source.plural else None
+        limit: int | None = data.get("max_length") if self.model.source.is_sequence else None
         lengths = [len(array) for array in arrays]
         over = [row for row, length in enumerate(lengths) if limit and length > limit]
         if not over or limit is None:
@@ -312,15 +312,15 @@ class Predictor:
         source, target = self.model.source, self.model.target
         for number, pair in enumerate(pairs, first):
             whole = isinstance(pair, tuple | list) and len(pair) == 2 and pair[1] is not None
-            if not whole or (source.needed and pair[0] is None):
+            if not whole or (source.has_values and pair[0] is None):
                 raise UserError(f"pair {number}: {pair!r} is no (source, target); give both")
         sources = encoded(source, [one for one, _ in pairs], "pair {}: the source", first)
         targets = encoded(target, [other for _, other in pairs], "pair {}: the target", first)
         for number, (one, other) in enumerate(zip(sources, targets, strict=True), first):
             value = pairs[number - first][1]
-            if target.aligned and len(one) != len(other):
-                raise UserError(f"pair {number}: {misfit(len(other), len(one))}; give each item one tag")
-            if target.unknown < 0 and other.dtype.kind == "i" and (other == target.unknown).any():
+            if target.is_aligned and len(one) != len(other):
+                raise UserError(f"pair {number}: {length_mismatch(len(other), len(one))}; give each item one tag")
+            if target.unknown_id < 0 and other.dtype.kind == "i" and (other == target.unknown_id).any():
                 named = ", ".join(map(repr, target.unknown_pieces(value) or (target.text(value),)))
                 raise UserError(
                     f"pair {number}: training does not have {named}, so that the model gives it no probability; "

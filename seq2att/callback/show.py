@@ -51,7 +51,7 @@ class Show(Callback):
             return
         said = answer(module.model, corpus, rows, module.search)
         right = references(module.model, corpus, rows, module.config["data"])
-        asked = corpus.source_values(rows) if module.model.source.needed else [None] * len(rows)
+        asked = corpus.source_values(rows) if module.model.source.has_values else [None] * len(rows)
         for row, source, prediction, answers in zip(chosen, asked, said, right, strict=True):
             yield f"  row {row}: {line_of(source, prediction)}   (right: {one_line(answers[0])})"
 
@@ -66,7 +66,7 @@ def said_to(module: Training, texts: Sequence[str]) -> list[Prediction]:
     """What the model says to the texts; without a source it continues them."""
     model, rows = module.model, torch.arange(len(texts))
     with predicting(model) as device:
-        if not model.source.needed and module.search is not None:
+        if not model.source.has_values and module.search is not None:
             prefixes: list[Sequence[int]] = [ids.tolist() for ids in model.target.encode_batch(texts)]
             return model.go_on(prefixes, module.search, rows)
         source = Ragged.of(model.source.encode_batch(texts)).gather(rows.numpy())

@@ -20,7 +20,7 @@ from typing import Any
 
 from seq2att.errors import UserError
 
-FORMAT = 2  # of the files in the cache; a change of their layout counts up, so that old ones are not read
+FORMAT = 3  # of the files in the cache; a change of their layout counts up, so that old ones are not read
 SIZES = "sizes.json"
 DIGEST = 16  # bytes of a key
 UNFINISHED = ".unfinished-"

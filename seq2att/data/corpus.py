@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from seq2att.data.reading import Account, Table
+from seq2att.data.reading import RowReport, Table
 from seq2att.types import UNKNOWN, Column
 
 Rows = Sequence[int] | npt.NDArray[np.int64]
@@ -97,7 +97,7 @@ class Corpus:
 
     def __init__(self, table: Table, folder: Path) -> None:
         self.table = table
-        self.account = Account.load(folder)
+        self.report = RowReport.load(folder)
         self.source = Ragged.load(folder, "source")
         self.target = Ragged.load(folder, "target") if (folder / "target.json").is_file() else None
         self.kept = np.load(folder / "kept.npy", mmap_mode="r", allow_pickle=False)  # [rows] their rows of the table

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2att.data.corpus import RaggedWriter
-from seq2att.data.reading import CHUNK, Account, Table
+from seq2att.data.reading import CHUNK, RowReport, Table
 from seq2att.data.workers import Arrays, encode_chunks
 from seq2att.errors import UserError
 from seq2att.field import Field, TextField
-from seq2att.field.tags import misfit
+from seq2att.field.tags import length_mismatch
 from seq2att.registry import find
 
 
@@ -31,26 +31,26 @@ class Limits(NamedTuple):
     running: bool = False  # the rows are pieces of one text, none of which is dropped
 
 
-def write_ids(table: Table, account: Account, fields: Mapping[str, Field], limits: Limits, folder: Path) -> None:
-    """Write the ids of both sides, the rows that were kept, and the account.
+def write_ids(table: Table, report: RowReport, fields: Mapping[str, Field], limits: Limits, folder: Path) -> None:
+    """Write the ids of both sides, the rows that were kept, and the report.
 
     Only training rows are dropped here: an evaluation has all rows of its table, and those too long are noted.
     """
-    account = copy.deepcopy(account)
+    report = copy.deepcopy(report)
     kept = [np.zeros(0, np.int64)]
     with ExitStack() as stack:
         writers = {side: stack.enter_context(RaggedWriter(folder, side)) for side in fields}
         for number, sides in enumerate(encode_chunks(table, fields, partial(encode_chunk, table, fields))):
             start = number * CHUNK
-            keep = settle(sides, fields, table, start, account, limits)
+            keep = apply_limits(sides, fields, table, start, report, limits)
             kept.append(start + np.flatnonzero(keep))
             for side, arrays in sides.items():
                 writers[side].add([array for array, stays in zip(arrays, keep, strict=True) if stays])
         for writer in writers.values():
             writer.finish()
     np.save(folder / "kept.npy", np.concatenate(kept), allow_pickle=False)
-    account.kept = sum(map(len, kept))
-    account.save(folder)
+    report.kept = sum(map(len, kept))
+    report.save(folder)
 
 
 def encode_chunk(table: Table, fields: Mapping[str, Field], number: int) -> dict[str, Arrays]:
@@ -72,37 +72,37 @@ def encode(field: Field, table: Table, number: int, side: str) -> Arrays:
         raise
 
 
-def settle(
+def apply_limits(
     sides: Mapping[str, Arrays],
     fields: Mapping[str, Field],
     table: Table,
     start: int,
-    account: Account,
+    report: RowReport,
     limits: Limits,
 ) -> npt.NDArray[np.bool_]:
-    """Which rows of a chunk stay; cuts what is too long, and writes everything into the account."""
+    """Which rows of a chunk stay; cuts what is too long, and writes everything into the report."""
     lengths = {side: np.array([len(array) for array in arrays], np.int64) for side, arrays in sides.items()}  # [rows]
     keep = np.ones(len(next(iter(lengths.values()))), bool)
     for side, found in lengths.items():
-        lost = found == 0 if fields[side].needed and account.split == "train" and not limits.running else found < 0
+        lost = found == 0 if fields[side].has_values and report.split == "train" and not limits.running else found < 0
         for row in map(int, np.flatnonzero(lost & keep)):
-            settle_empty(f"empty {side}", table.place(start + row), account, limits)
+            apply_empty(f"empty {side}", table.place(start + row), report, limits)
             keep[row] = False
-    if "target" in sides and fields["target"].aligned:
+    if "target" in sides and fields["target"].is_aligned:
         check_aligned(lengths, keep, fields, table, start)
-    plural = {side: arrays for side, arrays in sides.items() if fields[side].plural}
+    plural = {side: arrays for side, arrays in sides.items() if fields[side].is_sequence}
     if limits.max_length is not None and plural:
         long = np.max([lengths[side] for side in plural], axis=0) > limits.max_length  # [rows]
         for row in map(int, np.flatnonzero(long & keep)):
-            keep[row] = settle_long(plural, row, table.place(start + row), account, limits)
+            keep[row] = apply_max_length(plural, row, table.place(start + row), report, limits)
     return keep
 
 
-def settle_empty(reason: str, place: str, account: Account, limits: Limits) -> None:
+def apply_empty(reason: str, place: str, report: RowReport, limits: Limits) -> None:
     """Count a row of which no token is left, or refuse it."""
     if limits.empty == "refuse":
         raise UserError(f"{place}: {reason}, no token is left of it; fill it, delete it, or set data.empty=drop")
-    account.dropped.setdefault(reason, []).append(place)
+    report.dropped.setdefault(reason, []).append(place)
 
 
 def check_aligned(
@@ -118,7 +118,8 @@ def check_aligned(
         row = int(wrong[0])
         items, tags = int(lengths["source"][row]), int(lengths["target"][row])
         raise UserError(
-            f"{table.place(start + row)}: {misfit(tags, items)}; {word_by_word(fields['source'])}give each item one tag"
+            f"{table.place(start + row)}: {length_mismatch(tags, items)}; "
+            f"{word_by_word(fields['source'])}give each item one tag"
         )
 
 
@@ -130,7 +131,7 @@ def word_by_word(source: Field) -> str:
     return "set source/tokenizer=word, whose items are words, or "
 
 
-def settle_long(sides: Mapping[str, Arrays], row: int, place: str, account: Account, limits: Limits) -> bool:
+def apply_max_length(sides: Mapping[str, Arrays], row: int, place: str, report: RowReport, limits: Limits) -> bool:
     """Whether a row that is too long stays."""
     most = limits.max_length or 0
     reason = f"longer than data.max_length={most}"
@@ -144,8 +145,8 @@ def settle_long(sides: Mapping[str, Arrays], row: int, place: str, account: Acco
         for arrays in sides.values():
             first = max(len(arrays[row]) - most, 0) if limits.keep == "end" else 0
             arrays[row] = arrays[row][first : first + most]
-        account.cut.setdefault(reason, []).append(place)
+        report.cut.setdefault(reason, []).append(place)
         return True
-    training = account.split == "train"
-    (account.dropped if training else account.noted).setdefault(reason, []).append(place)
+    training = report.split == "train"
+    (report.dropped if training else report.noted).setdefault(reason, []).append(place)
     return not training

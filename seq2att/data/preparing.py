@@ -18,7 +18,7 @@ from seq2att.config.options import DataOptions
 from seq2att.data.cache import cache_folder, cached, code_of, make_key
 from seq2att.data.corpus import Corpus
 from seq2att.data.encoding import Limits, write_ids
-from seq2att.data.reading import CHUNK, SIDES, Account, Rules, Table, write_tables
+from seq2att.data.reading import CHUNK, SIDES, RowReport, Rules, Table, write_tables
 from seq2att.data.splitting import Shares
 from seq2att.data.streams import runs
 from seq2att.errors import UserError
@@ -53,11 +53,11 @@ def prepare(
     work.check_taken()
     train = work.rows("train")
     if not len(train.table):
-        raise UserError(f"{train.account.report()}\nno row is left to train on; mend the file or the reader's settings")
+        raise UserError(f"{train.report.summary()}\nno row is left to train on; mend the file or the reader's settings")
     work.fit(train)
     corpora = {"train": work.corpus("train")}
     if not len(corpora["train"]):
-        raise UserError(f"{corpora['train'].account.report()}\nno row is left to train on; raise data.max_length")
+        raise UserError(f"{corpora['train'].report.summary()}\nno row is left to train on; raise data.max_length")
     for split in ("validation", "test"):
         corpus = work.corpus(split) if work.has(split) else None
         if corpus is not None and len(corpus):
@@ -65,7 +65,7 @@ def prepare(
         elif split == "validation" or split in reader.splits():
             raise UserError(work.no_rows(split))
     for split, corpus in corpora.items():
-        say(corpus.account.report())
+        say(corpus.report.summary())
         if split != "train":
             work.compare(split, corpora["train"], corpus)
             work.compare_classes(split, corpus)
@@ -88,8 +88,8 @@ def load_split(
     corpus = work.corpus(split) if work.has(split) else None
     if corpus is None or not len(corpus):
         raise UserError(work.no_rows(split))
-    if corpus.account.dropped:
-        say(corpus.account.report())
+    if corpus.report.dropped:
+        say(corpus.report.summary())
     return corpus
 
 
@@ -97,7 +97,7 @@ class Rows(NamedTuple):
     """The rows of one split on disk."""
 
     table: Table
-    account: Account
+    report: RowReport
     key: str  # the hash of their content
 
 
@@ -151,7 +151,7 @@ class Preparation:
             write_tables(self.reader, named, self.root, rules, shares, folder)
 
         folder = cached(self.cache, "rows", key, make) / split
-        self.read[split] = Rows(Table(folder), Account.load(folder), f"{key}/{split}")
+        self.read[split] = Rows(Table(folder), RowReport.load(folder), f"{key}/{split}")
         return self.read[split]
 
     def shares(self, named: str) -> Shares:
@@ -164,12 +164,12 @@ class Preparation:
 
     def rules(self) -> Rules:
         """What a row must hold to teach anything."""
-        useless = {side for side, field in self.fields.items() if not field.needed} | self.reader.absent
+        useless = {side for side, field in self.fields.items() if not field.has_values} | self.reader.absent
         needed = tuple(side for side in SIDES if side not in useless)
         always = tuple(
             side
             for side, field in self.fields.items()
-            if side in needed and (not field.plural or (side == "target" and field.aligned))
+            if side in needed and (not field.is_sequence or (side == "target" and field.is_aligned))
         )
         return Rules(self.data["empty"], tuple(self.data["missing"]), needed, always, self.reader.running)
 
@@ -192,7 +192,7 @@ class Preparation:
     def check_sides(self, rows: Rows) -> None:
         """Refuse rows that lack what a field asks for."""
         for side, field in self.fields.items():
-            if field.needed and side not in rows.table.sides:
+            if field.has_values and side not in rows.table.sides:
                 verb = "learns" if side == "target" else "reads"
                 raise UserError(f"reader: its rows have no {side}, which the model {verb}; set reader.{side}")
 
@@ -224,7 +224,7 @@ class Preparation:
             name, tokenizer = self.options[side].get("name", "field"), self.options[side].get("tokenizer")
             size = f"{tokenizer['name']}, {field.size:,} ids" if tokenizer else f"{name}, size {field.size:,}"
             source = f"made in {time.monotonic() - began:.0f} s" if made else "from the cache"
-            if field.needed:
+            if field.has_values:
                 self.say(f"{side}: {size} ({source})")
 
     def share_tokenizer(self) -> None:
@@ -271,18 +271,18 @@ class Preparation:
         key = make_key(rows.key, contents, self.settings(), limits)
 
         def make(folder: Path) -> None:
-            if rows.account.read > CHUNK:
+            if rows.report.read > CHUNK:
                 self.say(f"encoding {len(rows.table):,} rows of {split}")
-            write_ids(rows.table, rows.account, self.fields, limits, folder)
+            write_ids(rows.table, rows.report, self.fields, limits, folder)
 
         return Corpus(rows.table, cached(self.cache, "ids", key, make))
 
     def no_rows(self, split: str) -> str:
         """What to say when a split is missing or empty."""
         if split in self.reader.splits():
-            account = self.rows(split).account
-            report = f"{account.report()}\n" if account.dropped else ""
-            return f"{report}reader.{split}: there is no row in it; name a file with rows"
+            report = self.rows(split).report
+            summary = f"{report.summary()}\n" if report.dropped else ""
+            return f"{summary}reader.{split}: there is no row in it; name a file with rows"
         fraction = self.data.get(f"{split}_fraction")
         together = " (rows with the same source stay together)" if fraction else ""
         single = ", or data.stratify=false, which takes a class's only row too" if self.data["stratify"] else ""
@@ -294,9 +294,9 @@ class Preparation:
     def compare(self, split: str, train: Corpus, corpus: Corpus) -> None:
         """Say how much of a split the vocabulary does not know, and how much of it was seen in training."""
         rates = [
-            f"{corpus.unknown_rate(side, field.unknown):.2%} of the {side}{' tokens' if field.plural else 's'}"
+            f"{corpus.unknown_rate(side, field.unknown_id):.2%} of the {side}{' tokens' if field.is_sequence else 's'}"
             for side, field in self.fields.items()
-            if field.needed and np.issubdtype(getattr(corpus, side).values.dtype, np.integer)
+            if field.has_values and np.issubdtype(getattr(corpus, side).values.dtype, np.integer)
         ]
         if rates:
             self.say(f"{split}: {' and '.join(rates)} are unknown")

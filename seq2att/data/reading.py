@@ -23,7 +23,7 @@ SHOWN = 3  # places that a report names of each reason
 
 
 @dataclass
-class Account:
+class RowReport:
     """What became of every row that was read: read = kept + given to other splits + dropped."""
 
     split: str
@@ -34,8 +34,8 @@ class Account:
     cut: dict[str, list[str]] = field(default_factory=dict)
     noted: dict[str, list[str]] = field(default_factory=dict)  # kept as they are, worth a look
 
-    def report(self) -> str:
-        """The account in a few lines; long lists of places are abbreviated."""
+    def summary(self) -> str:
+        """The report in a few lines; long lists of places are abbreviated."""
         given = "".join(f", gave {count:,} to {split}" for split, count in self.given.items())
         lines = [f"{self.split}: read {self.read:,} rows{given}, kept {self.kept:,}"]
         for verb, reasons in (("dropped", self.dropped), ("cut", self.cut), ("kept, but note", self.noted)):
@@ -46,13 +46,13 @@ class Account:
         return "\n".join(lines)
 
     def save(self, folder: Path) -> None:
-        """Write the account into a folder."""
-        (folder / "account.json").write_text(json.dumps(asdict(self), ensure_ascii=False), "utf-8")
+        """Write the report into a folder."""
+        (folder / "report.json").write_text(json.dumps(asdict(self), ensure_ascii=False), "utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Account:
-        """Read the account of a folder."""
-        return cls(**json.loads((folder / "account.json").read_text("utf-8")))
+    def load(cls, folder: Path) -> RowReport:
+        """Read the report of a folder."""
+        return cls(**json.loads((folder / "report.json").read_text("utf-8")))
 
 
 class Rules(NamedTuple):
@@ -74,7 +74,7 @@ class TableWriter:
     def __init__(self, folder: Path, split: str, absent: frozenset[str]) -> None:
         folder.mkdir()
         self.folder, self.absent = folder, absent
-        self.account = Account(split)
+        self.report = RowReport(split)
         self.files: dict[str, int] = {}
         self.rows: list[Row] = []
         self.schema: Any = None
@@ -91,7 +91,7 @@ class TableWriter:
     def add(self, row: Row) -> None:
         """Take one row."""
         self.rows.append(row)
-        self.account.kept += 1
+        self.report.kept += 1
         if len(self.rows) == CHUNK:
             self.flush()
 
@@ -140,7 +140,7 @@ class TableWriter:
         raise UserError(f"{self.rows[0].file}: its {SIDES[side]} column cannot be stored: {problem}")
 
     def finish(self) -> None:
-        """Write what is left, the groups and the account."""
+        """Write what is left, the groups and the report."""
         if self.rows or self.writer is None:
             self.flush()
         self.open.close()
@@ -151,7 +151,7 @@ class TableWriter:
         starts = np.concatenate([[0], np.cumsum(np.bincount(group))]) if len(group) else np.zeros(1)
         for name, array in (("group", group), ("members", members), ("starts", starts)):
             np.save(self.folder / f"{name}.npy", array.astype(np.int64), allow_pickle=False)
-        self.account.save(self.folder)
+        self.report.save(self.folder)
 
 
 class Table:
@@ -220,41 +220,43 @@ def write_tables(reader: Reader, split: str, root: Path | None, rules: Rules, sh
     where there must always be something.
     """
     taken = [name for name, share in (("validation", shares.validation), ("test", shares.test)) if share]
-    split_of = divider(shares, lambda: (row.values for row in admitted(reader, split, root, rules, Account(split))))
+    split_of = divider(
+        shares, lambda: (row.values for row in filter_rows(reader, split, root, rules, RowReport(split)))
+    )
     with ExitStack() as stack:
         writers = {
             name: stack.enter_context(TableWriter(folder / name, name, reader.absent)) for name in (split, *taken)
         }
-        account = writers[split].account
-        for row in admitted(reader, split, root, rules, account):
+        report = writers[split].report
+        for row in filter_rows(reader, split, root, rules, report):
             name = split_of(row.values)
             writers[split if name == "train" else name].add(row)
         for name in taken:
-            account.given[name] = writers[name].account.read = writers[name].account.kept
+            report.given[name] = writers[name].report.read = writers[name].report.kept
         for writer in writers.values():
             writer.finish()
 
 
-def admitted(reader: Reader, split: str, root: Path | None, rules: Rules, account: Account) -> Iterator[Row]:
+def filter_rows(reader: Reader, split: str, root: Path | None, rules: Rules, report: RowReport) -> Iterator[Row]:
     """The rows that stay, with "" for what is nothing; all of them are counted."""
     for row in reader.read(split, root):
         values = tuple(plain(value) for value in row.values)
-        if admit(row, values, account, rules):
+        if is_kept(row, values, report, rules):
             yield Row(tuple("" if lacks(value, rules.missing) else value for value in values), row.file, row.line)
 
 
-def admit(row: Row, values: Sequence[Any], account: Account, rules: Rules) -> bool:
-    """Count a row, and say whether it stays; the account tells why it cannot teach or measure anything."""
-    account.read += 1
+def is_kept(row: Row, values: Sequence[Any], report: RowReport, rules: Rules) -> bool:
+    """Count a row, and say whether it stays; the report tells why it cannot teach or measure anything."""
+    report.read += 1
     place = f"{row.file}:{row.line}"
-    reason = empty_side(values, rules.needed if account.split == "train" else rules.always, rules)
+    reason = empty_side(values, rules.needed if report.split == "train" else rules.always, rules)
     if reason and rules.empty == "refuse":
         raise UserError(f"{place}: {reason}; fill it, delete the line, or set data.empty=drop")
     if reason or row.skipped:
-        account.dropped.setdefault(reason or row.skipped, []).append(place)
+        report.dropped.setdefault(reason or row.skipped, []).append(place)
         return False
     if reason := empty_side(values, rules.needed, rules):
-        account.noted.setdefault(reason, []).append(place)
+        report.noted.setdefault(reason, []).append(place)
     return True
 
 

@@ -23,17 +23,17 @@ class Field:
     """
 
     size: int
-    plural: ClassVar[bool] = True
+    is_sequence: ClassVar[bool] = True
     """Whether a value is a sequence, or one thing for each row: a label, a number, a vector."""
-    needed: ClassVar[bool] = True
+    has_values: ClassVar[bool] = True
     """Whether a row without a value on this side teaches nothing; of `none` no value is ever read."""
-    aligned: ClassVar[bool] = False
+    is_aligned: ClassVar[bool] = False
     """Whether a target has exactly one item for each item of its source: tags."""
-    tokens: ClassVar[bool] = True
+    has_tokens: ClassVar[bool] = True
     """Whether the items of a sequence are ids of tokens, begin and end among them: what a `Generator` says."""
-    number: ClassVar[bool] = False
+    is_number: ClassVar[bool] = False
     """Whether a value is one number: what a regression says."""
-    unknown: ClassVar[int] = UNKNOWN
+    unknown_id: ClassVar[int] = UNKNOWN
     """The id of what `fit` has not seen."""
 
     def fit(self, values: Iterable[Any]) -> None:
@@ -64,7 +64,7 @@ class Field:
         """A new layer from `[B, S]` ids to `[B, S, output_size]`; it has the attribute `output_size`."""
         raise NotImplementedError
 
-    def follow(self) -> npt.NDArray[np.bool_] | None:
+    def valid_transitions(self) -> npt.NDArray[np.bool_] | None:
         """Which item may come after which `[size + 1, size + 1]`, the last being start and end; None: any."""
         return None
 
@@ -75,7 +75,7 @@ class Field:
     def check(self, side: str, root: Path | None) -> None:
         """Refuse what a side (source or target) cannot have, and missing files; called before data are read."""
 
-    def warm(self, embedding: nn.Module, root: Path | None) -> str | None:
+    def init_embedding(self, embedding: nn.Module, root: Path | None) -> str | None:
         """Start a new layer from what is known before training (pretrained vectors); gives a line to say, if any."""
         return None
 

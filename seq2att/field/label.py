@@ -31,8 +31,8 @@ class LabelField(Field):
     `unseen=count` always a wrong answer. `embedding_size` is that of a source.
     """
 
-    plural: ClassVar[bool] = False
-    unknown: ClassVar[int] = UNSEEN
+    is_sequence: ClassVar[bool] = False
+    unknown_id: ClassVar[int] = UNSEEN
 
     def __init__(self, *, unseen: Literal["refuse", "count"] = "refuse", embedding_size: int = 64) -> None:
         check_size("field=label: embedding_size", embedding_size)

@@ -18,8 +18,8 @@ from seq2att.registry import register
 class NoField(Field):
     """Nothing: the source of a model that says texts by itself. Whatever a row holds on this side is left unread."""
 
-    needed: ClassVar[bool] = False
-    tokens: ClassVar[bool] = False
+    has_values: ClassVar[bool] = False
+    has_tokens: ClassVar[bool] = False
     size = 0
 
     def fit(self, values: Iterable[Any]) -> None:

@@ -27,7 +27,7 @@ class Numeric(Field):
     says is turned back. The width of the vectors is that of the first value of training.
     """
 
-    tokens: ClassVar[bool] = False
+    has_tokens: ClassVar[bool] = False
     takes: ClassVar[str]  # what a value is, for messages
     one: ClassVar[str]  # how one input is given, for messages
 
@@ -71,7 +71,7 @@ class Numeric(Field):
         """The error about a value of another kind."""
         shown = repr(value)
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        commas = isinstance(value, str) and "," in value and not self.number
+        commas = isinstance(value, str) and "," in value and not self.is_number
         hint = "write spaces between the numbers, not commas" if commas else "mend the value"
         mended = hint if isinstance(value, str) else f"one input is {self.one}, and a list of inputs [{self.one}]"
         wrong = f"{shown} is not {self.takes}; "
@@ -79,7 +79,7 @@ class Numeric(Field):
 
     def fit(self, values: Iterable[Any]) -> None:
         """Learn the width, and the mean and deviation of every component; what is broken is refused by `encode`."""
-        spread = Spread()
+        spread = RunningMoments()
         for value in values:
             try:
                 found = self.read(value)
@@ -131,7 +131,7 @@ class Numeric(Field):
         self.deviation = np.array(learned["deviation"], np.float64)
 
 
-class Spread:
+class RunningMoments:
     """Mean and standard deviation of vectors as they come, a chunk at a time (Chan et al. 1979)."""
 
     def __init__(self) -> None:
@@ -151,9 +151,9 @@ class Spread:
         self.count += len(found)
         self.waiting.append(found)
         if len(self.waiting) >= AT_ONCE:
-            self.settle()
+            self.flush()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Merge the vectors that wait into mean and squares."""
         if not self.waiting:
             return
@@ -166,7 +166,7 @@ class Spread:
 
     def result(self) -> tuple[Matrix, Matrix]:
         """Mean and deviation `[F]`; the deviation of a component that never changes is 1."""
-        self.settle()
+        self.flush()
         deviation = np.sqrt(self.squares / self.count)
         tiny = deviation <= 1e-12 * np.abs(self.mean)  # rounding of a constant
         return self.mean, np.where(tiny | (deviation == 0), 1.0, deviation)
@@ -200,8 +200,8 @@ def one_number(value: Any) -> Any:
 class NumberField(Numeric):
     """One number for each row; the mean squared error of a model that has learned nothing is its variance."""
 
-    plural: ClassVar[bool] = False
-    number: ClassVar[bool] = True
+    is_sequence: ClassVar[bool] = False
+    is_number: ClassVar[bool] = True
     takes: ClassVar[str] = "a number (as in 3.5)"
     one: ClassVar[str] = "3.5"
 

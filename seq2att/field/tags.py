@@ -20,7 +20,7 @@ from seq2att.registry import register, suggestion
 
 UNSEEN = -1  # the id of a tag that training does not have
 SHOWN = 20  # tags that an error names
-OUTSIDE = ""  # stands for what is before the first and after the last tag; no tag is written so
+BOUNDARY = ""  # stands for what is before the first and after the last tag; no tag is written so
 SPAN = re.compile(r"O|[BIES](-.+)?")  # a tag of a span: Begin, Inside, End, Single; Outside
 TOLERATED = 0.01  # the share of spans that may begin or end against the rules in training, as mistakes of the data
 
@@ -35,9 +35,9 @@ class TagsField(Field):
     wrong answer, or with `unseen=refuse` is an error. `embedding_size` is that of a source.
     """
 
-    aligned: ClassVar[bool] = True
-    tokens: ClassVar[bool] = False
-    unknown: ClassVar[int] = UNSEEN
+    is_aligned: ClassVar[bool] = True
+    has_tokens: ClassVar[bool] = False
+    unknown_id: ClassVar[int] = UNSEEN
 
     def __init__(self, *, unseen: Literal["refuse", "count"] = "count", embedding_size: int = 64) -> None:
         check_size("field=tags: embedding_size", embedding_size)
@@ -56,11 +56,11 @@ class TagsField(Field):
         """Note the tags, sorted, and whether their order keeps the rules of spans."""
         pairs: Counter[Pair] = Counter()
         for value in values:
-            pairs.update(itertools.pairwise((OUTSIDE, *self.items(value), OUTSIDE)))
-        tags = sorted({tag for pair in pairs for tag in pair} - {OUTSIDE})
+            pairs.update(itertools.pairwise((BOUNDARY, *self.items(value), BOUNDARY)))
+        tags = sorted({tag for pair in pairs for tag in pair} - {BOUNDARY})
         if not tags:
             raise UserError("field=tags: training has no tag; name the column of the tags in the reader")
-        self.learn(tags, keeps_rules(pairs, tags))
+        self.learn(tags, is_valid_sequence(pairs, tags))
 
     def learn(self, tags: Sequence[str], regular: bool) -> None:
         """Have these tags, in this order."""
@@ -76,7 +76,7 @@ class TagsField(Field):
                 f"field=tags takes a list of tags, or a text with tags between white space, not {value!r}; "
                 f"name the column of the tags in the reader"
             )
-        return [written(item) for item in value]
+        return [format_tag(item) for item in value]
 
     def encode(self, value: Any) -> npt.NDArray[np.int32]:
         """The numbers of the tags `[S]`; -1 for one that training does not have."""
@@ -106,13 +106,15 @@ class TagsField(Field):
         """The tags of a value as it was read, separated by one space."""
         return " ".join(self.items(value))
 
-    def follow(self) -> npt.NDArray[np.bool_] | None:
+    def valid_transitions(self) -> npt.NDArray[np.bool_] | None:
         """Which tag may come after which, by the rules of spans; everything where training does not keep them."""
-        if not of_spans(self.tags):
+        if not are_span_tags(self.tags):
             return None
-        names = (*self.tags, OUTSIDE)
-        closed = closes(self.tags)
-        return np.array([[not self.regular or may_follow(one, two, closed) for two in names] for one in names])
+        names = (*self.tags, BOUNDARY)
+        has_ends = ends_span(self.tags)
+        return np.array(
+            [[not self.regular or is_valid_transition(one, two, has_ends) for two in names] for one in names]
+        )
 
     def embed(self) -> LabelEmbedding:
         """A new table of vectors."""
@@ -129,7 +131,7 @@ class TagsField(Field):
         self.learn(content["tags"], content["regular"])
 
 
-def written(item: Any) -> str:
+def format_tag(item: Any) -> str:
     """One tag of a list, as text."""
     if isinstance(item, Integral):
         return str(item)
@@ -140,35 +142,35 @@ def written(item: Any) -> str:
     )
 
 
-def of_spans(tags: Iterable[str]) -> bool:
+def are_span_tags(tags: Iterable[str]) -> bool:
     """Whether all tags are those of spans: `B-x`, `I-x`, `O` (BIO), or these with `E-x` and `S-x` (BIOES)."""
     tags = list(tags)
     return all(map(SPAN.fullmatch, tags)) and any(tag[0] in "BI" for tag in tags)
 
 
-def closes(tags: Iterable[str]) -> bool:
+def ends_span(tags: Iterable[str]) -> bool:
     """Whether the scheme has tags for the last item of a span, so that each span must come to its end."""
     return any(tag[0] in "ES" for tag in tags)
 
 
-def may_follow(one: str, two: str, closed: bool) -> bool:
-    """Whether a tag may come after another: only what is open goes on, and in a closed scheme all that is open does."""
+def is_valid_transition(one: str, two: str, has_ends: bool) -> bool:
+    """Whether a tag may come after another; with end tags in the scheme, every span must come to its end."""
     goes_on = two[:1] in ("I", "E") and one[:1] in ("B", "I") and one[1:] == two[1:]
-    if two[:1] in ("I", "E") or (closed and one[:1] in ("B", "I")):
+    if two[:1] in ("I", "E") or (has_ends and one[:1] in ("B", "I")):
         return goes_on
     return True
 
 
-def keeps_rules(pairs: Mapping[Pair, int], tags: Sequence[str]) -> bool:
+def is_valid_sequence(pairs: Mapping[Pair, int], tags: Sequence[str]) -> bool:
     """Whether neighbours in training, counted, keep the rules but for a few: IOB1, where `I-x` begins, does not."""
-    if not of_spans(tags):
+    if not are_span_tags(tags):
         return False
-    closed = closes(tags)
-    broken = sum(count for pair, count in pairs.items() if not may_follow(*pair, closed))
+    has_ends = ends_span(tags)
+    broken = sum(count for pair, count in pairs.items() if not is_valid_transition(*pair, has_ends))
     begun = sum(count for (_, two), count in pairs.items() if two[:1] in ("B", "S"))
     return broken <= TOLERATED * begun
 
 
-def misfit(tags: int, items: int) -> str:
+def length_mismatch(tags: int, items: int) -> str:
     """What to say of a row that has not one tag for each item of its source."""
     return f"{tags:,} tag{'s' * (tags != 1)} for the {items:,} item{'s' * (items != 1)} of its source"

@@ -208,7 +208,7 @@ class TextField(Field):
         if self.vectors is not None:
             VectorFile(f"{side}.vectors", self.vectors, root, self.embedding_size)
 
-    def warm(self, embedding: nn.Module, root: Path | None) -> str | None:
+    def init_embedding(self, embedding: nn.Module, root: Path | None) -> str | None:
         """Put pretrained vectors into a new layer; the others are made as long as those. Says how many were found."""
         words = embedding.words if isinstance(embedding, SpelledEmbedding) else embedding
         if self.vectors is None or not isinstance(words, TextEmbedding):

@@ -15,7 +15,7 @@ from seq2att.registry import register
 class VectorField(Numeric):
     """One vector for each row: a list of numbers, or a text with white space between them."""
 
-    plural: ClassVar[bool] = False
+    is_sequence: ClassVar[bool] = False
     takes: ClassVar[str] = "a vector (as in 0.1 0.2 0.3)"
     one: ClassVar[str] = "[0.1, 0.2, 0.3]"
 

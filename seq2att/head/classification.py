@@ -59,7 +59,7 @@ class Classification(PooledHead):
     @classmethod
     def check(cls, target: Field) -> None:
         """Refuse a target that has no classes."""
-        if target.plural or not hasattr(target, "classes"):
+        if target.is_sequence or not hasattr(target, "classes"):
             raise unfit(cls, target, "one label for each row", "label")
 
     def log_probs(self, encoding: Encoding) -> Pooled:

@@ -66,7 +66,7 @@ class Generator(Head):
     @classmethod
     def check(cls, target: Field) -> None:
         """Refuse a target whose items are no tokens to be said one by one."""
-        if not (target.plural and target.tokens):
+        if not (target.is_sequence and target.has_tokens):
             raise unfit(cls, target, "a text token by token", "text")
 
     def start(self, encoding: Encoding) -> tuple[Memory, State]:

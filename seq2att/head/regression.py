@@ -56,7 +56,7 @@ class Regression(PooledHead):
     @classmethod
     def check(cls, target: Field) -> None:
         """Refuse a target that is not one number for each row."""
-        if not target.number:
+        if not target.is_number:
             raise unfit(cls, target, "one number for each row", "number")
 
     def reach(self, bound: float | None) -> float | None:

@@ -51,7 +51,7 @@ class Tagging(Head):
         self.hidden = None if hidden is None else nn.Linear(memory_size, hidden)
         self.layer = nn.Linear(memory_size if hidden is None else hidden, target.size)
         self.transitions = Transitions(target.size) if transitions else None
-        follow = target.follow()
+        follow = target.valid_transitions()
         if follow is None:  # no tags of spans
             self.metrics = ("tag_accuracy",)  # type: ignore[misc]  # there is nothing else to measure
         limits = torch.from_numpy(follow) if constrain and follow is not None and not follow.all() else None
@@ -60,7 +60,7 @@ class Tagging(Head):
     @classmethod
     def check(cls, target: Field) -> None:
         """Refuse a target that has not one item for each item of its source."""
-        if not target.aligned:
+        if not target.is_aligned:
             raise unfit(cls, target, "a tag for each item of its source", "tags")
 
     def emissions(self, encoding: Encoding) -> Tensor:

@@ -153,13 +153,13 @@ def make_case(changes: Mapping[str, Config] | None = None) -> Case:
 def make_batch(config: Config, source: Field, target: Field) -> Batch:
     """Rows of several lengths; what stands on padding is noise, which must not matter."""
     random = np.random.default_rng(2)
-    lengths = SOURCE_LENGTHS if target.aligned else TARGET_LENGTHS
+    lengths = SOURCE_LENGTHS if target.is_aligned else TARGET_LENGTHS
 
     def column(slot: str, field: Field, lengths: tuple[int, ...]) -> Column:
         value_of = like("field", config[slot]["name"], VALUES, text_of)
         found = [torch.from_numpy(field.encode(value_of(length, random))) for length in lengths]
         noise = [value_of(3 * max(lengths), random) for _ in found]  # more than there is room for
-        room = max(map(len, found)) + int(field.plural and field.needed)
+        room = max(map(len, found)) + int(field.is_sequence and field.has_values)
         padded = [
             torch.cat([one, torch.from_numpy(field.encode(more))])[:room]
             for one, more in zip(found, noise, strict=True)

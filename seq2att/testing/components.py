@@ -51,7 +51,7 @@ def field_laws(name: str, options: Mapping[str, Any]) -> None:
         what = f"field={name}: {value!r}"
         assert np.array_equal(one.encode(value), array), f"{what} is encoded differently in a batch"
         assert np.array_equal(other.encode(value), array), f"{what} is encoded differently after restoring"
-        if one.needed:
+        if one.has_values:
             field_law_of_value(one, value, array, what)
         embedding = one.embed()
         embedded = embedding(Ragged.of([array]).gather([0]).values)
@@ -61,13 +61,13 @@ def field_laws(name: str, options: Mapping[str, Any]) -> None:
 
 def field_law_of_value(field: Field, value: Any, array: npt.NDArray[Any], what: str) -> None:
     """One value comes back; its ids lie within the size, its vectors are as wide as that."""
-    assert field.plural or len(array) == 1, f"{what} is {len(array)} items, but a row has one"
+    assert field.is_sequence or len(array) == 1, f"{what} is {len(array)} items, but a row has one"
     if array.dtype.kind == "f":
         assert array.shape[1] == field.size and np.isfinite(array).all(), f"{what} has shape {array.shape}"
         again = field.encode(field.decode(list(array)))
         assert np.allclose(again, array, rtol=1e-5, atol=1e-6), f"{what} comes back changed"
         return
-    said = field.unknown == UNKNOWN  # ids follow those of the special tokens, and an end stops reading
+    said = field.unknown_id == UNKNOWN  # ids follow those of the special tokens, and an end stops reading
     first = len(SPECIALS) if said else 0
     decoded = field.decode([*array, END] if said else array.tolist())
     assert decoded == field.text(value), f"{what} comes back changed: {decoded!r}"

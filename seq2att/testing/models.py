@@ -208,12 +208,12 @@ def emptied(case: Case) -> Iterator[Batch]:
     source, target = case.batch.source, case.batch.target
     assert target is not None
     nothing = torch.zeros(len(case.batch.rows), dtype=torch.long)
-    without = target._replace(lengths=nothing) if case.model.target.aligned else target
-    if case.model.source.plural:
+    without = target._replace(lengths=nothing) if case.model.target.is_aligned else target
+    if case.model.source.is_sequence:
         yield case.batch._replace(source=source._replace(lengths=nothing), target=without)
-        short = without._replace(values=target.values[:, :0]) if case.model.target.aligned else target
+        short = without._replace(values=target.values[:, :0]) if case.model.target.is_aligned else target
         yield case.batch._replace(source=Column(source.values[:, :0], nothing), target=short)
-    if case.model.target.plural and not case.model.target.aligned:
+    if case.model.target.is_sequence and not case.model.target.is_aligned:
         yield case.batch._replace(target=Column(target.values[:, :0], nothing))
 
 

@@ -121,7 +121,7 @@ def references(model: Model, corpus: Corpus, rows: Rows, data: Mapping[str, Any]
     else:
         found = [(value,) for value in corpus.target_values(rows)]
     texts = [tuple(map(model.target.text, values)) for values in found]
-    if not model.target.aligned or corpus.target is None:
+    if not model.target.is_aligned or corpus.target is None:
         return texts
     end = (data or {}).get("keep") == "end"
     lengths = corpus.target.lengths[rows].tolist()

@@ -80,9 +80,9 @@ def train(
 def warm(model: models.Model, root: Path | None, say: Callable[[str], None]) -> None:
     """Start the embeddings of both sides from what their fields know (pretrained vectors), and say what was found."""
     ours, theirs = model.embedding, getattr(model.head, "embedding", None)
-    lines = [model.source.warm(ours, root)]
+    lines = [model.source.init_embedding(ours, root)]
     if theirs is not None and (theirs is not ours or lines == [None]):  # a shared one starts once
-        lines.append(model.target.warm(theirs, root))
+        lines.append(model.target.init_embedding(theirs, root))
     for line in filter(None, lines):
         say(line)
 
