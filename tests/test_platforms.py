@@ -5,11 +5,13 @@ replaced, not renamed onto, and closed before they are moved; names of files are
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 WINDOWS = Path(__file__).parent / "windows"
 FORBIDDEN = set('<>:"\\|?*') | set(map(chr, range(32)))  # in names of files
@@ -112,3 +114,18 @@ def test_what_windows_lacks_is_lacking(root: Path, here: Path, mutant: str) -> N
     assert MUTANTS[mutant] in on_windows(root, here, "-c", code).stderr.decode()
     code = RUN.format(code=mutant, file=str(here / "mutant.py"), name="mutant")
     assert on_windows(root, here, "-c", code).stderr == b""
+
+
+def test_every_system_runs_the_commands_of_the_makefile(root: Path) -> None:
+    """CI calls what `make check` and `make test` call, on the three systems."""
+    workflow = yaml.safe_load((root / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
+    job = workflow["jobs"]["test"]
+    targets = re.search(
+        r"^test:.*\n(?:\t.*\n)+\n^check:.*\n(?:\t.*\n)+", (root / "Makefile").read_text("utf-8"), re.MULTILINE
+    )
+    assert targets is not None
+    commands = set(re.findall(r"\$\(BIN\)/(.*)$", targets[0], re.MULTILINE))
+    assert len(commands) == 5
+    assert commands <= {step.get("run") for step in job["steps"]}
+    assert {name.partition("-")[0] for name in job["strategy"]["matrix"]["os"]} == {"ubuntu", "macos", "windows"}
+    assert job["env"] == {"OMP_NUM_THREADS": "1"}

@@ -53,6 +53,7 @@ def failure() -> str | None:
     try:
         if not place().is_file():
             compile_to(place())
+        ctypes.CDLL(str(place()))  # on Windows, one whose own libraries are not found fails here
         return None
     except (NativeError, OSError, subprocess.SubprocessError) as error:
         log.warning("the C++ kernels are not used, PyTorch's own are: %s", error)
