@@ -351,12 +351,12 @@ MUTANTS: list[tuple[str, Callable[..., Any], str]] = [
     ("encoder", Lossy, "bundle law"),
     ("head", Mean, "padding law"),
     ("head", Overcounting, "loss law"),
-    ("head", Unreordered, "search law"),
+    ("head", Unreordered, "searching law"),
     ("head", Amnesiac, "running law"),
     ("head", Neighbourly, "padding law"),
     ("head", Improper, "loss law"),
     ("output", Generous, "distribution law"),
-    ("search", Endless, "search law"),
+    ("search", Endless, "searching law"),
     ("tokenizer", CaseFolding, "comes back changed"),
     ("tokenizer", Hurried, "unknown pieces in its own training data|a batch is cut differently"),
     ("field", Reversed, "differently after restoring"),
@@ -367,9 +367,9 @@ MUTANTS: list[tuple[str, Callable[..., Any], str]] = [
     ("head", Diluted, "padding law"),
     ("field", Unordered, "encoded differently after restoring"),
     ("field", Drifting, "comes back changed"),
-    ("optimizer", uphill, "led nowhere"),
+    ("optimizer", uphill, "do not lower the loss"),
     ("schedule", negative, "rates"),
-    ("callback", speechless, "gives a NoneType"),
+    ("callback", speechless, "returns NoneType"),
 ]
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from seq2att import registry
+from seq2att.errors import UserError
 from seq2att.field import Field
+from seq2att.head import Head
 from seq2att.model import Model, make, make_fields
 from seq2att.types import Batch, Column, select
 
@@ -20,6 +22,7 @@ TARGET_LENGTHS = (4, 6, 0, 3)
 
 Config = dict[str, Any]
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class Case(NamedTuple):
@@ -30,12 +33,23 @@ class Case(NamedTuple):
     batch: Batch
 
     @property
+    def target(self) -> Column:
+        """The target of the batch."""
+        assert self.batch.target is not None
+        return self.batch.target
+
+    @property
     def label(self) -> str:
-        """Which components the model is made of, for messages."""
-        return " ".join(f"{slot}={named(value)}" for slot, value in self.config.items() if isinstance(value, dict))
+        """The components of the model with their options, for messages."""
+        return " ".join(f"{slot}={format_options(options)}" for slot, options in self.config.items())
+
+    @property
+    def shapes(self) -> str:
+        """The shapes of the batch, for messages."""
+        return f"source {list(self.batch.source.values.shape)}, target {list(self.target.values.shape)}"
 
 
-def named(options: Mapping[str, Any]) -> str:
+def format_options(options: Mapping[str, Any]) -> str:
     """A component's name with the options that are set."""
     rest = [f"{key}={value}" for key, value in options.items() if key != "name" and not isinstance(value, dict)]
     return f"{options['name']}({', '.join(rest)})" if rest else str(options["name"])
@@ -65,7 +79,7 @@ def text_of(length: int, random: np.random.Generator) -> str:
 
 
 def features_of(length: int, random: np.random.Generator) -> str:
-    """Letters, and two features behind a tab, which count as items."""
+    """Letters, then two features after a tab, which count as items."""
     if length < 2:
         return text_of(length, random)
     return f"{text_of(length - 2, random)}\tV;{random.choice(['PST', 'PRS'])}"
@@ -97,11 +111,11 @@ def vectors_of(length: int, random: np.random.Generator) -> list[list[float]]:
 
 
 def tags_of(length: int, random: np.random.Generator) -> str:
-    """Tags of spans, by their rules."""
+    """Tags of spans in a valid order."""
     tags = ["O"]
     for _ in range(length):
-        goes_on = [] if tags[-1] == "O" else [f"I{tags[-1][1:]}"]
-        tags.append(str(random.choice(["O", "B-x", "B-y", *goes_on])))
+        inside = [] if tags[-1] == "O" else [f"I{tags[-1][1:]}"]
+        tags.append(str(random.choice(["O", "B-x", "B-y", *inside])))
     return " ".join(tags[1:])
 
 
@@ -115,7 +129,7 @@ VALUES: dict[str, Callable[[int, np.random.Generator], Any]] = {
     "vectors": vectors_of,
     "tags": tags_of,
 }
-"""A value of so many items for every field, as a reader gives it; a field that is not named takes text."""
+"""Makes a value of a given length for every field, as a reader gives it; fields without an entry read text."""
 
 HEADS: dict[str, Config] = {
     "translation": {},
@@ -130,10 +144,10 @@ HEADS: dict[str, Config] = {
         "attention": {"name": "none"},
     },
 }
-"""What differs from `DEFAULTS` in the smallest model of every head; a head that is not named is as its base."""
+"""What differs from `DEFAULTS` in the smallest model of every head; other heads are like their base class."""
 
 
-def make_case(changes: Mapping[str, Config] | None = None) -> Case:
+def make_case(changes: Mapping[str, Mapping[str, Any]] | None = None) -> Case:
     """A case with some slots changed."""
     config: Config = {slot: dict(options) for slot, options in DEFAULTS.items()}
     for slot, options in (changes or {}).items():
@@ -142,7 +156,7 @@ def make_case(changes: Mapping[str, Config] | None = None) -> Case:
     source, target = make_fields(config)
     for slot, field in (("source", source), ("target", target)):
         random = np.random.default_rng(1)
-        value_of = like("field", config[slot]["name"], VALUES, text_of)
+        value_of = nearest("field", config[slot]["name"], VALUES, text_of)
         field.fit([value_of(length, random) for length in range(12, 36)])
     model = make(config, source, target).double().eval()
     for parameter in model.parameters():  # nothing starts at 0, so that every part counts
@@ -151,26 +165,22 @@ def make_case(changes: Mapping[str, Config] | None = None) -> Case:
 
 
 def make_batch(config: Config, source: Field, target: Field) -> Batch:
-    """Rows of several lengths; what stands on padding is noise, which must not matter."""
+    """Rows of several lengths; the padding is noise, which must not matter."""
     random = np.random.default_rng(2)
-    lengths = SOURCE_LENGTHS if target.is_aligned else TARGET_LENGTHS
 
     def column(slot: str, field: Field, lengths: tuple[int, ...]) -> Column:
-        value_of = like("field", config[slot]["name"], VALUES, text_of)
-        found = [torch.from_numpy(field.encode(value_of(length, random))) for length in lengths]
-        noise = [value_of(3 * max(lengths), random) for _ in found]  # more than there is room for
-        room = max(map(len, found)) + int(field.is_sequence and field.has_values)
-        padded = [
-            torch.cat([one, torch.from_numpy(field.encode(more))])[:room]
-            for one, more in zip(found, noise, strict=True)
-        ]
-        values = torch.stack(padded)
-        kept = values.double() if values.is_floating_point() else values.long()
-        return Column(kept, torch.tensor([len(one) for one in found]))
+        value_of = nearest("field", config[slot]["name"], VALUES, text_of)
+        rows = [torch.from_numpy(field.encode(value_of(length, random))) for length in lengths]
+        noise = [torch.from_numpy(field.encode(value_of(3 * max(lengths), random))) for _ in rows]
+        size = max(map(len, rows)) + int(field.is_sequence and field.has_values)
+        values = torch.stack([torch.cat(pair)[:size] for pair in zip(rows, noise, strict=True)])
+        values = values.double() if values.is_floating_point() else values.long()
+        return Column(values, torch.tensor([len(row) for row in rows]))
 
+    target_lengths = SOURCE_LENGTHS if target.is_aligned else TARGET_LENGTHS
+    columns = column("source", source, SOURCE_LENGTHS), column("target", target, target_lengths)
     rows = torch.arange(len(SOURCE_LENGTHS))
-    batch = (column("source", source, SOURCE_LENGTHS), column("target", target, lengths))
-    return Batch(*batch, rows, torch.zeros(len(rows), dtype=torch.bool))
+    return Batch(*columns, rows, torch.zeros(len(rows), dtype=torch.bool))
 
 
 def row_of(batch: Batch, row: int) -> Batch:
@@ -183,33 +193,51 @@ def row_of(batch: Batch, row: int) -> Batch:
     )
 
 
-def cases(kind: str, name: str, options: Mapping[str, Any]) -> Iterator[Case]:
+def cases(
+    kind: str, name: str, options: Mapping[str, Any], around: Mapping[str, Mapping[str, Any]] | None = None
+) -> Iterator[Case]:
     """Small models around a component, in the surroundings that could make a difference to it."""
     entry = registry.find(kind, name)
     small = {key: value for key, value in SMALL.get(kind, {}).items() if key in entry.options}
     component = {kind: {"name": name, **small, **options}}
-    around = like("head", name, HEADS, {}) if kind == "head" else {}
+    head = head_slots(entry) if kind == "head" else {}
     for surroundings in SURROUNDINGS[kind](entry):
-        changes = {**surroundings, **around, **component}
+        changes = {**surroundings, **head, **(around or {}), **component}
         if kind in surroundings:
             changes[kind] = {**component[kind], **surroundings[kind]}
         yield make_case(changes)
 
 
-def like(kind: str, name: str, table: Mapping[str, T], default: T) -> T:
-    """What a table says of a component, else of the nearest one that its class is made from, else the default."""
+def head_slots(entry: registry.Entry) -> Config:
+    """The slots of a model with this head: those of its base class, else the first target field that it accepts."""
+    slots = nearest("head", entry.name, HEADS, None)
+    if slots is not None:
+        return slots
+    assert isinstance(entry.target, type) and issubclass(entry.target, Head)
+    for slots in HEADS.values():
+        _, target = make_fields({**DEFAULTS, **slots})
+        try:
+            entry.target.check(target)
+        except UserError:
+            continue
+        return slots
+    return {}
+
+
+def nearest(kind: str, name: str, table: Mapping[str, T], default: D) -> T | D:
+    """The table's entry for a component, else for the nearest base class that has one, else the default."""
     if name in table:
         return table[name]
-    known = {registry.find(kind, other).target: found for other, found in table.items()}
+    classes = {registry.find(kind, other).target: value for other, value in table.items()}
     bases = getattr(registry.find(kind, name).target, "__mro__", ())
-    return next((known[base] for base in bases if base in known), default)
+    return next((classes[base] for base in bases if base in classes), default)
 
 
 def choices(entry: registry.Entry, **values: tuple[Any, ...]) -> Iterator[Config]:
-    """All combinations of options, of those that the component has."""
-    held = {key: options for key, options in values.items() if key in entry.options}
-    for combination in itertools.product(*held.values()):
-        yield dict(zip(held, combination, strict=True))
+    """All combinations of these options, of those that the component has."""
+    existing = {key: options for key, options in values.items() if key in entry.options}
+    for combination in itertools.product(*existing.values()):
+        yield dict(zip(existing, combination, strict=True))
 
 
 def around_encoder(entry: registry.Entry) -> Iterator[Config]:

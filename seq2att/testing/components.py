@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,157 +13,212 @@ import torch
 
 from seq2att import registry
 from seq2att.data.corpus import Ragged
+from seq2att.errors import UserError
 from seq2att.field import Field
-from seq2att.testing.cases import VALUES, like, text_of
+from seq2att.metric import Score
+from seq2att.testing.cases import VALUES, nearest, text_of
+from seq2att.testing.failure import require
 from seq2att.types import END, SPECIALS, UNKNOWN
 
 TEXTS = ("a bad cab", "bed", "face", "a", "dead bee")
+DECODE = "`decode` does not undo `encode`"
+RESTORE = "`files` or `restore` leave out something that `fit` learned"
 
 
-def tokenizer_laws(name: str, options: Mapping[str, Any]) -> None:
-    """Decoding undoes encoding (up to white space), and what is restored encodes the same."""
-    one = registry.build("tokenizer", {"tokenizer": {"name": name, **options}})
-    one.fit(TEXTS)
-    other = registry.build("tokenizer", {"tokenizer": {"name": name, **options}})
+def tokenizer_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:
+    """Decoding undoes encoding (up to white space), and a restored tokenizer encodes the same."""
+    texts = list(examples) or list(TEXTS)
+    slots = {"tokenizer": {"name": name, **options}}
+    one, other = registry.build("tokenizer", slots), registry.build("tokenizer", slots)
+    one.fit(texts)
     other.restore(one.files())
-    assert len(set(one.pieces)) == len(one.pieces) > 0, f"tokenizer={name}: pieces are missing or repeated"
-    assert other.pieces == one.pieces, f"tokenizer={name}: restored pieces differ"
-    for text in TEXTS:
+    is_unique = len(set(one.pieces)) == len(one.pieces) > 0
+    require(is_unique, "pieces are missing or repeated", "`fit` sets `self.pieces` to a tuple of distinct pieces")
+    require(other.pieces == one.pieces, "restored pieces differ", RESTORE)
+    for text in texts:
         pieces = one.encode(text)
-        assert set(pieces) <= set(one.pieces), f"tokenizer={name}: {text!r} has unknown pieces in its own training data"
-        assert one.decode(pieces).split() == text.split(), f"tokenizer={name}: {text!r} comes back changed"
-        assert other.encode(text) == pieces, f"tokenizer={name}: {text!r} is cut differently after restoring"
-    assert one.encode_batch(TEXTS) == [one.encode(text) for text in TEXTS], (
-        f"tokenizer={name}: a batch is cut differently"
-    )
+        is_known = set(pieces) <= set(one.pieces)
+        require(is_known, f"{text!r} has unknown pieces in its own training data", "`fit` and `encode` cut differently")
+        decoded = one.decode(pieces)
+        require(
+            decoded.split() == text.split(), f"{text!r} comes back changed: {decoded!r}", "`decode` undoes `encode`"
+        )
+        require(other.encode(text) == pieces, f"{text!r} is cut differently after restoring", RESTORE)
+    is_same = one.encode_batch(texts) == [one.encode(text) for text in texts]
+    require(is_same, "a batch is cut differently", "`encode_batch` returns `encode` of every text")
 
 
-def field_laws(name: str, options: Mapping[str, Any]) -> None:
-    """Decoding undoes encoding, ids lie within the size, and what is restored encodes the same."""
+def field_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:
+    """Decoding undoes encoding, ids lie within the size, and a restored field encodes the same."""
     slots = {"field": {"name": name, **options}, "tokenizer": {"name": "char"}}
     one, other = registry.build("field", slots), registry.build("field", slots)
-    random, value_of = np.random.default_rng(1), like("field", name, VALUES, text_of)
-    values = TEXTS if value_of is text_of else [value_of(length, random) for length in (5, 2, 3, 1, 8)]
-    one.fit(iter(values))
+    values = field_values(name, examples)
+    try:
+        one.fit(iter(values))
+        arrays = one.encode_batch(values)
+    except UserError as error:
+        if examples:
+            raise
+        raise UserError(
+            "E-missing",
+            f"field={name}",
+            f"refuses the kit's example values such as {values[0]!r} ({error})",
+            f'call check("field", "{name}", examples=[...]) with values that it reads, or add --example VALUE',
+        ) from error
     other.restore(one.files())
-    assert other.size == one.size, f"field={name}: the restored size differs"
-    for value, array in zip(values, one.encode_batch(values), strict=True):
-        what = f"field={name}: {value!r}"
-        assert np.array_equal(one.encode(value), array), f"{what} is encoded differently in a batch"
-        assert np.array_equal(other.encode(value), array), f"{what} is encoded differently after restoring"
+    require(other.size == one.size, "the restored size differs", RESTORE)
+    for value, array in zip(values, arrays, strict=True):
+        cause = "`encode_batch` returns `encode` of every value"
+        require(np.array_equal(one.encode(value), array), f"{value!r} is encoded differently in a batch", cause)
+        is_same = np.array_equal(other.encode(value), array)
+        require(is_same, f"{value!r} is encoded differently after restoring", RESTORE)
         if one.has_values:
-            field_law_of_value(one, value, array, what)
+            check_value(one, value, array)
         embedding = one.embed()
         embedded = embedding(Ragged.of([array]).gather([0]).values)
-        shape = (1, len(array), embedding.output_size)
-        assert embedded.shape == shape, f"{what}: the embedding has shape {tuple(embedded.shape)}, not {shape}"
+        shape = [1, len(array), embedding.output_size]
+        cause = "`embed` returns a module from [B, S] ids or [B, S, F] numbers to [B, S, output_size]"
+        actual = list(embedded.shape)
+        require(actual == shape, f"{value!r}: the embedding has shape {actual}, expected {shape}", cause)
 
 
-def field_law_of_value(field: Field, value: Any, array: npt.NDArray[Any], what: str) -> None:
-    """One value comes back; its ids lie within the size, its vectors are as wide as that."""
-    assert field.is_sequence or len(array) == 1, f"{what} is {len(array)} items, but a row has one"
+def field_values(name: str, examples: Sequence[Any]) -> list[Any]:
+    """The examples, else values of the kit for the nearest known field."""
+    value_of = nearest("field", name, VALUES, text_of)
+    if examples or value_of is text_of:
+        return list(examples) or list(TEXTS)
+    random = np.random.default_rng(1)
+    return [value_of(length, random) for length in (5, 2, 3, 1, 8)]
+
+
+def check_value(field: Field, value: Any, array: npt.NDArray[Any]) -> None:
+    """A value comes back from its array; ids lie within the size of the field, vectors have its width."""
+    cause = "`is_sequence = False` promises one item for each row, `is_sequence = True` a sequence"
+    require(field.is_sequence or len(array) == 1, f"{value!r} is {len(array)} items, but a row has one", cause)
     if array.dtype.kind == "f":
-        assert array.shape[1] == field.size and np.isfinite(array).all(), f"{what} has shape {array.shape}"
+        is_valid = array.ndim == 2 and array.shape[1] == field.size and bool(np.isfinite(array).all())
+        cause = "`encode` returns finite numbers [S, F], and `size` is F"
+        require(is_valid, f"{value!r} has shape {list(array.shape)}, expected [S, {field.size}]", cause)
         again = field.encode(field.decode(list(array)))
-        assert np.allclose(again, array, rtol=1e-5, atol=1e-6), f"{what} comes back changed"
+        is_same = again.shape == array.shape and np.allclose(again, array, rtol=1e-5, atol=1e-6)
+        require(is_same, f"{value!r} comes back changed", DECODE)
         return
-    said = field.unknown_id == UNKNOWN  # ids follow those of the special tokens, and an end stops reading
-    first = len(SPECIALS) if said else 0
-    decoded = field.decode([*array, END] if said else array.tolist())
-    assert decoded == field.text(value), f"{what} comes back changed: {decoded!r}"
-    assert first <= array.min() and array.max() < field.size, f"{what} has ids out of range"
+    has_specials = field.unknown_id == UNKNOWN  # ids follow those of the special tokens, and an end stops decoding
+    decoded = field.decode([*array, END] if has_specials else array.tolist())
+    require(decoded == field.text(value), f"{value!r} comes back changed: {decoded!r}", DECODE)
+    first = len(SPECIALS) if has_specials else 0
+    is_valid = first <= array.min() and array.max() < field.size
+    require(is_valid, f"{value!r} has ids out of range", f"ids are from {first} to `size` - 1")
 
 
-def reader_laws(name: str, options: Mapping[str, Any]) -> None:
+def reader_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:
     """Reading again gives the same rows, each with its place, and the same fingerprint."""
     one, other = (registry.build("reader", {"reader": {"name": name, **options}}) for _ in range(2))
-    assert "train" in one.splits(), f"reader={name}: names no training split"
+    require("train" in one.splits(), "names no training split", "`splits` returns a tuple of split names with train")
     for split in one.splits():
         rows = list(one.read(split, None))
-        assert rows and rows == list(other.read(split, None)), f"reader={name}: {split} is read differently again"
-        assert all(found.file and found.line > 0 for found in rows), f"reader={name}: a row of {split} has no place"
-        sides = [dict(zip(("source", "target"), found.values, strict=False)) for found in rows]
-        absent = all(values.get(side) is None for values in sides for side in one.absent)
-        assert absent, f"reader={name}: a row of {split} has a value on a side that is said to be absent"
-        same = one.fingerprint(split, None) == other.fingerprint(split, None)
-        assert same, f"reader={name}: the fingerprint of {split} changes"
+        cause = "`read` is a generator: it yields every row anew at each call, in the order of the data"
+        require(bool(rows) and rows == list(other.read(split, None)), f"{split} is read differently again", cause)
+        has_place = all(row.file and row.line > 0 for row in rows)
+        require(has_place, f"a row of {split} has no place", "a Row names its file, and its line from 1")
+        sides = [dict(zip(("source", "target"), row.values, strict=False)) for row in rows]
+        is_absent = all(values.get(side) is None for values in sides for side in one.absent)
+        problem = f"a row of {split} has a value on a side that is said to be absent"
+        require(is_absent, problem, "`absent` names the sides that no row has")
+        is_same = one.fingerprint(split, None) == other.fingerprint(split, None)
+        cause = "`fingerprint` is a hash of options and content: no ids, times or `hash()`"
+        require(is_same, f"the fingerprint of {split} changes", cause)
 
 
-TEXT_ANSWERS: list[tuple[str, ...]] = [("a b c d e", "a b c d f"), ("g h i j k",), ("l m n o p", "q r s t u", "l")]
-TEXT_SAID = ["a b c d e", "g h x y z", "none of these"]
-NUMBER_ANSWERS: list[tuple[str, ...]] = [("1", "1.5"), ("-2.25",), ("3e1", "40", "2")]
-NUMBER_SAID = ["1.0", "7", "-2.5"]
-TAG_ANSWERS: list[tuple[str, ...]] = [("B-x I-x O", "B-x O O"), ("O B-y O B-x",), ("B-x", "B-y", "B-z")]
-TAG_SAID = ["B-x I-x O", "O B-y O B-y", "O"]
-ANSWERS: dict[str, tuple[list[tuple[str, ...]], list[str]]] = {
-    "mse": (NUMBER_ANSWERS, NUMBER_SAID),
-    "mae": (NUMBER_ANSWERS, NUMBER_SAID),
-    "pearson": (NUMBER_ANSWERS, NUMBER_SAID),
-    "span_f1": (TAG_ANSWERS, TAG_SAID),
-    "tag_accuracy": (TAG_ANSWERS, TAG_SAID),
+Answers = tuple[list[tuple[str, ...]], list[str]]
+TEXT_ANSWERS: Answers = (
+    [("a b c d e", "a b c d f"), ("g h i j k",), ("l m n o p", "q r s t u", "l")],
+    ["a b c d e", "g h x y z", "none of these"],
+)
+ANSWERS: dict[str, Answers] = {
+    "estimate": ([("1", "1.5"), ("-2.25",), ("3e1", "40", "2")], ["1.0", "7", "-2.5"]),
+    "tag": (
+        [("B-x I-x O", "B-x O O"), ("O B-y O B-x",), ("B-x", "B-y", "B-z")],
+        ["B-x I-x O", "O B-y O B-y", "O"],
+    ),
 }
-"""Right answers for some rows, and worse ones, for every metric; one that is not named compares texts."""
+"""Right answers for some rows, and worse predictions, by the task of a metric; those of other tasks compare texts."""
 
 
-def metric_laws(name: str, options: Mapping[str, Any]) -> None:
+def metric_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:
     """Right answers beat wrong ones, any right answer will do, and the order of rows does not matter."""
     metric = registry.build("metric", {"metric": {"name": name, **options}})
-    right, mixed = like("metric", name, ANSWERS, (TEXT_ANSWERS, TEXT_SAID))
-    best = metric([answers[-1] for answers in right], right)
-    worse = metric(mixed, right)
-    better = best.value > worse.value if metric.higher_is_better else best.value < worse.value
-    assert better, f"metric={name}: right answers score {best.value}, wrong ones {worse.value}"
-    assert metric(mixed[::-1], right[::-1]).value == worse.value, f"metric={name}: the order of rows matters"
-    assert best.signature, f"metric={name}: no signature"
+    references, wrong = next((ANSWERS[task] for task in metric.verbs if task in ANSWERS), TEXT_ANSWERS)
+    best = metric([answers[-1] for answers in references], references)
+    worse = metric(wrong, references)
+    for score in (best, worse):
+        problem = f"`measure` returns {type(score).__name__}, expected Score"
+        require(isinstance(score, Score), problem, "`measure` returns Score(value, signature)")
+    is_better = best.value > worse.value if metric.higher_is_better else best.value < worse.value
+    cause = "the best of several right answers counts; set `higher_is_better = False` where less is better"
+    require(is_better, f"right answers score {best.value}, wrong ones {worse.value}", cause)
+    again = metric(wrong[::-1], references[::-1]).value
+    require(again == worse.value, "the order of rows matters", "rows are judged one by one; sum with `math.fsum`")
+    require(bool(best.signature), "no signature", "the signature names all that the value depends on beside the texts")
 
 
-def optimizer_laws(name: str, options: Mapping[str, Any]) -> None:
-    """A hundred steps bring a bowl's bottom nearer."""
+def optimizer_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:
+    """A hundred steps approach the minimum of a parabola."""
     start = torch.tensor([3.0, -2.0])
     parameter = torch.nn.Parameter(start.clone())
     optimizer = registry.build("optimizer", {"optimizer": {"name": name, **options}}, [parameter])
+    expect_type(optimizer, torch.optim.Optimizer, "torch.optim.Optimizer")
     for _ in range(100):
         optimizer.zero_grad()
         parameter.square().sum().backward()
         optimizer.step()
-    assert float(parameter.detach().norm()) < float(start.norm()), f"optimizer={name}: a hundred steps led nowhere"
+    is_nearer = float(parameter.detach().norm()) < float(start.norm())
+    require(is_nearer, "a hundred steps do not lower the loss", "the sign of the update, or a state that is never set")
 
 
-def schedule_laws(name: str, options: Mapping[str, Any]) -> None:
+def schedule_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:
     """The rate is finite and never negative, and is above 0 somewhere."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
-    config = registry.build("schedule", {"schedule": {"name": name, **options}}, optimizer, 50, 10)
+    schedule = registry.build("schedule", {"schedule": {"name": name, **options}}, optimizer, 50, 10)
+    is_schedule = isinstance(schedule, dict) and "scheduler" in schedule
+    cause = 'return {"scheduler": ..., "interval": "step" or "epoch"}, as `each_step` does'
+    require(is_schedule, f"returns {type(schedule).__name__}, expected a dictionary with `scheduler`", cause)
     rates = []
     for _ in range(50):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        if "monitor" in config:
-            config["scheduler"].step(1.0)
-        else:
-            config["scheduler"].step()
-    assert all(0 <= rate < float("inf") for rate in rates) and max(rates) > 0, f"schedule={name}: rates {rates}"
+        schedule["scheduler"].step(*([1.0] if "monitor" in schedule else []))
+    is_valid = all(0 <= rate < float("inf") for rate in rates) and max(rates) > 0
+    require(is_valid, f"rates from {min(rates):.3g} to {max(rates):.3g}", "the factor is below 0 or not finite")
 
 
-def callback_laws(name: str, options: Mapping[str, Any]) -> None:
+def callback_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:
     """It is a Lightning callback."""
     from lightning.pytorch import Callback
 
     made = registry.build("callback", {"callback": {"name": name, **options}})
-    assert isinstance(made, Callback), f"callback={name}: gives a {type(made).__name__}"
+    expect_type(made, Callback, "lightning.pytorch.Callback")
 
 
-def logger_laws(name: str, options: Mapping[str, Any]) -> None:
+def logger_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:
     """It is a Lightning logger and takes figures."""
     from lightning.pytorch.loggers import Logger
 
     with tempfile.TemporaryDirectory() as folder:
         made = registry.build("logger", {"logger": {"name": name, **options}}, Path(folder))
-        assert isinstance(made, Logger), f"logger={name}: gives a {type(made).__name__}"
+        expect_type(made, Logger, "a Lightning logger")
         made.log_metrics({"loss": 1.0}, step=1)
         made.finalize("success")
 
 
-COMPONENT_LAWS: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
+def expect_type(component: object, expected: type, shown: str) -> None:
+    """Raise `LawError` unless a component's function returned this type."""
+    cause = "the function has no `return`"
+    problem = f"returns {type(component).__name__}, expected {shown}"
+    require(isinstance(component, expected), problem, cause if component is None else "")
+
+
+COMPONENT_LAWS: dict[str, Callable[[str, Mapping[str, Any], Sequence[Any]], None]] = {
     "tokenizer": tokenizer_laws,
     "field": field_laws,
     "reader": reader_laws,

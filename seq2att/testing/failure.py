@@ -1,0 +1,65 @@
+"""What is reported when a component breaks a law or fails inside: where, on what input, and the likeliest cause."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from torch import Tensor
+
+from seq2att.errors import UserError
+
+
+class LawError(AssertionError):
+    """A component breaks a law."""
+
+
+def require(condition: bool, problem: str, cause: str = "") -> None:
+    """Raise `LawError` with the problem and its likeliest cause unless the condition holds."""
+    if not condition:
+        raise LawError(f"{problem}; likely cause: {cause}" if cause else problem)
+
+
+@contextmanager
+def held(place: str, target: Callable[..., Any], shapes: str = "") -> Iterator[None]:
+    """Raise what the block raises as a `LawError` that begins with `place`, such as a law and its case.
+
+    An exception of another kind is described by its type, the line of the component that it comes from, and the shapes
+    of the tensors there. Errors about options and names (`UserError`) stay as they are, but for a broken contract.
+    """
+    try:
+        yield
+    except LawError as error:
+        raise LawError(f"{place}: {error}") from None
+    except UserError as error:
+        if error.code != "E-contract":
+            raise
+        raise LawError(f"{place}: {error}") from error
+    except Exception as error:
+        raise LawError(f"{place}: {describe(error, target, shapes)}") from error
+
+
+def describe(error: Exception, target: Callable[..., Any], shapes: str) -> str:
+    """An exception in one line: its type and text, the component's own line, the tensors there, the case's input."""
+    text = f"raises {type(error).__name__}: {' '.join(str(error).split())}"
+    frame, line = innermost(error, inspect.getsourcefile(inspect.unwrap(target)))
+    if frame is not None:
+        tensors = [f"{name} {list(value.shape)}" for name, value in frame.f_locals.items() if isinstance(value, Tensor)]
+        where = f"{Path(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
+        text += f" ({', '.join([where, *tensors])})"
+    return f"{text}; input: {shapes}" if shapes else text
+
+
+def innermost(error: Exception, file: str | None) -> tuple[FrameType | None, int]:
+    """The deepest frame of the traceback that runs code of the file, and its line; None where there is none."""
+    found: tuple[FrameType | None, int] = (None, 0)
+    step = error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == file:
+            found = (step.tb_frame, step.tb_lineno)
+        step = step.tb_next
+    return found
