@@ -17,8 +17,7 @@ import numpy.typing as npt
 import torch
 
 from seq2att.errors import UserError
-from seq2att.reader import SPLITS, Reader, Row
-from seq2att.reader.files import digest
+from seq2att.reader import SPLITS, Reader, Row, digest
 from seq2att.registry import register
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from seq2att.errors import UserError
-from seq2att.reader import SPLITS, Reader, Row
-from seq2att.reader.files import digest
+from seq2att.reader import SPLITS, Reader, Row, digest
 from seq2att.registry import register, suggestion
 
 VALIDATION, TEST = 180, 360  # images; the other 1,257 are for training

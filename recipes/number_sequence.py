@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seq2att.errors import UserError
-from seq2att.reader import Reader, Row
-from seq2att.reader.files import digest
+from seq2att.reader import Reader, Row, digest
 from seq2att.registry import register
 
 

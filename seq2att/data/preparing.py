@@ -23,8 +23,8 @@ from seq2att.data.splitting import Shares
 from seq2att.data.streams import runs
 from seq2att.errors import UserError
 from seq2att.field import Field, LabelField, TextField
+from seq2att.files import shorten
 from seq2att.reader import SPLITS, Reader
-from seq2att.reader.files import shorten
 
 PART = 1 << 16  # numbers that are looked up at once
 EMBEDDING_OPTIONS = (

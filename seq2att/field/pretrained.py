@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2att.errors import UserError
-from seq2att.reader.files import Line, find_file, read_lines, shorten
+from seq2att.files import Line, find_file, read_lines, shorten
 
 ABSENT, LOWER, EXACT = 0, 1, 2  # how well a piece was found
 

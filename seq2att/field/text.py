@@ -17,7 +17,7 @@ from seq2att.errors import InputError, UserError, check_probability, check_size
 from seq2att.field import Field
 from seq2att.field.embedding import OneHotEmbedding, SpelledEmbedding, TextEmbedding
 from seq2att.field.pretrained import VectorFile
-from seq2att.reader.columns import one_word
+from seq2att.files import one_word
 from seq2att.registry import Factory, register
 from seq2att.tokenizer import Tokenizer
 from seq2att.types import END, SPECIALS, UNKNOWN

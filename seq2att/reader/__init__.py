@@ -6,13 +6,14 @@ what to do; a line that holds no row (blank, or skipped by a setting) is still h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seq2att.errors import UserError
+from seq2att.files import find_file
 from seq2att.reader.columns import Columns
-from seq2att.reader.files import digest, find_file
 from seq2att.registry import kind
 
 SPLITS = ("train", "validation", "test")
@@ -54,6 +55,16 @@ class Reader:
     def use(self, split: str, name: str) -> None:
         """Read a split from elsewhere, as if the settings had named it; raises UserError where a split has no name."""
         raise UserError(f"this model's reader makes its own {split} split and cannot take {name!r}; leave it out")
+
+
+def digest(reader: object, name: str, files: Iterable[Path]) -> str:
+    """A hash of a reader's class and options, and of the bytes of files."""
+    options = sorted((key, repr(value)) for key, value in vars(reader).items() if key not in ("names", "local"))
+    total = hashlib.blake2b(repr((type(reader).__qualname__, name, options)).encode(), digest_size=16)
+    for file in files:
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, hashlib.blake2b).digest())
+    return total.hexdigest()
 
 
 class FileReader(Reader):
@@ -123,4 +134,5 @@ __all__ = [
     "Row",
     "TableReader",
     "Tsv",
+    "digest",
 ]

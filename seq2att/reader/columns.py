@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from seq2att.errors import UserError
 from seq2att.registry import suggestion
 
-SPACE = re.compile(r"\s+")
 Names = Sequence[str] | None
 """What an option says of a side: its columns, or null where there is no such side."""
 
@@ -74,11 +72,6 @@ def written(value: Any, place: str) -> str:
         f"{place}: a {type(value).__name__} cannot be joined with other columns ({str(value)[:40]}); "
         f"name one column in reader.source or reader.target, or columns of text and numbers"
     )
-
-
-def one_word(text: str) -> str:
-    """A word of a list as one word of a text: `_` for white space within it, and for nothing."""
-    return SPACE.sub("_", text) or "_"
 
 
 def dig(record: dict[str, Any], column: str, place: str) -> Any:

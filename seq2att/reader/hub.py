@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seq2att.errors import UserError
-from seq2att.reader import SPLITS, Reader, Row
+from seq2att.files import resolve
+from seq2att.reader import SPLITS, Reader, Row, digest
 from seq2att.reader.columns import dig, make_columns
-from seq2att.reader.files import digest, resolve
 from seq2att.reader.local import local_reader, rename
 from seq2att.reader.tables import CHUNK, first_line, outer_columns
 from seq2att.reader.text import Parallel

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seq2att.errors import UserError
-from seq2att.reader import SPLITS, Reader, Row
-from seq2att.reader.files import digest, read_lines, shorten, whereabouts
+from seq2att.files import read_lines, shorten, whereabouts
+from seq2att.reader import SPLITS, Reader, Row, digest
 from seq2att.registry import register
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from seq2att.errors import UserError
-from seq2att.reader import FileReader, Row
-from seq2att.reader.files import digest, read_lines, resolve, whereabouts
+from seq2att.files import read_lines, resolve, whereabouts
+from seq2att.reader import FileReader, Row, digest
 from seq2att.registry import register
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seq2att.errors import UserError
+from seq2att.files import one_word, read_lines
 from seq2att.reader import FileReader, Row
-from seq2att.reader.columns import one_word
-from seq2att.reader.files import read_lines
 from seq2att.registry import register, suggestion
 
 NO_WORD = re.compile(r"\d+[-.]\d+")  # the ID of a range of words, or of an empty node

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from seq2att.errors import UserError
+from seq2att.files import find_file, resolve
 from seq2att.reader import Row, TableReader
 from seq2att.reader.columns import dig, make_columns
-from seq2att.reader.files import find_file, resolve
 from seq2att.registry import register, suggestion
 
 CHUNK = 4096  # rows that are turned into Python values at once

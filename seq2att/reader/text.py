@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from seq2att.errors import UserError
+from seq2att.files import find_file, read_lines, shorten
 from seq2att.reader import FileReader, Row, TableReader
 from seq2att.reader.columns import Columns, dig, make_columns
-from seq2att.reader.files import find_file, read_lines, shorten
 from seq2att.registry import register, suggestion
 
 LONGEST = 2**31 - 1  # characters of a value: what `csv` can count everywhere

@@ -1,18 +1,19 @@
-"""Files as readers see them: found with a helpful error, hashed by content, read line by line as strict UTF-8."""
+"""Text files: found with a helpful error, read line by line as strict UTF-8; and words written as text."""
 
 from __future__ import annotations
 
 import difflib
 import gzip
-import hashlib
+import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from seq2att.errors import UserError
 
 BYTE_ORDER_MARK = "\ufeff"
+SPACE = re.compile(r"\s+")
 
 
 class Line(NamedTuple):
@@ -49,16 +50,6 @@ def whereabouts(path: Path, root: Path | None) -> str:
     return f"{found}; {setting}, correct the name or set data.root=DIR"
 
 
-def digest(reader: object, name: str, files: Iterable[Path]) -> str:
-    """A hash of a reader's class and options, and of the bytes of files."""
-    options = sorted((key, repr(value)) for key, value in vars(reader).items() if key not in ("names", "local"))
-    total = hashlib.blake2b(repr((type(reader).__qualname__, name, options)).encode(), digest_size=16)
-    for file in files:
-        with file.open("rb") as stream:
-            total.update(hashlib.file_digest(stream, hashlib.blake2b).digest())
-    return total.hexdigest()
-
-
 def read_lines(path: Path, ends: bool = False) -> Iterator[Line]:
     r"""The lines of a UTF-8 file, `*.gz` unpacked; only `\n` and `\r\n` end a line, a byte-order mark is left out.
 
@@ -92,3 +83,8 @@ def decode(raw: bytes, path: Path, number: int) -> str:
 def shorten(text: str, size: int = 40) -> str:
     """A text in quotes, its end left out where it is long."""
     return repr(text if len(text) <= size else text[: size - 3] + "...")
+
+
+def one_word(text: str) -> str:
+    """A word of a list as one word of a text: `_` for white space within it, and for nothing."""
+    return SPACE.sub("_", text) or "_"
