@@ -19,11 +19,11 @@ from torch import nn
 import seq2att
 from seq2att import registry
 from seq2att.callback.norms import layers
-from seq2att.callback.parameters import table
+from seq2att.callback.parameters import extra_biases, table
 from seq2att.callback.show import line_of
 from seq2att.data import collate
 from seq2att.errors import UserError
-from seq2att.recurrence.layer import Layer
+from seq2att.recurrence import GATES, CellName, Layer
 from seq2att.trainer import fitting
 from seq2att.types import Prediction
 
@@ -228,12 +228,26 @@ def test_the_table_of_parameters() -> None:
         "  embedding  Embedding  10000x16                160,000",
         "  encoder    Layer      32x16  32x8  32  32         832",
         "  output     Linear     1x8  1                        9",
-        "  total: 160,841 parameters; "
-        "as Keras counts 160,809 (it has one bias where an LSTM or RNN layer here has two)",
+        "  total: 160,841 parameters; as Keras counts 160,809 (one bias in an LSTM or RNN layer, PyTorch has two)",
     ]
     model["embedding"].requires_grad_(False)
     model["encoder"] = Layer("gru", 16, 8)
     assert list(table(model))[-1] == "  total: 160,633 parameters; 633 of them trained"
+
+
+KERAS = {  # parameters of its layers with I inputs and U units, and their defaults
+    "tanh": lambda inputs, units: units * (inputs + units + 1),  # SimpleRNN
+    "relu": lambda inputs, units: units * (inputs + units + 1),  # SimpleRNN(activation="relu")
+    "lstm": lambda inputs, units: 4 * units * (inputs + units + 1),  # LSTM
+    "gru": lambda inputs, units: 3 * units * (inputs + units + 2),  # GRU(reset_after=True)
+}
+
+
+@pytest.mark.parametrize("cell", GATES)
+def test_keras_counts_its_own_biases(cell: CellName) -> None:
+    model = nn.ModuleList([Layer(cell, 16, 8), Layer(cell, 8, 5)])
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count - extra_biases(model) == KERAS[cell](16, 8) + KERAS[cell](8, 5)
 
 
 def test_shared_parameters_are_counted_once() -> None:

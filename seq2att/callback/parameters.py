@@ -25,6 +25,9 @@ class Parameters(Callback):
                 self.say(line)
 
 
+ONE_BIAS_IN_KERAS = ("lstm", "tanh", "relu")  # cells; its GRU has two, as PyTorch's (`reset_after=True`)
+
+
 class Row(NamedTuple):
     """One layer with parameters of its own."""
 
@@ -62,12 +65,15 @@ def total(model: nn.Module) -> str:
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
     parts = [f"total: {count:,} parameters"]
     parts += [f"{trained:,} of them trained"] if trained != count else []
-    keras = count - second_biases(model)
-    parts += [f"as Keras counts {keras:,} (it has one bias where an LSTM or RNN layer here has two)"] * (keras != count)
+    keras = count - extra_biases(model)
+    parts += [f"as Keras counts {keras:,} (one bias in an LSTM or RNN layer, PyTorch has two)"] * (keras != count)
     return "; ".join(parts)
 
 
-def second_biases(model: nn.Module) -> int:
-    """The numbers in the second biases of LSTM and RNN layers, which Keras leaves out; a GRU has two there as well."""
-    of = [module for module in model.modules() if isinstance(module, Layer) and module.cell in ("lstm", "rnn")]
-    return sum(layer.hidden_bias.numel() for layer in of)
+def extra_biases(model: nn.Module) -> int:
+    """The parameters in those second biases of recurrent layers that Keras' layers lack."""
+    return sum(
+        module.hidden_bias.numel()
+        for module in model.modules()
+        if isinstance(module, Layer) and module.cell in ONE_BIAS_IN_KERAS
+    )
