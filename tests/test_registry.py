@@ -13,11 +13,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from omegaconf import OmegaConf
 
 from seq2att import registry
 from seq2att.errors import UserError
-from seq2att.registry import MISSING, Factory, RegistryError, build, entries, find, kind, register
+from seq2att.registry import (
+    MISSING,
+    Factory,
+    Inherited,
+    RegistryError,
+    build,
+    entries,
+    find,
+    kind,
+    parse_args,
+    register,
+)
+from tests.refusals import refused as raises
 
 
 class Wheel:
@@ -36,15 +47,17 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two fake kinds, and nothing that stays."""
     monkeypatch.setattr(registry.component, "_kinds", {})
     monkeypatch.setattr(registry.component, "_entries", {})
+    monkeypatch.setattr(registry.component, "_broken", {})
+    monkeypatch.setattr(registry.plugin, "_broken", registry.component._broken)
     kind("wheel")(Wheel)
     kind("engine")(Engine)
 
 
-def refused(decorate: Callable[[], Any]) -> str:
-    """The message of a refusal, with `FILE:LINE` in the place of our own lines."""
+def refused(decorate: Callable[[], Any]) -> tuple[str, str]:
+    """The code and the subject of a refusal, with `FILE:LINE` in the place of our own lines."""
     with pytest.raises(RegistryError) as caught:
         decorate()
-    return re.sub(re.escape(__file__) + r":\d+", "FILE:LINE", str(caught.value))
+    return caught.value.code, re.sub(re.escape(__file__) + r":\d+", "FILE:LINE", caught.value.subject)
 
 
 def test_signature_is_the_schema() -> None:
@@ -53,6 +66,14 @@ def test_signature_is_the_schema() -> None:
         """Burns oil.
 
         And smokes.
+
+        Args:
+            size: litres of the cylinder;
+                at least 1.
+            color (str): of the paint.
+
+        Shape:
+            gears: no option's line.
         """
 
         def __init__(
@@ -70,31 +91,57 @@ def test_signature_is_the_schema() -> None:
             super().__init__(power, fuel)
 
     entry = find("engine", "diesel")
-    assert entry.asks == {"wheel": "wheel"}
+    assert entry.factories == {"wheel": "wheel"}
     assert list(entry.options) == ["size", "noise", "color", "gears", "names"]
-    assert entry.options["size"] == (int, MISSING)
+    assert entry.options["size"] == (int, MISSING, "litres of the cylinder; at least 1.")
+    assert entry.options["color"].doc == "of the paint."
+    assert entry.options["gears"].doc == ""
     assert entry.doc == "Burns oil."
     assert entry.location == f"{__file__}:{inspect.getsourcelines(Diesel)[1] + 1}"  # the class, not its decorator
-    schema = OmegaConf.structured(entry.schema)
-    assert OmegaConf.is_missing(schema, "size")
-    schema.merge_with({"color": "blue", "names": ["b", "a"]})
-    assert schema.color.value == "blue"
-    assert [name.value for name in schema.names] == ["b", "a"]
-    assert (schema.name, schema.noise, list(schema.gears)) == ("diesel", 1.0, [1, 2])
-    with pytest.raises(Exception, match="expected one of"):
-        schema.color = "green"
-    with pytest.raises(Exception, match="expected one of"):
-        schema.names = ["c"]
 
 
-def test_defaults_of_two_schemas_are_apart() -> None:
-    @register("wheel", "round")
-    def wheel(*, spokes: list[int] = [1]) -> None:  # noqa: B006
-        """Rolls."""
+def test_inherited_options_need_not_be_repeated() -> None:
+    class Steam(Engine):
+        """Boils water.
 
-    first = OmegaConf.structured(find("wheel", "round").schema)
-    first.spokes.append(2)
-    assert list(OmegaConf.structured(find("wheel", "round").schema).spokes) == [1]
+        Args:
+            size: litres of the kettle.
+            noise: in decibels.
+        """
+
+        def __init__(self, power: int, fuel: str, *, size: int = 1, noise: float = 2.0) -> None:
+            super().__init__(power, fuel)
+            self.size, self.noise = size, noise
+
+    @register("engine", "whistling")
+    class Whistling(Steam):
+        """Whistles.
+
+        Args:
+            noise: much.
+            pitch: in hertz.
+        """
+
+        def __init__(self, power: int, fuel: str, *, pitch: float = 3.0, **options: Inherited) -> None:
+            super().__init__(power, fuel, **options)
+            self.pitch = pitch
+
+    entry = find("engine", "whistling")
+    assert {name: option.doc for name, option in entry.options.items()} == {
+        "size": "litres of the kettle.",
+        "noise": "much.",
+        "pitch": "in hertz.",
+    }
+    engine = build("engine", {"engine": {"name": "whistling", "size": 5, "pitch": 1.0}}, 3, "coal")
+    assert (engine.power, engine.size, engine.noise, engine.pitch) == (3, 5, 2.0, 1.0)
+    with pytest.raises(TypeError, match="sise"):
+        Whistling(3, "coal", sise=3)
+
+
+def test_the_lines_of_arguments_are_parsed() -> None:
+    assert parse_args(None) == parse_args("Args.") == {}
+    text = "One.\n\n    Args:\n        a: first\n            and on.\n\n        b (int): second.\n    Returns:\n        c: no."
+    assert parse_args(text) == {"a": "first and on.", "b": "second."}
 
 
 def test_a_function_is_a_component() -> None:
@@ -103,7 +150,7 @@ def test_a_function_is_a_component() -> None:
         return power, fuel, whistle
 
     assert build("engine", {"engine": {"name": "steam", "whistle": False}}, 3, "coal") == (3, "coal", False)
-    assert find("engine", "steam").place == f"{__file__}:{steam.__code__.co_firstlineno}"
+    assert find("engine", "steam").location == f"{__file__}:{steam.__code__.co_firstlineno}"
 
 
 def test_factories_build_from_beside_or_within() -> None:
@@ -130,19 +177,14 @@ def test_build_refuses_what_it_does_not_know() -> None:
     class Round(Wheel):
         def __init__(self, *, size: int = 1) -> None: ...
 
-    cases = {
-        "wheel=ruond: no wheel is called 'ruond'; known: round; did you mean 'round'?; "
-        "a component of your own needs plugins=[your_file.py]": {"wheel": {"name": "ruond"}},
-        "wheel.sise: wheel=round has no option 'sise'; known: size; did you mean 'size'?": {
-            "wheel": {"name": "round", "sise": 3}
-        },
-        "the configuration has no 'wheel'; known: engine": {"engine": {"name": "car"}},
+    cases: dict[tuple[str, str], dict[str, Any]] = {
+        ("E-component", "wheel=ruond"): {"wheel": {"name": "ruond"}},
+        ("E-option", "wheel.sise"): {"wheel": {"name": "round", "sise": 3}},
+        ("E-missing", "wheel"): {"engine": {"name": "car"}},
     }
-    for message, slots in cases.items():
-        assert refused(lambda slots=slots: build("wheel", slots)) == message
-    assert refused(lambda: entries("weel")) == (
-        "there is no kind of component called 'weel'; known: engine, wheel; did you mean 'wheel'?"
-    )
+    for error, slots in cases.items():
+        assert refused(lambda slots=slots: build("wheel", slots)) == error
+    assert refused(lambda: entries("weel")) == ("E-kind", "kind=weel")
     assert issubclass(RegistryError, UserError)
 
 
@@ -153,40 +195,32 @@ def make(source: str) -> Callable[[], Any]:
     return lambda: register("engine", "x")(space["x"])
 
 
-HEAD = "engine=x (FILE:LINE): "
-ALLOWED = (
-    "; allowed are bool, int, float, str, Literal of strings, list, tuple[X, ...] and dict[str, X] of those, "
-    "and each with `| None`"
-)
 WRONG = {
-    "(power, fuel, **rest)": "**rest would swallow typos; name every option after a bare *",
-    "(power, fuel, *rest)": "*rest would swallow typos; name every option after a bare *",
-    "(power, *, a: int = 1)": "what stands before the * is (power), but the program gives power, fuel, then factories "
-    "(as in `attention: Factory[Attention]`); write the options after the *",
-    "(power, fuel, size: int)": "what stands before the * is (power, fuel, size), but the program gives power, fuel, "
-    "then factories (as in `attention: Factory[Attention]`); write the options after the *",
-    "(power, fuel, *, size=3)": "option 'size' has no annotation; write `size: int = ...`",
-    "(power, fuel, *, items: int = 3)": "an option cannot be called 'items' (configurations use it); rename it",
-    "(power, fuel, *, name: str = '')": "an option cannot be called 'name' (configurations use it); rename it",
-    "(power, fuel, *, size: object = 3)": "option 'size' is annotated object" + ALLOWED,
-    "(power, fuel, *, size: list = 3)": "option 'size' is annotated list" + ALLOWED,
-    "(power, fuel, *, size: tuple[int, int] = (1, 2))": "option 'size' is annotated tuple[int, int]" + ALLOWED,
-    "(power, fuel, *, size: dict[int, int] | None = None)": "option 'size' is annotated dict[int, int] | None"
-    + ALLOWED,
-    "(power, fuel, *, size: list[int] | int = 1)": "option 'size' is annotated list[int] | int" + ALLOWED,
-    "(power, fuel, *, size: Literal[1, 2] = 1)": "option 'size' is annotated Literal[1, 2]" + ALLOWED,
-    "(power, fuel, *, size: int = None)": "the default None of option 'size' is no int",
-    "(power, fuel, *, size: int = True)": "the default True of option 'size' is no int",
-    "(power, fuel, *, size: int | None = 'a')": "the default 'a' of option 'size' is no int | None",
-    "(power, fuel, *, size: Literal['a', 'b'] = 'c')": "the default 'c' of option 'size' is no Literal['a', 'b']",
-    "(power, fuel, *, size: 'Tensor' = 'c')": "the annotation 'Tensor' cannot be resolved; import it at run time, "
-    "not only for type checking",
+    "(power, fuel, **rest)": "**rest",
+    "(power, fuel, *rest)": "*rest",
+    "(power, *, a: int = 1)": "(power), but the program passes (power, fuel)",
+    "(power, fuel, size: int)": "(power, fuel, size), but the program passes (power, fuel)",
+    "(power, fuel, *, size=3)": "'size' has no annotation",
+    "(power, fuel, *, name: str = '')": "'name'",
+    "(power, fuel, *, size: object = 3)": "object",
+    "(power, fuel, *, size: list = 3)": "list",
+    "(power, fuel, *, size: tuple[int, int] = (1, 2))": "tuple[int, int]",
+    "(power, fuel, *, size: dict[int, int] | None = None)": "dict[int, int] | None",
+    "(power, fuel, *, size: list[int] | int = 1)": "list[int] | int",
+    "(power, fuel, *, size: Literal[1, 2] = 1)": "Literal[1, 2]",
+    "(power, fuel, *, size: int = None)": "the default None",
+    "(power, fuel, *, size: int = True)": "the default True",
+    "(power, fuel, *, size: int | None = 'a')": "the default 'a'",
+    "(power, fuel, *, size: Literal['a', 'b'] = 'c')": "the default 'c'",
+    "(power, fuel, *, size: 'Tensor' = 'c')": "'Tensor' cannot be resolved",
 }
 
 
 @pytest.mark.parametrize("signature", WRONG)
 def test_wrong_signatures_are_refused(signature: str) -> None:
-    assert refused(make(signature)) == HEAD + WRONG[signature]
+    with raises("E-register", "engine=x (") as caught:
+        make(signature)()
+    assert WRONG[signature] in caught.value.problem
     assert entries("engine") == {}
 
 
@@ -200,12 +234,10 @@ def test_names_are_taken_once() -> None:
         @register("wheel", "round")
         class Other(Wheel): ...
 
-    assert refused(again) == "wheel=round of FILE:LINE is taken by FILE:LINE; register another name"
+    assert refused(again) == ("E-register", "wheel=round")
     assert find("wheel", "round").target is Round
-    assert refused(lambda: kind("wheel")(Engine)) == "the kind 'wheel' of FILE:LINE is taken by FILE:LINE; name another"
-    assert refused(lambda: register("weel", "x")(Round)) == (
-        "there is no kind of component called 'weel'; known: engine, wheel; did you mean 'wheel'?"
-    )
+    assert refused(lambda: kind("wheel")(Engine)) == ("E-register", "kind=wheel")
+    assert refused(lambda: register("weel", "x")(Round)) == ("E-kind", "kind=weel")
 
 
 def test_a_kind_without_a_constructor_gives_nothing() -> None:
@@ -264,10 +296,31 @@ def test_plugins_of_every_shape(here: Path) -> None:
     assert sorted(entries("wheel")) == ["a", "b", "flat", "nested", "package"]
 
 
+@pytest.mark.parametrize("a", ["a_b/c.py", "a/b.c.py", "a/b_c.py", "x/c.py"])
+@pytest.mark.parametrize("b", ["a/b_c.py", "a.b/c.py", "y/c.py"])
+def test_every_plugin_file_is_a_module_of_its_own(here: Path, a: str, b: str) -> None:
+    for number, file in enumerate(dict.fromkeys((a, b))):
+        (here / file).parent.mkdir(exist_ok=True)
+        (here / file).write_text(PLUGIN.format(name=f"wheel{number}"))
+        registry.load_plugin(file)
+    assert sorted(entries("wheel")) == ["wheel0", "wheel1"][: len({a, b})]
+
+
+def test_two_packages_of_one_name_are_refused(here: Path) -> None:
+    for parent in ("a", "b"):
+        (here / parent / "wheels").mkdir(parents=True)
+        (here / parent / "wheels/__init__.py").write_text(PLUGIN.format(name=parent))
+    registry.load_plugin("a/wheels")
+    registry.load_plugin("a/wheels")
+    with raises("E-plugin", "plugins=b/wheels"):
+        registry.load_plugin("b/wheels")
+
+
 def test_a_plugin_that_fails_can_be_loaded_again(here: Path) -> None:
-    (here / "p.py").write_text("import seq2att_no_such_module")
-    with pytest.raises(ModuleNotFoundError, match="seq2att_no_such_module"):
+    (here / "p.py").write_text("\nimport seq2att_no_such_module")
+    with raises("E-plugin", "plugins=p.py") as caught:
         registry.load_plugin("p.py")
+    assert "p.py:2: ModuleNotFoundError" in caught.value.problem
     (here / "p.py").write_text(PLUGIN.format(name="p") + "# mended\n")
     registry.load_plugin("p.py")
     assert list(entries("wheel")) == ["p"]
@@ -277,25 +330,32 @@ def test_missing_plugins_are_named(here: Path) -> None:
     (here / "empty").mkdir()
     (here / "bare").mkdir()
     (here / "bare/pyproject.toml").write_text("[project]\nname = 'x'\n")
-    messages = {
-        "no.py": "plugins: there is no file 'no.py'; name a file.py, a folder or an installed module",
-        "no_such": "plugins: 'no_such' is neither a file, a folder nor an installed module; "
-        "check the spelling, or install it with pip",
-        "empty": "plugins: empty has neither __init__.py nor pyproject.toml; name a package or a file.py",
-        "bare": 'bare/pyproject.toml: no [project.entry-points."seq2att.plugins"]; name the module there',
-    }
-    for plugin, message in messages.items():
-        assert refused(lambda plugin=plugin: registry.load_plugin(plugin)) == message
+    for plugin in ("no.py", "no_such", "empty"):
+        assert refused(lambda plugin=plugin: registry.load_plugin(plugin)) == ("E-plugin", f"plugins={plugin}")
+    assert refused(lambda: registry.load_plugin("bare")) == ("E-plugin", "bare/pyproject.toml")
 
 
-def test_a_broken_installed_plugin_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("line", ["import seq2att_no", "raise RuntimeError('no')", "1 / 0", "exit(3)", "def ("])
+def test_a_broken_installed_plugin_breaks_nothing_and_is_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    (here / "seq2att_broken.py").write_text(line)
+    sys.path.insert(0, str(here))
     point = importlib.metadata.EntryPoint("w", "seq2att_broken:x", registry.ENTRY_POINTS)
     monkeypatch.setattr(registry.plugin, "COMPONENTS", [])
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point])
-    assert refused(registry.load) == (
-        "the installed plugin 'w' (seq2att_broken:x) cannot be imported: No module named 'seq2att_broken'; "
-        "install what it needs, or `pip uninstall w`"
-    )
+    register("wheel", "round")(lambda: 1)
+    registry.load()
+    assert build("wheel", {"wheel": {"name": "round"}}) == 1
+    (message,) = registry.broken_plugins()
+    assert "plugin w " in message
+    with raises("E-plugin", "wheel=square") as caught:
+        find("wheel", "square")
+    assert "plugin w " in caught.value.problem
+    (here / "seq2att_broken.py").write_text("x = 1  # repaired now")
+    registry.load()
+    assert registry.broken_plugins() == []
+    assert refused(lambda: find("wheel", "square")) == ("E-component", "wheel=square")
 
 
 def test_registry_alone_loads_neither_torch_nor_hydra() -> None:
@@ -318,9 +378,9 @@ def test_registering_a_function_of_our_kinds_needs_no_import_of_the_kind() -> No
 def test_a_plugin_that_is_no_python_is_named_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.py").write_text("x = 1\ndef (:\n")
-    message = refused(lambda: registry.load_plugin("broken.py"))
-    assert message.startswith("plugins: ")
-    assert message.endswith("broken.py:2: invalid syntax; mend the line")
+    with raises("E-plugin", "plugins=broken.py") as caught:
+        registry.load_plugin("broken.py")
+    assert "broken.py:2: SyntaxError: invalid syntax" in caught.value.problem
 
 
 def test_a_plugin_of_our_recipes_is_found_by_its_bare_name(here: Path) -> None:
@@ -335,5 +395,5 @@ def test_what_only_looks_like_a_plugin_of_ours_is_not_imported(here: Path) -> No
     (here / "mine.py").write_text("raise RuntimeError('imported')")
     (here / "digits.py").write_text("raise RuntimeError('imported')")
     registry.load_shipped(["mine.py", "./digits.py", str(here / "digits.py"), "os"])
-    with pytest.raises(RuntimeError, match="imported"):
+    with raises("E-plugin", "plugins=digits.py"):
         registry.load_plugin("digits.py")  # asked for by name, the one here comes first

@@ -123,12 +123,14 @@ def wrap_options(options: str, width: int, indent: str) -> list[str]:
 
 def option_text(name: str, option: Option) -> str:
     """An option with its type and default."""
-    from seq2att.config.recipe import show_value
+    from seq2att.config.options import format_value
     from seq2att.registry import MISSING
 
     kind = type_text(option.annotation)
     return (
-        f"{name}: {kind} (required)" if option.default == MISSING else f"{name}: {kind} = {show_value(option.default)}"
+        f"{name}: {kind} (required)"
+        if option.default == MISSING
+        else f"{name}: {kind} = {format_value(option.default)}"
     )
 
 

@@ -3,9 +3,8 @@
 `compose` is all that the rest of the program needs: one function for the command line and for Python.
 """
 
-from seq2att.config.composing import compose
+from seq2att.config.composing import compose, named_plugins
 from seq2att.config.options import ConfigError, DataOptions, Settings, TrainerOptions, options_of
-from seq2att.config.plan import named_plugins
 from seq2att.config.recipe import folder, recipes
 from seq2att.config.sweeping import sweep
 

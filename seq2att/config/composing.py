@@ -1,217 +1,300 @@
-"""Composing: the plan of a recipe and its overrides become one plain dictionary by way of Hydra."""
+"""Composing: a recipe and overrides become one plain, checked dictionary."""
 
 from __future__ import annotations
 
-import contextlib
-import enum
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from seq2att.config import override
-from seq2att.config.options import ConfigError, DataOptions, Settings, TrainerOptions, options_of, schema_of
-from seq2att.config.plan import Plan, block_of, make_plan, missing, missing_options, tuned
-from seq2att.config.recipe import base_layer
-from seq2att.config.slots import NAMES, TRAINER, Checker, everything, mapped, presets
-from seq2att.registry import MISSING, Entry, entries
-
-PRIMARY = "seq2att-recipe"  # the recipe's name in Hydra's store
+from seq2att import registry
+from seq2att.config.checker import Checker, choice_problem
+from seq2att.config.options import ConfigError
+from seq2att.config.override import Override, is_sweep, parse_value, split_overrides, sweep_problem
+from seq2att.config.recipe import Layer, Recipe, base_layer, presets, read_recipe, show
+from seq2att.config.slots import LISTED, SETTING_OF, TRAINER, Lists, Schema, Slots, lists_after
+from seq2att.errors import UserError
+from seq2att.registry import MISSING, Option, entries
 
 
 def compose(recipe: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The resolved configuration of a recipe (a name or a path) under overrides, as a plain dictionary.
 
-    Raises ConfigError, which names everything that is wrong, before any data or Lightning is touched.
+    Settings of Hydra itself (`hydra.*`) are for a sweep, and have no effect here.
+    Raises `UserError`, which names everything that is wrong, before any data is touched.
     """
-    given = override.split(overrides)
-    plan = make_plan(recipe, given)
-    told = override.read(plan.slots, plan.choices, plan.lists, [one for one in given if one.key != "plugins"])
-    problems = plan.problems + told.problems + missing_options(plan, told)
-    if problems:
-        raise ConfigError(problems)
-    with stored(plan, told):
-        return finish(compose_hydra(list(told.lines.values())), plan, told)
+    source, changes = read_recipe(recipe), split_overrides(overrides)
+    plugins = load_plugins(source, changes)
+    composer = Composer()
+    for layer in source.layers:
+        composer.add(layer)
+    composer.add_overrides(changes, {"recipe": source.name, "plugins": plugins})
+    return composer.finish()
 
 
-@contextlib.contextmanager
-def stored(plan: Plan, told: override.Overrides | None = None) -> Iterator[None]:
-    """Hydra's store filled with the components as the recipe tunes them; emptied of them again at the end.
-
-    With overrides, only the components that the recipe or they choose are there, which is quicker.
-    """
-    from hydra.core.config_store import ConfigStore
-
-    ours = {slot.partition("/")[0] for slot in plan.slots.kinds} | {TRAINER, f"{PRIMARY}.yaml"}
-    groups = ConfigStore.instance().repo
-    saved = {name: groups.pop(name) for name in ours if name in groups}
-    try:
-        fill(plan, told)
-        yield
-    finally:
-        for name in ours:
-            groups.pop(name, None)
-        groups.update(saved)
-
-
-def fill(plan: Plan, told: override.Overrides | None) -> None:
-    """Put the components of every slot, the trainer's presets and the recipe into Hydra's store."""
-    from hydra.core.config_store import ConfigStore
-
-    store, choices = ConfigStore.instance(), told.choices if told else None
-    for slot, kind in plan.slots.kinds.items():
-        wanted = {plan.choices[slot], choices[slot]} if choices and not plan.waits(slot) else entries(kind)
-        for name in entries(kind).keys() & wanted:
-            store.store(group=slot, name=name, node=component_node(plan, slot, name), provider="seq2att")
-    for name, preset in presets().items():
-        if choices and name not in (plan.choices[TRAINER], choices[TRAINER]):
-            continue
-        store.store(group=TRAINER, name=name, node=trainer_node(plan, name, preset), provider="seq2att")
-    listed = plan.slots.listed(told.choices if told else plan.choices, told.lists if told else everything())
-    store.store(name=PRIMARY, node=primary_node(plan, listed), provider="seq2att")
-
-
-def component_node(plan: Plan, slot: str, name: str) -> Any:
-    """A component's options; where a layer of the recipe picks it, what that layer says is the default."""
-    from omegaconf import OmegaConf, open_dict
-
-    nested = [path.rpartition("/")[2] for path in plan.slots.kinds if path.rpartition("/")[0] == slot]
-    node = OmegaConf.structured(entries(plan.slots.kinds[slot])[name].schema)
-    with open_dict(node):
-        for part in nested:
-            node[part] = {}
-    node.merge_with({key: value for key, value in tuned(plan, slot, name).items() if key not in nested})
-    return opened(node, entries(plan.slots.kinds[slot])[name])
-
-
-def listed_node(plan: Plan, entry: Entry) -> Any:
-    """The options of a component that a setting lists, as the recipe tunes it; its name is its key."""
-    from omegaconf import OmegaConf, open_dict
-
-    node = OmegaConf.structured(entry.schema)
-    with open_dict(node):
-        del node["name"]
-    for _, values in plan.stages:
-        node.merge_with(block_of(f"{entry.kind}/{entry.name}", values))
-    return opened(node, entry)
-
-
-def opened(node: Any, entry: Entry) -> Any:
-    """The options with a mapping for null: OmegaConf cannot set a part of null; `resolve` makes it null again."""
-    for key, option in entry.options.items():
-        if option.default is None and mapped(option.annotation) and node[key] is None:
-            node[key] = {}
-    return node
-
-
-def trainer_node(plan: Plan, name: str, preset: Mapping[str, Any]) -> Any:
-    """A trainer's options: the recipe tunes the preset that it picks, and any other preset tunes the recipe."""
-    from omegaconf import OmegaConf
-
-    values = [values.get(TRAINER, {}) for _, values in plan.stages]
-    order = [preset, *values] if plan.choices[TRAINER] == name else [*values, preset]
-    return OmegaConf.merge(OmegaConf.structured(schema_of(TrainerOptions)), *order)
-
-
-def primary_node(plan: Plan, listed: Mapping[str, Mapping[str, Entry]]) -> Any:
-    """The recipe as Hydra sees it: the defaults list, and what belongs to no component."""
-    from omegaconf import OmegaConf
-
-    layers = (base_layer(), *plan.recipe.layers)
-    node = OmegaConf.create({name: option.default for name, option in options_of(Settings).items()})
-    node.data = OmegaConf.structured(schema_of(DataOptions))
-    for _, values in plan.stages:
-        node.merge_with({name: value for name, value in values.items() if name in node})
-    for kind, of in listed.items():
-        node[kind] = {name: listed_node(plan, entry) for name, entry in of.items()}
-    node.merge_with({"recipe": plan.recipe.name, "plugins": plan.plugins})
-    node.hydra = OmegaConf.merge(*(layer.values.get("hydra", {}) for layer in layers))
-    choices = [{slot: name} for slot, name in plan.choices.items() if name != MISSING]
-    choices += [{slot: next(iter(entries(kind)))} for slot, kind in plan.slots.kinds.items() if plan.waits(slot)]
-    node.defaults = [*choices, *(item for layer in layers for item in layer.hydra), "_self_"]
-    return node
-
-
-def compose_hydra(lines: list[str]) -> Any:
-    """What Hydra makes of the stored recipe and these overrides."""
-    import hydra
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-
-    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # a job of a sweep composes within Hydra
-    try:
-        with hydra.initialize(version_base="1.3", config_path=None, job_name="seq2att"):
-            return hydra.compose(PRIMARY, lines)
-    except HydraException as error:
-        cause = f": {error.__cause__}" if error.__cause__ else ""
-        raise ConfigError([" ".join(f"{error}{cause}".split())]) from error
-    finally:
-        GlobalHydra.instance().hydra = running
-
-
-def finish(config: Any, plan: Plan, told: override.Overrides) -> dict[str, Any]:
-    """The composed configuration resolved and checked again, without the slots and blocks that nothing uses."""
-    used = plan.slots.used(told.choices)
-    checker = Checker(plan.slots, told.choices, told.lists)
-    plain = resolve(config, checker, [slot for slot in plan.slots.kinds if slot not in used])
-    values = checker.block(plain)
-    if not checker.problems:
-        checker.problems += shared(values)
-    if checker.problems:
-        raise ConfigError(checker.problems)
-    return {name: values[name] for name in checker.schema if values[name] or name not in NAMES.values()}
-
-
-def resolve(node: Any, checker: Checker, unused: Sequence[str], path: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A block as plain values; what is missing or cannot be resolved is noted."""
-    from omegaconf import DictConfig, ListConfig, OmegaConf
-    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
-    plain: dict[str, Any] = {}
-    for name in node:
-        here = (*path, str(name))
-        if "/".join(here) in unused:
-            continue
+def load_plugins(recipe: Recipe, overrides: Sequence[Override] = ()) -> list[str]:
+    """Fill the registry; returns the plugins that the recipe (also from its own folder) and the overrides name."""
+    ours: list[str] = []
+    others: list[str] = []
+    for file, layer in zip(recipe.files, recipe.layers, strict=True):
+        names = layer.values.get("plugins") or []
+        for name in map(str, [names] if isinstance(names, str) else names if isinstance(names, list) else ()):
+            near = file.parent / name
+            if registry.shipped(name) == near.resolve():  # of our own recipe: found again by its bare name
+                ours.append(name)
+            else:
+                others.append(show(near) if near.exists() and not Path(name).exists() else name)
+    others = list(dict.fromkeys([*others, *named_plugins([one.text for one in overrides if one.key == "plugins"])]))
+    registry.load()
+    registry.load_shipped(ours)
+    problems: list[UserError] = []
+    for plugin in others:
         try:
-            value = node[name]
-            if isinstance(value, DictConfig):
-                option = checker.option(here)
-                nothing: dict[str, Any] | None = None if option and option.default is None else {}
-                plain[str(name)] = resolve(value, checker, unused, here) or nothing
-                continue
-            value = OmegaConf.to_container(value, resolve=True) if isinstance(value, ListConfig) else value
-            plain[str(name)] = unwrap(value)
-        except MissingMandatoryValue:
-            slot = "/".join(path)
-            checker.refuse(missing(".".join(here), slot, checker.choices.get(slot, "")))
-        except OmegaConfBaseException as error:
-            checker.refuse(f"{'.'.join(here)}: {str(error).partition(chr(10))[0]}")
-    return plain
+            registry.load_plugin(plugin)
+        except UserError as error:
+            problems.append(error)
+    problems += [error for layer in recipe.layers for error in missing_packages(layer)]
+    if problems:
+        raise ConfigError.of(problems)
+    return list(dict.fromkeys([*ours, *others]))
 
 
-def unwrap(value: Any) -> Any:
-    """Enums, which Hydra needs for choices, back to text."""
-    if isinstance(value, list):
-        return [unwrap(item) for item in value]
-    return value.value if isinstance(value, enum.Enum) else value
+def named_plugins(overrides: Sequence[str]) -> list[str]:
+    """The plugins that overrides such as `plugins=[a.py,b]` name."""
+    changes = split_overrides(overrides)
+    if problems := [sweep_problem(one, list[str]) for one in changes if is_sweep(one)]:
+        raise ConfigError.of(problems)
+    names = [parse_value(one.value, list[str]) for one in changes]
+    return [str(name) for value in names for name in (value if isinstance(value, list) else [value])]
 
 
-def shared(config: Mapping[str, Any]) -> list[str]:
-    """What keeps the two sides from sharing what they shall share."""
+def missing_packages(layer: Layer) -> list[UserError]:
+    """What is wrong with the packages that a recipe needs: `requires: {package: how to get it}`."""
+    packages = layer.values.pop("requires", {})
+    if not isinstance(packages, Mapping):
+        problem, remedy = "must be a mapping", "write `requires: {package: pip install package}`"
+        return [ConfigError("E-recipe", f"{layer.origin}: requires", problem, remedy)]
+    return [
+        ConfigError("E-package", f"{layer.origin}: requires={package}", "this package is not installed", str(remedy))
+        for package, remedy in packages.items()
+        if importlib.util.find_spec(str(package).partition(".")[0]) is None
+    ]
+
+
+class Stage(NamedTuple):
+    """A checked layer: the choices and lists up to it, and its values."""
+
+    choices: Mapping[str, str]
+    lists: Lists
+    values: Mapping[str, Any]
+
+
+class Composer:
+    """Checks one layer of settings after the other, and merges them."""
+
+    def __init__(self) -> None:
+        self.slots = Slots()
+        self.stages = [Stage({**self.slots.choices, TRAINER: base_layer().choices[TRAINER]}, {}, {})]
+        self.problems: list[UserError] = []
+
+    def add(self, layer: Layer, overrides: Sequence[Override] = ()) -> None:
+        """Check a layer, and overrides that go with it."""
+        values = {name: value for name, value in layer.values.items() if name != "hydra"}
+        listed = {one.key: parse_value(one.value, list[str]) for one in overrides if one.key in LISTED}
+        choices, lists = self.choose(layer, values), lists_after(self.stages[-1].lists, {**values, **listed})
+        checker = Checker(self.slots, choices, lists, layer.origin)
+        used = self.slots.used(choices)
+        unused = [slot for slot in layer.choices if slot in self.slots.kinds and slot not in {*used, *values}]
+        self.problems += [checker.unused(slot) for slot in unused]
+        checked = checker.block(values)
+        for override in overrides:
+            merge(checked, checker.override(override))
+        self.problems += checker.problems
+        self.stages.append(Stage(choices, lists, checked))
+
+    def add_overrides(self, overrides: Sequence[Override], values: dict[str, Any]) -> None:
+        """Check the overrides as the last layer, on top of values that the program sets."""
+        layer, options = Layer("", {}, values, []), []
+        for override in overrides:
+            if override.key not in self.slots.kinds and override.key != TRAINER:
+                options += [] if override.is_hydra or override.key == "plugins" else [override]
+            elif is_sweep(override):
+                self.problems.append(sweep_problem(override))
+            else:
+                layer.choices[override.key] = parse_value(override.value, str)
+        self.add(layer, options)
+
+    def choose(self, layer: Layer, values: Mapping[str, Any]) -> dict[str, str]:
+        """The choices after a layer, by its defaults list or by `name` in a block, as in the file of a run folder."""
+        choices, named = dict(self.stages[-1].choices), {}
+        for slot in self.slots.kinds:
+            block = block_at(values, slot)
+            if "name" in block:
+                named[slot] = str(block["name"])
+        for slot, name in {**named, **layer.choices}.items():
+            if slot in named and name != named[slot]:
+                problem = f"the defaults list has {name}, the block has {named[slot]}"
+                self.problems.append(ConfigError("E-conflict", f"{layer.origin}: {slot}", problem, "leave one out"))
+            if slot not in choices:
+                subject, remedy = f"{layer.origin}: defaults: {slot}", registry.suggestion(slot, choices)
+                self.problems.append(ConfigError("E-setting", subject, "there is no such slot", remedy))
+            elif error := choice_problem(self.slots, slot, name, layer.origin):
+                self.problems.append(error)
+            else:
+                choices[slot] = name
+        return choices
+
+    def finish(self) -> dict[str, Any]:
+        """The layers merged, resolved and complete; raises everything that is wrong with them."""
+        choices, lists, _ = self.stages[-1]
+        checker = Checker(self.slots, choices, lists)
+        config = default_values(checker.schema)
+        for stage in self.with_preset():
+            is_recipe = stage is not self.stages[-1]
+            merge(config, self.tuning(stage, checker.schema, stage.values), checker.schema if is_recipe else None)
+        self.problems += self.missing(config)
+        if not self.problems:
+            resolve(config, checker)
+            self.problems += checker.problems or sharing_problems(config)
+        if self.problems:
+            raise ConfigError.of(self.problems)
+        return {name: value for name, value in config.items() if value or name not in SETTING_OF}
+
+    def with_preset(self) -> list[Stage]:
+        """The layers with the preset of the trainer: below the recipe that picks it, above any other recipe."""
+        *recipe, last = self.stages
+        preset = Stage(last.choices, {}, {TRAINER: presets()[last.choices[TRAINER]]})
+        is_from_recipe = recipe[-1].choices[TRAINER] == last.choices[TRAINER]
+        return [preset, *recipe, last] if is_from_recipe else [*recipe, preset, last]
+
+    def tuning(
+        self, stage: Stage, schema: Schema, values: Mapping[str, Any], path: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        """The part of a layer's values that tunes the components that are chosen in the end.
+
+        Options of another component hold where both are interchangeable (`encoder=gru` in the place of `lstm`).
+        """
+        slot, names = "/".join(path), set(schema) - {"name"} if path else set(schema)
+        if slot in self.slots.kinds:
+            registered = entries(self.slots.kinds[slot])
+            entry = registered[self.stages[-1].choices[slot]]
+            other = registered.get(stage.choices[slot])
+            if other is None or not (other is entry or registry.is_interchangeable(entry, other)):
+                names -= set(entry.signature)
+            elif other is not entry:
+                names -= {
+                    key
+                    for key, option in entry.signature.items()
+                    if key not in other.signature or other.signature[key].annotation != option.annotation
+                }
+        tuned: dict[str, Any] = {}
+        for name in values.keys() & names:
+            value, level = values[name], schema[name]
+            tuned[name] = value if isinstance(level, Option) else self.tuning(stage, level, value, (*path, name))
+        return tuned
+
+    def missing(self, config: Mapping[str, Any]) -> list[UserError]:
+        """What must be set and is not."""
+        choices, lists, _ = self.stages[-1]
+        problems: list[UserError] = []
+        for slot, entry in self.slots.components(choices).items():
+            for name in (name for name, value in block_at(config, slot).items() if value == MISSING):
+                key = f"{slot.replace('/', '.')}.{name}"
+                remedy = f"add {key}=VALUE, or choose another {slot} (seq2att list {slot})"
+                problems.append(ConfigError("E-missing", key, f"{slot}={entry.name} needs this option", remedy))
+        for kind, listed in self.slots.listed(choices, lists).items():
+            for owner in listed:
+                for name in (name for name, value in config[kind][owner].items() if value == MISSING):
+                    key, setting = f"{kind}.{owner}.{name}", SETTING_OF[kind]
+                    remedy = f"add {key}=VALUE, or leave {owner} out of {setting} (seq2att list {kind})"
+                    problems.append(ConfigError("E-missing", key, f"{owner} in {setting} needs this option", remedy))
+        for slot in self.slots.used(choices):
+            if choices[slot] == MISSING:
+                remedy = f"add {slot}=NAME; {registry.suggestion('', entries(self.slots.kinds[slot]))}"
+                problems.append(ConfigError("E-missing", slot, "a component must be chosen", remedy))
+        return problems
+
+
+def default_values(schema: Schema) -> dict[str, Any]:
+    """The defaults of all options, as YAML could hold them."""
+    values: dict[str, Any] = {}
+    for name, option in schema.items():
+        if isinstance(option, Option):
+            default = option.default
+            values[name] = list(default) if isinstance(default, list | tuple) else default
+        else:
+            values[name] = default_values(option)
+    return values
+
+
+def merge(target: dict[str, Any], values: Mapping[str, Any], schema: Schema | None = None) -> None:
+    """Set values in nested dictionaries; an option that holds a mapping is merged, too, unless there is a schema."""
+    for name, value in values.items():
+        level = schema[name] if schema is not None else None
+        if isinstance(value, Mapping) and not isinstance(level, Option):
+            block = target.get(name)
+            target[name] = dict(block) if isinstance(block, Mapping) else {}
+            merge(target[name], value, level)
+        else:
+            target[name] = value
+
+
+def block_at(values: Mapping[str, Any], slot: str) -> Mapping[str, Any]:
+    """The block of the component in a slot, empty where there is none."""
+    block: Any = values
+    for part in slot.split("/"):
+        block = block.get(part) if isinstance(block, Mapping) else None
+    return block if isinstance(block, Mapping) else {}
+
+
+def resolve(config: dict[str, Any], checker: Checker) -> None:
+    """Replace interpolations (`${seed}`) by what they stand for; the checker collects what is wrong with them."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    tree = OmegaConf.create(config)
+
+    def visit(block: dict[str, Any], node: Any, path: tuple[str, ...]) -> None:
+        for name, value in block.items():
+            here = (*path, name)
+            try:
+                if isinstance(value, dict):
+                    visit(value, node[name], here)
+                elif "${" in str(value):
+                    item = node[name]
+                    item = OmegaConf.to_container(item, resolve=True) if OmegaConf.is_config(item) else item
+                    option = checker.lookup(here)
+                    assert isinstance(option, Option)
+                    block[name] = checker.value(here, option, item)
+            except OmegaConfBaseException as error:
+                problem = str(error).partition("\n")[0]
+                checker.problems.append(ConfigError("E-setting", f"{'.'.join(here)}={value}", problem))
+            except ConfigError as error:
+                checker.problems.append(error)
+
+    visit(config, tree, ())
+
+
+def sharing_problems(config: Mapping[str, Any]) -> list[UserError]:
+    """What keeps the two sides from having a tokenizer or an embedding in common."""
     share, source, target = config["share"], config["source"], config["target"]
     if share == "nothing":
         return []
     ours, theirs = source.get("tokenizer"), target.get("tokenizer")
+    subject = f"share={share}"
     if ours is None or theirs is None:
-        return [f"share={share}: source={source['name']} and target={target['name']} have no tokenizer to share"]
+        problem = f"source={source['name']} and target={target['name']} do not both have a tokenizer"
+        return [ConfigError("E-conflict", subject, problem, "choose share=nothing")]
     if ours["name"] != theirs["name"]:
-        return [
-            f"share={share}: the tokenizers are {ours['name']} and {theirs['name']}; make them equal, as in "
-            f"target/tokenizer={ours['name']}"
-        ]
+        problem, remedy = f"the tokenizers are {ours['name']} and {theirs['name']}", f"target/tokenizer={ours['name']}"
+        return [ConfigError("E-conflict", subject, problem, f"make them equal, as in {remedy}")]
     pairs = {f"tokenizer.{name}": (ours.get(name), theirs.get(name)) for name in {**ours, **theirs}}
     if share == "embedding":
         pairs["embedding_size"] = (source.get("embedding_size"), target.get("embedding_size"))
     return [
-        f"share={share}: source.{name}={one} but target.{name}={other}; make them equal, or share=nothing"
+        ConfigError(
+            "E-conflict", subject, f"source.{name}={one} but target.{name}={other}", "make them equal, or share=nothing"
+        )
         for name, (one, other) in pairs.items()
         if one != other
     ]

@@ -5,55 +5,88 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from seq2att.errors import UserError
-from seq2att.registry import MISSING, Option, schema_field
+from seq2att.registry import MISSING, Option, parse_args
 
 
 class ConfigError(UserError):
-    """Everything that is wrong with a configuration, said at once."""
+    """Something that is wrong with a configuration."""
 
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = list(dict.fromkeys(problems))
-        lines = "".join(f"\n  {problem}" for problem in self.problems)
-        super().__init__(
-            self.problems[0] if len(self.problems) == 1 else f"{len(self.problems)} wrong settings:{lines}"
-        )
+    @classmethod
+    def of(cls, problems: Iterable[UserError]) -> ConfigError:
+        """One error for all problems: the only one, or a list of all with the code of the first."""
+        first, *others = distinct = list({str(problem): problem for problem in problems}.values())
+        if not others:
+            return cls(first.code, first.subject, first.problem, first.remedy)
+        error = cls(first.code, "", f"{len(distinct)} wrong settings:" + "".join(f"\n  {each}" for each in distinct))
+        error.parts = distinct
+        return error
+
+    parts: Sequence[UserError] = ()
+
+    @property
+    def problems(self) -> Sequence[UserError]:
+        """Each of the problems, itself where there is one."""
+        return self.parts or [self]
 
 
 @dataclass
 class Settings:
-    """What a configuration says beside its components; `metrics: null` is the head's own list."""
+    """The settings of a run as a whole.
 
-    recipe: str  # the recipe's name
+    Args:
+        recipe: the recipe's name.
+        seed: the seed of all random numbers.
+        run: the run folder.
+        overwrite: whether a run that is finished, or has other settings, may be replaced in this folder.
+        plugins: files, folders or modules that are imported first.
+        share: what the source and the target have in common.
+        metrics: the metrics of a validation and an evaluation; null for those of the head.
+        callbacks: the callbacks of the training.
+        loggers: the loggers beside metrics.csv, which is always written.
+    """
+
+    recipe: str
     seed: int = 1
-    run: str = "runs/${recipe}"  # the run folder
-    overwrite: bool = False  # whether a finished or different run in that folder may be replaced
-    plugins: list[str] = field(default_factory=list)  # files, folders or modules to import first
-    share: Literal["nothing", "tokenizer", "embedding"] = "nothing"  # what both sides have in common
+    run: str = "runs/${recipe}"
+    overwrite: bool = False
+    plugins: list[str] = field(default_factory=list)
+    share: Literal["nothing", "tokenizer", "embedding"] = "nothing"
     metrics: list[str] | None = None
     callbacks: list[str] = field(default_factory=list)
-    loggers: list[str] = field(default_factory=list)  # beside metrics.csv, which is always written
+    loggers: list[str] = field(default_factory=list)
 
 
 @dataclass
 class DataOptions:
-    """How rows become batches: `batch_size` of `batch_by`, from pools of `bucket` batches sorted by length.
+    """How rows are read, split and cut into batches.
 
-    `max_length` counts tokens of either side, and `too_long` says what happens beyond it: `cut` keeps the start or the
-    end (`keep`). Rows with an empty side are `empty: drop` in training, and in every split where no label, no number or
-    no tags are left to measure; the texts of `missing` (NA, say) are empty.
-    A split that the reader does not name is cut off the training split by its fraction: at random by `split_seed`, so
-    that runs with different seeds train and test on the same rows, or at the `end`, first validation, then test: so a
-    running text is cut. At random, rows with an equal source (`split_by: target`: an equal target) never fall on both
-    sides; `stratify` takes the same fraction of each class of targets, but never its last row from training.
-    `root` is the folder of relative paths, `cache` where encoded data are kept, `language` free for recipes to use.
-    `batching: stream` is for language models: all rows are one running text (each with an end symbol, if `row_ends`),
-    read in `batch_size` parallel streams, of which every batch takes `steps` tokens and the next one goes on.
+    Args:
+        root: the folder of relative paths; null for the current one.
+        batch_size: rows of a batch, tokens (`batch_by=tokens`) or parallel streams (`batching=stream`); at least 1.
+        batch_by: whether `batch_size` counts rows or tokens.
+        batching: `stream` is for language models: all rows are one running text, read in parallel streams.
+        steps: tokens that each batch of `batching=stream` takes of every stream; at least 1.
+        row_ends: whether `batching=stream` puts an end symbol after each row.
+        bucket: batches that are sorted by length together; at least 1.
+        max_length: tokens that a source or a target may have; null for any number.
+        too_long: what happens to a row beyond `max_length`.
+        keep: the part of a row that `too_long=cut` keeps.
+        empty: what happens to a training row with an empty side, and to any row without a label, number or tags.
+        missing: texts that stand for an empty value, such as NA.
+        validation_fraction: the share of the training rows for validation, where the reader names none; 0 to 1.
+        test_fraction: the share of the training rows for the test, where the reader names none; 0 to 1.
+        split: whether these are random rows, or the end: first validation, then test.
+        split_by: rows with an equal source (or target) stay on one side of a random split.
+        split_seed: the seed of a random split; it does not depend on `seed`.
+        stratify: whether a random split takes the same share of each class of targets.
+        language: free for recipes to use, as in `${data.language}`.
+        cache: the folder of encoded data; null for the user's cache.
     """
 
     root: str | None = None
@@ -80,14 +113,32 @@ class DataOptions:
 
 @dataclass
 class TrainerOptions:
-    """How long, on what and how carefully to train: epochs, validation, early stopping, devices.
+    """How long, on what and how carefully to train.
 
-    `validate_every` counts epochs; training stops after `patience` validations in which `monitor` did not improve by
-    `min_delta`; the kept best is by `best` (empty: the same as `monitor`). `clip: 0` clips no gradient;
-    `validation_rows` bounds what is decoded during training (null: everything).
-    Each of the `devices` of each of `num_nodes` machines is a process with its part of every batch: on a CPU that many
-    processes, on GPUs one for each (-1: all). `threads` are those of a process (null: the processes share the cores;
-    one thread is enough for a model of less than 5 million parameters).
+    Args:
+        epochs: passes over the training data at most.
+        max_steps: steps at most; null for any number.
+        max_minutes: minutes at most; null for any number.
+        validate_every: epochs between two validations; a fraction is allowed.
+        validation_rows: rows that a validation decodes for its metrics; null for all.
+        patience: validations without progress after which training stops; null for never.
+        min_delta: the least change of `monitor` that counts as progress.
+        monitor: the loss or metric that `patience` watches.
+        best: the loss or metric that chooses the best model; empty for that of `monitor`.
+        restore_best: whether the bundle holds the best model rather than the last one.
+        clip: the largest norm of the gradient; 0 clips nothing.
+        accumulate: batches of one step; at least 1.
+        precision: the number format: 32, 16 or 64 bits, or bf16 (bfloat16).
+        accelerator: the hardware: cpu, gpu, cuda, mps or auto.
+        devices: processes on this machine: on GPUs one each (-1 for all GPUs), on a CPU any number.
+        num_nodes: machines.
+        threads: threads of a process; null for one with a small model, else an equal share of the cores.
+        deterministic: whether only deterministic operations are allowed.
+        resume: whether an unfinished run in the run folder continues.
+        progress: whether progress is shown.
+        log_every: steps between two lines of a logger; at least 1.
+        limit_train_batches: batches of an epoch at most, or the share of them.
+        limit_validation_batches: batches of a validation at most, or the share of them.
     """
 
     epochs: int = 20
@@ -116,26 +167,21 @@ class TrainerOptions:
 
 
 def options_of(settings: type) -> dict[str, Option]:
-    """The fields of a dataclass as options."""
-    hints = typing.get_type_hints(settings)
+    """The fields of a dataclass as options, documented by its `Args:` section."""
+    hints, docs = typing.get_type_hints(settings), parse_args(settings.__doc__)
     options = {}
     for item in fields(settings):
         default = MISSING if item.default is NO_DEFAULT else item.default
         if item.default_factory is not NO_DEFAULT:
             default = item.default_factory()
-        options[item.name] = Option(hints[item.name], default)
+        options[item.name] = Option(hints[item.name], default, docs.get(item.name, ""))
     return options
 
 
-def schema_of(settings: type) -> type:
-    """The dataclass as OmegaConf can hold it: with an Enum where it says Literal."""
-    return make_dataclass(settings.__name__, [schema_field(name, o) for name, o in options_of(settings).items()])
-
-
 def convert(annotation: Any, value: Any) -> Any:
-    """The value as its option holds it; ValueError says what is allowed. Interpolations and `???` pass.
+    """The value as an option of this type holds it; interpolations and `???` pass.
 
-    One text or number stands for a list of one.
+    One text or number stands for a list of one. Raises ValueError with the problem and the remedy.
     """
     if isinstance(value, str) and ("${" in value or value == MISSING):
         return value
@@ -156,7 +202,7 @@ def convert(annotation: Any, value: Any) -> Any:
             return value
         if annotation is float and isinstance(value, int):
             return float(value)
-    raise ValueError(f"allowed is {describe(annotation)}")
+    raise ValueError(f"must be {describe(annotation)}", "")
 
 
 def convert_union(annotation: Any, value: Any) -> Any:
@@ -169,23 +215,24 @@ def convert_union(annotation: Any, value: Any) -> Any:
         try:
             return convert(rest[0], value)
         except ValueError as error:
-            raise ValueError(f"{error}{' or null' if str(error).startswith('allowed is ') else ''}") from None
+            problem, remedy = error.args
+            raise ValueError(f"{problem} or null" if problem.startswith("must be") else problem, remedy) from None
     if type(value) in rest:
         return value
-    raise ValueError(f"allowed is {describe(annotation)}")
+    raise ValueError(f"must be {describe(annotation)}", "")
 
 
 def convert_text(annotation: Any, value: Any) -> str:
-    """The value as text, or as one of the choices; what YAML took for something else must be quoted."""
+    """The value as text, or as one of the choices; what YAML reads as another type must be quoted."""
     choices = typing.get_args(annotation)
     if isinstance(value, bool):
-        raise ValueError('YAML reads no, off, yes, on, true and false as truth values; quote the text, as in "no"')
+        raise ValueError("YAML reads no, off, yes, on, true and false as truth values", 'quote the text, as in "no"')
     if isinstance(value, float):
-        raise ValueError('YAML reads this as a number, which is written anew; quote the text, as in "1.10"')
+        raise ValueError("YAML reads this text as a number and changes it", 'quote the text, as in "1.10"')
     text = str(value) if isinstance(value, int) else value
     if not isinstance(text, str) or (choices and text not in choices):
         close = difflib.get_close_matches(str(text), choices, 1)
-        raise ValueError(f"allowed is {describe(annotation)}" + (f"; did you mean {close[0]!r}?" if close else ""))
+        raise ValueError(f"must be {describe(annotation)}", f"did you mean {close[0]!r}?" if close else "")
     return text
 
 
@@ -202,3 +249,14 @@ def describe(annotation: Any) -> str:
     if origin is dict:
         return f"a mapping, as in {{a: ..., b: ...}}, each {describe(arguments[1])}"
     return " or ".join(describe(argument) for argument in arguments)
+
+
+def format_value(value: Any) -> str:
+    """A value as it is written on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(format_value, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}: {format_value(item)}' for key, item in value.items())}}}"
+    return str(value) if str(value).strip() else repr(value)

@@ -1,4 +1,8 @@
-"""Sweeps: one training for every combination of overrides, by Hydra's own sweepers and launchers."""
+"""Sweeps: one training for every combination of overrides, by Hydra's own sweepers and launchers.
+
+Hydra chooses the jobs and launches them. Every value reaches Hydra quoted, and each job composes its text as a single
+run does, so that one set of rules holds for both.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,19 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from seq2att.config import override
-from seq2att.config.composing import PRIMARY, compose, stored
+from seq2att.config.composing import compose, load_plugins
 from seq2att.config.options import ConfigError
-from seq2att.config.plan import make_plan
-from seq2att.config.slots import Checker, everything
+from seq2att.config.override import SWEEPS, Override, is_sweep, parse, quote, split_commas, split_overrides
+from seq2att.config.recipe import base_layer, presets, read_recipe
+from seq2att.config.slots import Slots
+from seq2att.errors import UserError
+from seq2att.registry import entries
 
-UNNAMED = ("run", "overwrite", "plugins", "data.root", "data.cache")  # overrides that tell no two runs apart
+PRIMARY = "seq2att-recipe"  # the name in Hydra's store
+UNNAMED = ("run", "overwrite", "plugins", "data.root", "data.cache")  # overrides that are no part of a folder's name
 CHECKED = 200  # jobs that are checked before the first one starts
 LONGEST = 200  # bytes in the name of a run folder
 
@@ -31,76 +38,126 @@ def sweep(
     """Train each job of a sweep in a folder of its own, `runs/<recipe>/<overrides>`; `flags` are Hydra's.
 
     `train` gets the configuration of a job, whose `run` ends with the name of the job.
-    Raises ConfigError, before the first job starts, for anything wrong in any of them.
+    Raises `UserError`, before the first job starts, for anything wrong in any of them.
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
-    given = override.split(overrides)
-    plugins = [one.text for one in given if one.key == "plugins"]
-    plan = make_plan(recipe, given)
-    checker = Checker(plan.slots, plan.choices, everything())
-    lines = [sweep_line(checker, one) for one in given if one.key != "plugins"]
-    check_jobs(recipe, plugins, lines)
+    changes = split_overrides(overrides)
+    load_plugins(read_recipe(recipe), changes)
+    values = {one.key: job_values(one) for one in changes if not one.is_hydra}
+    texts = {f"++{key}={hydra_value(value)}": f"{key}={value}" for key in values for value in values[key] or ()}
+    config = check_jobs(recipe, changes, values) if "--multirun" in flags else compose(recipe, overrides)
+    lines = [hydra_line(one, values.get(one.key)) for one in changes if one.is_hydra or is_sweep(one)]
+    fixed = [one.key for one in changes if not is_sweep(one)]
 
     def job(_: Any) -> Any:
-        """One job: composed anew, so that it is checked and pruned as any other run."""
-        told = list(HydraConfig.get().overrides.task)
-        config = compose(recipe, [*plugins, *told])
-        config["run"] = "/".join(filter(None, (config["run"], folder_name(told))))
-        return train(config)
+        """One job, composed as a single run is."""
+        chosen = [texts.get(line, line) for line in HydraConfig.get().overrides.task]
+        named = {one.key: one.text for one in (*changes, *split_overrides(chosen)) if not one.is_hydra}
+        job_config = compose(recipe, list(named.values()))
+        job_config["run"] = "/".join(filter(None, (job_config["run"], folder_name(list(named.values())))))
+        return train(job_config)
 
-    with stored(plan), arguments(["seq2att", *flags, *lines]):
+    with stored(primary_node(recipe, config, fixed)), arguments(["seq2att", *flags, *lines]):
         hydra.main(version_base="1.3", config_path=None, config_name=PRIMARY)(job)()
 
 
-def sweep_line(checker: Checker, given: override.Override) -> str:
-    """An override as Hydra's sweepers can read it: what its grammar does not take is quoted, value by value."""
-    if given.hydra or override.SWEEPS.fullmatch(given.value):
-        return given.text
-    choice = given.key in checker.choices
-    annotation = str if choice else checker.annotation(tuple(given.key.split(".")))
-    parts = override.commas(given.value)
-    parts = [override.read_value(part.strip() if len(parts) > 1 else part, annotation) for part in parts]
-    return f"{given.key}={','.join(part if choice else override.render(part) for part in parts)}"
+def job_values(override: Override) -> list[str] | None:
+    """The values that an override has in the jobs, as text; None where Hydra draws them, as for `range(1,9)`."""
+    if not SWEEPS.fullmatch(override.value):
+        values = split_commas(override.value)
+        return [value.strip() for value in values] if len(values) > 1 else values
+    parsed = parse(override.value)
+    if parsed is None:
+        problem, remedy = "Hydra cannot parse this sweep", f"quote texts, or write {override.key}=a,b"
+        raise ConfigError("E-syntax", override.text, problem, remedy)
+    if not hasattr(parsed.value(), "filter"):
+        return None
+    kind = Slots().kinds.get(override.key)
+    return list(parsed.value().filter(sorted(entries(kind) if kind else presets())))  # glob(*)
 
 
-def check_jobs(recipe: str, plugins: list[str], lines: list[str]) -> None:
-    """Compose the first jobs of a sweep and say everything that is wrong with them."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+def hydra_line(override: Override, values: Sequence[str] | None) -> str:
+    """An override as Hydra reads it: the values of the jobs are quoted, and those of Hydra itself where need be."""
+    if values is not None:
+        return f"++{override.key}={','.join(map(hydra_value, values))}"
+    if override.is_hydra and parse(override.value) is None:
+        return f"{override.text.partition('=')[0]}={quote(override.value)}"
+    return override.text if override.is_hydra else f"++{override.key}={override.value}"
 
-    choices = []
-    for one in OverridesParser.create().parse_overrides([line for line in lines if not line.startswith("hydra")]):
-        if not one.is_sweep_override():
-            choices.append([str(one.input_line)])
-        elif one.is_range_sweep() or (one.is_choice_sweep() and hasattr(one.value(), "list")):
-            choices.append([f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()])
-    problems: list[str] = []
-    for job in itertools.islice(itertools.product(*choices), CHECKED):
+
+def hydra_value(text: str) -> str:
+    """A value as Hydra reads it and writes it again, quoted where it would not be the same text."""
+    parsed = parse(text) if re.fullmatch(r"[\w.+-]+", text) else None
+    return text if parsed is not None and str(parsed.value()) == text else quote(text)
+
+
+def check_jobs(
+    recipe: str, overrides: Sequence[Override], values: Mapping[str, Sequence[str] | None]
+) -> dict[str, Any]:
+    """Compose the first jobs of a sweep; returns the first one, or raises everything that is wrong with them."""
+    jobs = []
+    for override in overrides:
+        drawn = parse(override.value) if values.get(override.key) is None and not override.is_hydra else None
+        if drawn is not None and (drawn.is_range_sweep() or drawn.is_choice_sweep()):
+            jobs.append([f"{override.key}={text}" for text in drawn.sweep_string_iterator()])
+        elif of_key := values.get(override.key):
+            jobs.append([f"{override.key}={value}" for value in of_key])
+    configs: list[dict[str, Any]] = []
+    problems: list[UserError] = []
+    for job in itertools.islice(itertools.product(*jobs), CHECKED):
         try:
-            compose(recipe, [*plugins, *job])
+            configs.append(compose(recipe, job))
         except ConfigError as error:
             problems += error.problems
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError.of(problems)
+    return configs[0]
 
 
 def folder_name(overrides: Sequence[str]) -> str:
     """The name of a job's folder: its overrides, without what no file name may hold."""
     parts = []
-    for one in override.split(overrides):
-        if one.key not in UNNAMED and not one.hydra:
-            found = override.parsed(one.value)
-            parts.append(f"{one.key.replace('/', '.')}={one.value if found is None else found.value()}")
+    for override in split_overrides(overrides):
+        if override.key not in UNNAMED and not override.is_hydra:
+            parsed = parse(override.value) if override.value[:1] in "'\"" else None
+            value = override.value.replace(", ", ",") if parsed is None else parsed.value()
+            parts.append(f"{override.key.replace('/', '.')}={value}")
     name = re.sub(r'[\x00-\x20/\\:*?"<>|]+', "_", ",".join(parts))
     if len(name.encode()) <= LONGEST:
         return name
     return f"{name.encode()[: LONGEST - 9].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
+def primary_node(recipe: str, config: Mapping[str, Any], fixed: Sequence[str]) -> Any:
+    """A configuration on which Hydra composes the jobs: they are checked, and composed anew, by `compose`."""
+    from omegaconf import OmegaConf
+
+    layers = (base_layer(), *read_recipe(recipe).layers)
+    node = OmegaConf.create(dict(config))
+    node.hydra = OmegaConf.merge(*(layer.values.get("hydra", {}) for layer in layers))
+    if params := OmegaConf.select(node, "hydra.sweeper.params"):  # ++: also what the first job does not have
+        node.hydra.sweeper.params = {f"++{key}": value for key, value in params.items() if key not in fixed}
+    node.defaults = [*(item for layer in layers for item in layer.hydra), "_self_"]
+    return node
+
+
+@contextlib.contextmanager
+def stored(node: Any) -> Iterator[None]:
+    """Hydra's store with this configuration, emptied of it at the end."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name=PRIMARY, node=node, provider="seq2att")
+    try:
+        yield
+    finally:
+        del ConfigStore.instance().repo[f"{PRIMARY}.yaml"]
+
+
 @contextlib.contextmanager
 def arguments(argv: list[str]) -> Iterator[None]:
-    """Hydra reads its arguments from sys.argv, and hands errors on as they are with HYDRA_FULL_ERROR."""
+    """Hydra reads its arguments from sys.argv, and raises errors as they are with HYDRA_FULL_ERROR."""
     saved, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
     try:

@@ -1,8 +1,8 @@
 """The registry: one decorator turns a class into a component that a configuration can name.
 
-The star rule: in a component's signature, what stands before `*` is given by the program (sizes, factories);
-what stands after it is an option, annotated, with a default where a good one exists. The options are the
-configuration schema: nothing is written twice.
+The star rule: in a component's signature, the program passes what stands before `*` (sizes, factories); what
+stands after it is an option: annotated, with a default where a good one exists, and a line under `Args:` in the
+docstring. The options are the configuration schema, its validation, and the help of `seq2att list`.
 
     @register("attention", "scaled_dot")
     class ScaledDot(Attention):
@@ -16,7 +16,6 @@ from seq2att.registry.component import (
     Entry,
     Factory,
     Kind,
-    RegistryError,
     build,
     build_listed,
     entries,
@@ -27,9 +26,10 @@ from seq2att.registry.component import (
     location,
     register,
     suggestion,
+    unknown_component,
 )
-from seq2att.registry.option import MISSING, Option, format_type, schema_field
-from seq2att.registry.plugin import ENTRY_POINTS, load, load_plugin, load_shipped, shipped
+from seq2att.registry.option import MISSING, Inherited, Option, RegistryError, format_type, is_of_type, parse_args
+from seq2att.registry.plugin import ENTRY_POINTS, broken_plugins, load, load_plugin, load_shipped, shipped
 
 __all__ = [
     "COMPONENTS",
@@ -37,23 +37,27 @@ __all__ = [
     "MISSING",
     "Entry",
     "Factory",
+    "Inherited",
     "Kind",
     "Option",
     "RegistryError",
+    "broken_plugins",
     "build",
     "build_listed",
     "entries",
     "find",
     "format_type",
     "is_interchangeable",
+    "is_of_type",
     "kind",
     "kinds",
     "load",
     "load_plugin",
     "load_shipped",
     "location",
+    "parse_args",
     "register",
-    "schema_field",
     "shipped",
     "suggestion",
+    "unknown_component",
 ]

@@ -10,11 +10,10 @@ import linecache
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from seq2att.errors import UserError
-from seq2att.registry.option import MISSING, Option, option_problem, schema_field
+from seq2att.registry.option import Inherited, Option, RegistryError, make_option, parse_args
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -24,12 +23,8 @@ COMPONENTS = (  # a kind = its module
 ).split()
 
 
-class RegistryError(UserError):
-    """A component, a plugin or a name that the registry cannot take; the message says how to mend it."""
-
-
 class Factory(Generic[T_co]):
-    """Makes a component of the asked kind from what the program gives; annotate with `Factory[Attention]`."""
+    """Makes a component of a kind from the program's arguments; annotate with `Factory[Attention]`."""
 
     def __call__(self, *context: Any) -> T_co:
         raise NotImplementedError  # only the type counts: `build` passes a partial of itself
@@ -37,7 +32,7 @@ class Factory(Generic[T_co]):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of component: its base, and what the program gives to each of its components."""
+    """A kind of component: its base, and the arguments that the program passes to each of its components."""
 
     name: str
     base: Any
@@ -51,8 +46,15 @@ class Entry:
     kind: str
     name: str
     target: Callable[..., Any]
-    asks: Mapping[str, str]  # parameter (= slot) -> kind, from `attention: Factory[Attention]`
-    options: Mapping[str, Option]
+    factories: Mapping[str, str]  # parameter (= slot) -> kind, from `attention: Factory[Attention]`
+    signature: Mapping[str, Option]  # the options as they are written, without their documentation
+
+    @functools.cached_property
+    def options(self) -> dict[str, Option]:
+        """The options with their documentation, from the `Args:` sections of the class and its bases."""
+        classes = reversed(inspect.getmro(self.target)) if inspect.isclass(self.target) else [self.target]
+        docs = {name: doc for owner in classes for name, doc in parse_args(owner.__doc__).items()}
+        return {name: option._replace(doc=docs.get(name, "")) for name, option in self.signature.items()}
 
     @property
     def doc(self) -> str:
@@ -64,29 +66,22 @@ class Entry:
         """Where the component is written: `file:line`."""
         return location(self.target)
 
-    @functools.cached_property
-    def schema(self) -> type:
-        """A dataclass of the options with their types and defaults: the structured Hydra config."""
-        fields: list[Any] = [("name", str, field(default=self.name))]
-        fields += [schema_field(name, option) for name, option in self.options.items()]
-        return make_dataclass(f"{self.kind}_{self.name}", fields)
-
 
 _kinds: dict[str, Kind] = {}
 _entries: dict[str, dict[str, Entry]] = {}
+_broken: dict[str, str] = {}  # installed plugin -> why it cannot be imported
 
 
 def kind(name: str) -> Callable[[T], T]:
-    """Declare a kind by its base class or function: the parameters before its star are what the program gives."""
+    """Declare a kind by its base class or function: the program passes the parameters before its star."""
 
     def decorate(base: T) -> T:
         taken = _kinds.get(name)
         if taken is not None and identity(taken.base) != identity(base):
-            raise RegistryError(
-                f"the kind {name!r} of {location(base)} is taken by {location(taken.base)}; name another"
-            )
-        given = [p.name for p in inspect.signature(base).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]  # type: ignore[arg-type]
-        _kinds[name] = Kind(name, base, tuple(given))
+            problem = f"{location(base)} declares a kind that {location(taken.base)} declares already"
+            raise RegistryError("E-register", f"kind={name}", problem, "choose another name")
+        context = [p.name for p in inspect.signature(base).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]  # type: ignore[arg-type]
+        _kinds[name] = Kind(name, base, tuple(context))
         _entries.setdefault(name, {})
         return base
 
@@ -94,19 +89,17 @@ def kind(name: str) -> Callable[[T], T]:
 
 
 def register(kind: str, name: str) -> Callable[[T], T]:
-    """Make a class or function a component `kind=name`; an error says what to change in its signature."""
+    """Make a class or function the component `kind=name`; an error tells what to change in its signature."""
 
     def decorate(target: T) -> T:
         if kind in COMPONENTS and kind not in _kinds:
             importlib.import_module(f"seq2att.{kind}")
-        if kind not in _kinds:
-            raise RegistryError(f"there is no kind of component called {kind!r}; {suggestion(kind, _kinds)}")
+        check_kind(kind)
         entry = make_entry(_kinds[kind], name, target)
         taken = _entries[kind].get(name)
         if taken is not None and identity(taken.target) != identity(target):
-            raise RegistryError(
-                f"{kind}={name} of {entry.location} is taken by {taken.location}; register another name"
-            )
+            problem = f"{entry.location} registers a name that {taken.location} has already"
+            raise RegistryError("E-register", f"{kind}={name}", problem, "choose another name")
         _entries[kind][name] = entry
         return target
 
@@ -115,59 +108,60 @@ def register(kind: str, name: str) -> Callable[[T], T]:
 
 def make_entry(kind: Kind, name: str, target: Any) -> Entry:
     """Read a component's signature by the star rule."""
-    parameters = inspect.signature(target).parameters.values()
-    hints = resolved_hints(kind.name, name, target)
-    for p in parameters:
-        if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
-            swallows = f"*{p.name}" if p.kind is p.VAR_POSITIONAL else f"**{p.name}"
-            raise refusal(kind.name, name, target, f"{swallows} would swallow typos; name every option after a bare *")
-    before = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
-    asks = {}
-    for parameter in before[len(kind.context) :]:
-        asked = kind_of(hints.get(parameter))
-        if asked is None:
-            break
-        asks[parameter] = asked
-    if tuple(before) != (*kind.context, *asks):
-        given = ", ".join(kind.context) or "nothing"
-        why = (
-            f"what stands before the * is ({', '.join(before)}), but the program gives {given}, then factories "
-            f"(as in `attention: Factory[Attention]`); write the options after the *"
-        )
-        raise refusal(kind.name, name, target, why)
-    options = {}
-    for p in parameters:
-        if p.kind is p.KEYWORD_ONLY:
-            problem = option_problem(p.name, hints.get(p.name, inspect.Parameter.empty), p.default)
-            if problem:
-                raise refusal(kind.name, name, target, problem)
-            options[p.name] = Option(hints[p.name], MISSING if p.default is p.empty else p.default)
-    return Entry(kind.name, name, target, asks, options)
-
-
-def resolved_hints(kind: str, name: str, target: Any) -> dict[str, Any]:
-    """The annotations of a component's signature, resolved."""
     try:
-        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+        positional, options = read_signature(target)
     except NameError as error:
-        why = f"the annotation {error.name!r} cannot be resolved; import it at run time, not only for type checking"
-        raise refusal(kind, name, target, why) from error
+        problem = f"the annotation {error.name!r} cannot be resolved"
+        remedy = "import it at run time, not only for type checking"
+        raise RegistryError("E-register", f"{kind.name}={name} ({location(target)})", problem, remedy) from error
+    except RegistryError as error:
+        subject = f"{kind.name}={name} ({location(target)})"
+        raise RegistryError("E-register", subject, error.problem, error.remedy) from error
+    factories = {}
+    for parameter in positional[len(kind.context) :]:
+        made = kind_of_factory(hints.get(parameter))
+        if made is None:
+            break
+        factories[parameter] = made
+    if tuple(positional) != (*kind.context, *factories):
+        raise RegistryError(
+            "E-register",
+            f"{kind.name}={name} ({location(target)})",
+            f"the parameters before the * are ({', '.join(positional)}), but the program passes "
+            f"({', '.join(kind.context)}), then factories (as in `attention: Factory[Attention]`)",
+            "write the options after the *",
+        )
+    return Entry(kind.name, name, target, factories, options)
 
 
-def refusal(kind: str, name: str, target: Any, why: str) -> RegistryError:
-    """The error about a component that cannot be registered."""
-    return RegistryError(f"{kind}={name} ({location(target)}): {why}")
+def read_signature(target: Any) -> tuple[list[str], dict[str, Option]]:
+    """The parameters before the star, and the options after it, with those of the parent for `**options: Inherited`."""
+    function = target.__init__ if inspect.isclass(target) else target
+    hints = typing.get_type_hints(function, include_extras=True)
+    positional: list[str] = []
+    options: dict[str, Option] = {}
+    for p in inspect.signature(target).parameters.values():
+        if p.kind is p.VAR_KEYWORD and hints.get(p.name) is Inherited and inspect.isclass(target):
+            constructors = [base for base in inspect.getmro(target) if "__init__" in vars(base)]
+            options = read_signature(constructors[1])[1] | options
+        elif p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
+            stars = "*" if p.kind is p.VAR_POSITIONAL else "**"
+            problem, remedy = f"{stars}{p.name} hides misspelled options", "name every option after a bare *"
+            raise RegistryError("E-register", str(target), problem, remedy)
+        elif p.kind is p.KEYWORD_ONLY:
+            options[p.name] = make_option(p.name, hints.get(p.name, p.empty), p.default)
+        else:
+            positional.append(p.name)
+    return positional, options
 
 
-def kind_of(annotation: Any) -> str | None:
-    """The kind that `Factory[Base]` asks for, else None."""
+def kind_of_factory(annotation: Any) -> str | None:
+    """The kind that `Factory[Base]` makes, else None."""
     if typing.get_origin(annotation) is not Factory:
         return None
     (base,) = typing.get_args(annotation)
-    for known_kind in _kinds.values():
-        if known_kind.base is base:
-            return known_kind.name
-    return None
+    return next((each.name for each in _kinds.values() if each.base is base), None)
 
 
 def kinds() -> dict[str, Kind]:
@@ -175,53 +169,67 @@ def kinds() -> dict[str, Kind]:
     return {name: _kinds[name] for name in dict.fromkeys([*COMPONENTS, *_kinds]) if name in _kinds}
 
 
+def check_kind(kind: str) -> None:
+    """Raise `E-kind` where there is no such kind."""
+    if kind not in _kinds:
+        raise RegistryError("E-kind", f"kind={kind}", "no kind has this name", suggestion(kind, _kinds))
+
+
 def entries(kind: str) -> dict[str, Entry]:
     """All components of a kind by name."""
-    if kind not in _kinds:
-        raise RegistryError(f"there is no kind of component called {kind!r}; {suggestion(kind, _kinds)}")
+    check_kind(kind)
     return dict(_entries[kind])
 
 
 def find(kind: str, name: str) -> Entry:
     """The component `kind=name`."""
-    of_kind = entries(kind)
-    if name not in of_kind:
-        raise RegistryError(
-            f"{kind}={name}: no {kind} is called {name!r}; {suggestion(name, of_kind)}; "
-            f"a component of your own needs plugins=[your_file.py]"
+    if name not in entries(kind):
+        raise unknown_component(kind, name)
+    return _entries[kind][name]
+
+
+def unknown_component(kind: str, name: str, subject: str = "") -> RegistryError:
+    """The error about a name that no component of a kind has; it names installed plugins that cannot be imported."""
+    subject, names = subject or f"{kind}={name}", suggestion(name, entries(kind))
+    if _broken:
+        plugin, why = next(iter(_broken.items()))
+        problem = f"no {kind} has this name, and the installed plugin {plugin} cannot be imported ({why})"
+        return RegistryError(
+            "E-plugin", subject, problem, f"install what it needs, or `pip uninstall {plugin}`; {names}"
         )
-    return of_kind[name]
+    remedy = f"{names}; a component of your own needs plugins=[your_file.py]"
+    return RegistryError("E-component", subject, f"no {kind} has this name", remedy)
 
 
-def is_interchangeable(one: Entry, other: Entry) -> bool:
-    """Whether two components are made from one class that says `interchangeable`: what tunes one tunes the other."""
+def is_interchangeable(entry: Entry, other: Entry) -> bool:
+    """Whether both share a base class that sets `interchangeable`: what tunes one also tunes the other."""
     families = [
-        {base for base in inspect.getmro(entry.target) if vars(base).get("interchangeable")}
-        for entry in (one, other)
-        if inspect.isclass(entry.target)
+        {base for base in inspect.getmro(each.target) if vars(base).get("interchangeable")}
+        for each in (entry, other)
+        if inspect.isclass(each.target)
     ]
     return len(families) == 2 and bool(families[0] & families[1])
 
 
 def build(kind: str, slots: Mapping[str, Any], *context: Any, slot: str | None = None) -> Any:
-    """Make the component that the configuration names in a slot (by default the slot called as the kind).
+    """Make the component that the configuration names in a slot (by default the slot of the kind's name).
 
-    What the component asks for before its star reaches it as a factory, which builds from a slot inside the
-    component's own options (`source.tokenizer`) or beside it (`attention`).
+    A factory before its star builds from a slot inside the component's own options (`source.tokenizer`), or from one
+    at the top (`attention`).
     """
     slot = slot or kind
     if slot not in slots:
-        raise RegistryError(f"the configuration has no {slot!r}; {suggestion(slot, slots)}")
+        raise RegistryError("E-missing", slot, "the configuration lacks this slot", suggestion(slot, slots))
     options = dict(slots[slot])
     entry = find(kind, options.pop("name"))
-    nested = {name: options.pop(name) for name in entry.asks if name in options}
+    nested = {name: options.pop(name) for name in entry.factories if name in options}
     for name in options:
-        if name not in entry.options:
-            raise RegistryError(
-                f"{slot}.{name}: {slot}={entry.name} has no option {name!r}; {suggestion(name, entry.options)}"
-            )
+        if name not in entry.signature:
+            problem = f"{slot}={entry.name} has no such option"
+            raise RegistryError("E-option", f"{slot}.{name}", problem, suggestion(name, entry.signature))
     factories = [
-        functools.partial(build, asked, {**slots, **nested}, slot=parameter) for parameter, asked in entry.asks.items()
+        functools.partial(build, made, {**slots, **nested}, slot=parameter)
+        for parameter, made in entry.factories.items()
     ]
     return entry.target(*context, *factories, **options)
 
@@ -236,7 +244,7 @@ def build_listed(kind: str, config: Mapping[str, Any], name: str, *context: Any)
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the names there are, and the nearest one."""
+    """The remedy for an unknown name: the names there are, and the nearest one."""
     names = sorted(names)
     close = difflib.get_close_matches(name, names, 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -256,7 +264,7 @@ def location(target: Any) -> str:
 
 
 def identity(target: Any) -> tuple[str, str]:
-    """What a class or function is told from others by: it stays the same when its file is imported again."""
+    """The file and the name of a class or function, which stay the same when its file is imported again."""
     target = inspect.unwrap(target)
     try:
         return inspect.getsourcefile(target) or target.__module__, target.__qualname__

@@ -2,39 +2,71 @@
 
 from __future__ import annotations
 
-import enum
 import inspect
+import itertools
+import re
 import types
 import typing
-from dataclasses import field
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-MISSING = "???"  # what OmegaConf calls a value that must be given
-RESERVED = frozenset({"keys", "items", "values", "get", "pop", "copy", "name"})  # OmegaConf's own methods, our own key
+from seq2att.errors import UserError
+
+MISSING = "???"  # what OmegaConf calls a value that must be set
+TYPES = (
+    "bool, int, float, str, Literal of strings, list[X], tuple[X, ...] or dict[str, X] of those, "
+    "or one of them `| None`"
+)
+ARGUMENT = re.compile(r"\s*(\w+)(?: \([^)]*\))?:\s*(.*)")
+Inherited = Annotated[Any, "inherited"]
+"""In a constructor, `**options: Inherited` takes the options of the parent's constructor, to pass them on."""
+
+
+class RegistryError(UserError):
+    """A component, a kind or a plugin that the registry cannot take or find."""
 
 
 class Option(NamedTuple):
-    """One option of a component: what stands after the star."""
+    """One option of a component: a parameter after the star."""
 
     annotation: Any
-    default: Any  # MISSING when it must be given
+    default: Any  # MISSING where it must be set
+    doc: str = ""  # its line under `Args:` in the docstring
 
 
-def option_problem(name: str, annotation: Any, default: Any) -> str | None:
-    """Why no configuration could hold an option, if so."""
-    if name in RESERVED:
-        return f"an option cannot be called {name!r} (configurations use it); rename it"
-    if annotation is inspect.Parameter.empty:
-        return f"option {name!r} has no annotation; write `{name}: int = ...`"
+def make_option(name: str, annotation: Any, default: Any) -> Option:
+    """The option of a parameter; raises `E-register` where no configuration could hold its value."""
+    subject, empty = f"option {name}", inspect.Parameter.empty
+    if name == "name":
+        raise RegistryError("E-register", subject, "an option must not be called 'name'", "rename it")
+    if annotation is empty:
+        raise RegistryError("E-register", subject, f"option {name!r} has no annotation", f"write `{name}: int = ...`")
     if not is_supported(annotation):
-        return (
-            f"option {name!r} is annotated {format_type(annotation)}; allowed are "
-            f"bool, int, float, str, Literal of strings, "
-            f"list, tuple[X, ...] and dict[str, X] of those, and each with `| None`"
-        )
-    if default is not inspect.Parameter.empty and not is_of_type(default, annotation):
-        return f"the default {default!r} of option {name!r} is no {format_type(annotation)}"
-    return None
+        problem = f"option {name!r} has the annotation {format_type(annotation)}"
+        raise RegistryError("E-register", subject, problem, f"use {TYPES}")
+    if default is not empty and not is_of_type(default, annotation):
+        problem = f"the default {default!r} of option {name!r} is not of type {format_type(annotation)}"
+        raise RegistryError("E-register", subject, problem, "change one of them")
+    return Option(annotation, MISSING if default is empty else default)
+
+
+def parse_args(docstring: str | None) -> dict[str, str]:
+    """The entries of the `Args:` section of a Google-style docstring, by name; continuation lines are joined."""
+    docs: dict[str, str] = {}
+    name, margin = "", 0
+    lines = iter(inspect.cleandoc(docstring or "").splitlines())
+    for _ in itertools.takewhile(lambda line: line != "Args:", lines):
+        pass
+    for line in filter(str.strip, lines):
+        depth = len(line) - len(line.lstrip())
+        margin = margin or depth
+        if depth == 0:
+            break
+        entry = ARGUMENT.match(line) if depth == margin else None
+        if entry:
+            name, docs[entry[1]] = entry[1], entry[2]
+        elif name:
+            docs[name] += f" {line.strip()}"
+    return docs
 
 
 def format_type(annotation: Any) -> str:
@@ -48,7 +80,7 @@ def format_type(annotation: Any) -> str:
 
 
 def is_supported(annotation: Any, container: bool = True) -> bool:
-    """Whether OmegaConf can hold values of this type."""
+    """Whether a configuration can hold values of this type."""
     if annotation in (bool, int, float, str):
         return True
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -82,24 +114,3 @@ def is_of_type(value: Any, annotation: Any) -> bool:
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, annotation)
-
-
-def schema_field(name: str, option: Option) -> tuple[str, Any, Any]:
-    """One option as a dataclass field; OmegaConf takes no Literal, so choices become an Enum."""
-    annotation, default = enumerated(name, option.annotation), option.default
-    if isinstance(default, list | tuple | dict):
-        plain = dict(default) if isinstance(default, dict) else list(default)
-        return name, annotation, field(default_factory=lambda: plain.copy())
-    return name, annotation, field(default=default)
-
-
-def enumerated(name: str, annotation: Any) -> Any:
-    """The annotation with an Enum in the place of Literal, wherever it stands."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Literal:
-        return enum.Enum(name, {choice: choice for choice in arguments})
-    if origin in (typing.Union, types.UnionType):
-        return typing.Union[tuple(enumerated(name, argument) for argument in arguments)]  # noqa: UP007
-    if origin in (list, dict, tuple):
-        return origin[tuple(argument if argument is ... else enumerated(name, argument) for argument in arguments)]
-    return annotation

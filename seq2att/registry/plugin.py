@@ -2,38 +2,58 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 import sys
 import tomllib
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
-from seq2att.registry.component import COMPONENTS, RegistryError
+from seq2att.errors import UserError
+from seq2att.registry.component import COMPONENTS, _broken
+from seq2att.registry.option import RegistryError
 
 ENTRY_POINTS = "seq2att.plugins"
 
 
 def load(plugins: Iterable[str] = ()) -> None:
-    """Fill the registry: our own components, installed plugins (entry points), then the named files and packages."""
+    """Fill the registry: our own components, installed plugins (entry points), then the named files and packages.
+
+    An installed plugin that cannot be imported is noted, and named where a component is asked for that nobody has.
+    """
     for module in COMPONENTS:
         importlib.import_module(f"seq2att.{module}")
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        owner = point.dist.name if point.dist else point.name
         try:
             point.load()
-        except ImportError as error:
-            owner = point.dist.name if point.dist else point.name
-            raise RegistryError(
-                f"the installed plugin {owner!r} ({point.value}) cannot be imported: {error}; "
-                f"install what it needs, or `pip uninstall {owner}`"
-            ) from error
+            _broken.pop(owner, None)
+        except (Exception, SystemExit) as error:
+            _broken[owner] = f"{point.value}: {describe_error(error)}"
     for plugin in plugins:
         load_plugin(plugin)
 
 
+def broken_plugins() -> list[str]:
+    """One line for every installed plugin that could not be imported."""
+    return [
+        f"the installed plugin {owner} cannot be imported ({why}); install what it needs, or `pip uninstall {owner}`"
+        for owner, why in _broken.items()
+    ]
+
+
+def describe_error(error: BaseException) -> str:
+    """An error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def shipped(plugin: str) -> Path | None:
-    """The file of a plugin that comes with our own recipes, by its bare name such as `digits.py`; None: none does."""
+    """The file of a plugin that comes with our own recipes, by its bare name such as `digits.py`, else None."""
     package = Path(__file__).resolve().parent.parent
     folders = [folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir()]
     file = folders[0] / plugin if folders and plugin == Path(plugin).name and plugin.endswith(".py") else None
@@ -49,39 +69,42 @@ def load_shipped(plugins: Iterable[str]) -> None:
 
 def load_plugin(plugin: str) -> None:
     """Import one plugin: a file.py, the folder of a package or of its project, or the name of a module."""
-    try:
-        import_plugin(plugin)
-    except SyntaxError as error:
-        raise RegistryError(f"plugins: {error.filename}:{error.lineno}: {error.msg}; mend the line") from error
-
-
-def import_plugin(plugin: str) -> None:
-    """Import it by what its name looks like."""
     path = Path(plugin)
-    if plugin.endswith(".py"):
-        file = path if path.is_file() else shipped(plugin)
-        if file is None:
-            raise RegistryError(
-                f"plugins: there is no file {plugin!r}; name a file.py, a folder or an installed module"
-            )
-        import_file(file)
-    elif path.is_dir():
-        import_folder(path)
-    else:
-        try:
+    try:
+        if plugin.endswith(".py"):
+            file = path if path.is_file() else shipped(plugin)
+            if file is None:
+                raise RegistryError(
+                    "E-plugin", f"plugins={plugin}", "there is no such file", "give a file.py, a folder or a module"
+                )
+            import_file(file)
+        elif path.is_dir():
+            import_folder(path)
+        else:
             importlib.import_module(plugin)
-        except ModuleNotFoundError as error:
-            if error.name != plugin.partition(".")[0]:
-                raise
-            raise RegistryError(
-                f"plugins: {plugin!r} is neither a file, a folder nor an installed module; "
-                f"check the spelling, or install it with pip"
-            ) from error
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == plugin.partition(".")[0]:
+            problem, remedy = "there is no such file, folder or module", "check the spelling, or install it with pip"
+            raise RegistryError("E-plugin", f"plugins={plugin}", problem, remedy) from error
+        problem = f"{error_line(error)}: {describe_error(error)}"
+        raise RegistryError("E-plugin", f"plugins={plugin}", problem, "correct the plugin") from error
+
+
+def error_line(error: BaseException) -> str:
+    """The `file:line` that an error at import comes from."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"
 
 
 def import_file(path: Path) -> None:
-    """Import a file once, under a name made of its path, so that two files of one name do not collide."""
-    name = f"seq2att_plugin_{path.resolve().with_suffix('').as_posix().replace('/', '_').replace('.', '_')}"
+    """Import a file once, under a name that no other path has."""
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    stem = re.sub(r"\W", "_", path.stem)
+    name = f"seq2att_plugin_{stem}_{digest}"
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
@@ -97,18 +120,30 @@ def import_file(path: Path) -> None:
 
 def import_folder(path: Path) -> None:
     """Import a package by its folder, or a project's entry points by the folder of its pyproject.toml."""
-    project = path / "pyproject.toml"
+    project, folder = path / "pyproject.toml", path.resolve()
     if (path / "__init__.py").is_file():
-        root, modules = path.resolve().parent, [path.resolve().name]
+        root, modules = folder.parent, [folder.name]
     elif project.is_file():
         points = tomllib.loads(project.read_text("utf-8")).get("project", {}).get("entry-points", {})
-        root = path.resolve() / "src" if (path / "src").is_dir() else path.resolve()
+        root = folder / "src" if (folder / "src").is_dir() else folder
         modules = [str(value).partition(":")[0] for value in points.get(ENTRY_POINTS, {}).values()]
         if not modules:
-            raise RegistryError(f'{project}: no [project.entry-points."{ENTRY_POINTS}"]; name the module there')
+            problem = f'there is no [project.entry-points."{ENTRY_POINTS}"]'
+            raise RegistryError("E-plugin", str(project), problem, "name the module there")
     else:
-        raise RegistryError(f"plugins: {path} has neither __init__.py nor pyproject.toml; name a package or a file.py")
+        problem = "the folder has neither __init__.py nor pyproject.toml"
+        raise RegistryError("E-plugin", f"plugins={path}", problem, "give the folder of a package, or a file.py")
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
-    for module in modules:
-        importlib.import_module(module)
+    for name in modules:
+        check_origin(importlib.import_module(name), root, path)
+
+
+def check_origin(module: ModuleType, root: Path, path: Path) -> None:
+    """Raise `E-plugin` where another module of the same name was imported before, unless it is the installed plugin."""
+    if module.__name__ in [point.module for point in importlib.metadata.entry_points(group=ENTRY_POINTS)]:
+        return
+    places = [Path(place).resolve() for place in (module.__file__, *getattr(module, "__path__", [])) if place]
+    if places and not any(place.is_relative_to(root) for place in places):
+        problem = f"another module {module.__name__!r} was imported before, from {places[0]}"
+        raise RegistryError("E-plugin", f"plugins={path}", problem, "rename one of them")

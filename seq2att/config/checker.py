@@ -1,0 +1,188 @@
+"""The one checker of settings: recipes, overrides and the jobs of a sweep pass through it."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from seq2att.config.options import ConfigError, convert, format_value
+from seq2att.config.override import Override, is_sweep, is_text, parse_value, sweep_problem
+from seq2att.config.recipe import presets
+from seq2att.config.slots import LISTED, SETTING_OF, TRAINER, Lists, Schema, Slots
+from seq2att.errors import UserError
+from seq2att.registry import MISSING, Option, entries, suggestion, unknown_component
+
+
+class Checker:
+    """Converts values to the types of their options and collects what is wrong with them.
+
+    Args:
+        slots: all slots there are.
+        choices: the component in each of them.
+        lists: the components that settings list.
+        origin: the file that the values are from; empty for the command line.
+    """
+
+    def __init__(self, slots: Slots, choices: Mapping[str, str], lists: Lists, origin: str = "") -> None:
+        self.slots, self.choices, self.lists = slots, choices, lists
+        self.schema = slots.schema(choices, lists)
+        self.prefix = f"{origin}: " if origin else ""
+        self.problems: list[UserError] = []
+
+    def block(self, values: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+        """The values of a block as their options hold them, without those that are wrong."""
+        checked: dict[str, Any] = {}
+        for name, value in values.items():
+            here = (*path, str(name))
+            try:
+                option = self.lookup(here)
+                if isinstance(option, Option):
+                    checked[str(name)] = self.value(here, option, value)
+                elif isinstance(value, Mapping | None):
+                    checked[str(name)] = self.block(value or {}, here)
+                else:
+                    raise self.not_a_block("/".join(here), value)
+            except UserError as error:
+                self.problems.append(error)
+        return checked
+
+    def override(self, override: Override) -> dict[str, Any]:
+        """The value of an override as a block of settings, empty where it is wrong."""
+        key, value = override.key, override.value
+        slot = key.replace(".", "/").removesuffix("/name")
+        try:
+            if slot in self.choices and "/" in key.replace(".", "/"):
+                remedy = f"write {slot}={value}"
+                raise ConfigError("E-syntax", override.text, "a component is chosen by its slot", remedy)
+            if "/" in key:
+                remedy = f"write {slot.replace('/', '.')}={value}"
+                raise ConfigError("E-syntax", override.text, "an option is written with dots", remedy)
+            option = self.lookup(tuple(key.split(".")))
+            annotation = option.annotation if isinstance(option, Option) else None
+            if is_sweep(override) and not is_text(annotation):
+                raise sweep_problem(override, annotation)
+        except UserError as error:
+            self.problems.append(error)
+            return {}
+        block = parse_value(value, annotation)
+        for name in reversed(key.split(".")):
+            block = {name: block}
+        return self.block(block)
+
+    def value(self, path: tuple[str, ...], option: Option, value: Any) -> Any:
+        """The value as its option holds it; raises what is wrong with it."""
+        key = ".".join(path)
+        try:
+            result = convert(option.annotation, value)
+        except ValueError as error:
+            problem, remedy = error.args
+            subject = f"{self.prefix}{key}={format_value(value)}"
+            if option.doc and problem.startswith("must be"):
+                problem += f" ({option.doc.rstrip('.')})"
+            if typing.get_origin(option.annotation) is typing.Literal:
+                raise ConfigError("E-choice", subject, problem, remedy) from None
+            raise ConfigError("E-type", subject, problem, remedy) from None
+        if key in LISTED and isinstance(result, list):
+            known = entries(LISTED[key])
+            self.problems += [self.unknown_listed(key, name) for name in result if name not in known]
+        return result
+
+    def unknown_listed(self, key: str, name: str) -> UserError:
+        """The error about a name that no component has, in a setting or a block of listed components."""
+        return unknown_component(LISTED.get(key, key), name, f"{self.prefix}{key}={name}")
+
+    def lookup(self, path: tuple[str, ...]) -> Option | Schema:
+        """The option or block at a path; raises what is wrong with a path that does not exist."""
+        level: Option | Schema = self.schema
+        for depth, name in enumerate(path):
+            if isinstance(level, Option) and (items := mapping_type(level.annotation)):
+                level = Option(items, MISSING, level.doc)
+            elif isinstance(level, Option):
+                problem = f"{'.'.join(path[:depth])} is one value and has no part {name!r}"
+                raise ConfigError("E-setting", self.prefix + ".".join(path), problem)
+            elif name not in level:
+                raise self.unknown(path[: depth + 1], level)
+            else:
+                level = level[name]
+        return level
+
+    def unknown(self, path: tuple[str, ...], level: Schema) -> UserError:
+        """The error about a setting that does not exist."""
+        key, slot, name = ".".join(path), "/".join(path), path[-1]
+        subject = self.prefix + key
+        if slot in self.slots.kinds:
+            return self.unused(slot)
+        if path[0] in SETTING_OF and len(path) == 2:
+            return self.unlisted(*path)
+        if len(path) > 1:
+            parent = ("." if path[0] in SETTING_OF else "/").join(path[:-1])
+            owner = f"{parent}={self.choices[parent]}" if parent in self.choices and parent != TRAINER else parent
+            remedy = suggestion(name, set(level) - {"name"})
+            return ConfigError("E-option", subject, f"{owner} has no such option", remedy)
+        close = self.places(name) or difflib.get_close_matches(name, self.schema, 1)
+        remedy = f"did you mean {' or '.join(close)}?" if close else suggestion(name, self.schema)
+        return ConfigError("E-setting", subject, "there is no such setting", remedy)
+
+    def places(self, name: str, schema: Schema | None = None, prefix: str = "") -> list[str]:
+        """The keys of all options of that name inside of blocks."""
+        keys = []
+        for owner, block in (self.schema if schema is None else schema).items():
+            if isinstance(block, Mapping):
+                keys += [f"{prefix}{owner}.{name}"] if name in block else []
+                keys += self.places(name, block, f"{prefix}{owner}.")
+        return keys
+
+    def unused(self, slot: str) -> UserError:
+        """The error about a slot that no component uses."""
+        user = slot.rpartition("/")[0] or "head"
+        problem = f"nothing uses a {self.slots.kinds[slot]} here ({user}={self.choices[user]})"
+        return ConfigError("E-setting", self.prefix + slot, problem, f"leave {slot} out, or choose another {user}")
+
+    def unlisted(self, kind: str, name: str) -> UserError:
+        """The error about options of a component that no setting lists."""
+        if name not in entries(kind):
+            return self.unknown_listed(kind, name)
+        setting, names = SETTING_OF[kind], list(self.schema[kind])
+        problem = f"{name} is not in {setting}={format_value(names)}"
+        remedy = f"add it, as in {setting}={format_value([*names, name])}, or leave its options out"
+        return ConfigError("E-setting", f"{self.prefix}{kind}.{name}", problem, remedy)
+
+    def not_a_block(self, slot: str, value: Any) -> UserError:
+        """The error about one value in the place of a block of options."""
+        key = slot.replace("/", ".")
+        subject = f"{self.prefix}{key}={format_value(value)}"
+        if key in SETTING_OF:
+            problem = f"{key} holds the options of {SETTING_OF[key]}, as in {key}.NAME.OPTION=VALUE"
+            return ConfigError("E-type", subject, problem, f"list them by {SETTING_OF[key]}=[NAME]")
+        if slot in self.choices and isinstance(value, str):
+            remedy = f"write `{slot}={value}`, in a recipe `- override {slot}: {value}` in its defaults list"
+            return ConfigError("E-syntax", subject, "a component is chosen by its slot", remedy)
+        remedy = f"set them one by one, as in {key}.NAME=VALUE"
+        return ConfigError("E-type", subject, f"{key} is a block of options", remedy)
+
+
+def choice_problem(slots: Slots, slot: str, name: Any, origin: str = "") -> UserError | None:
+    """What is wrong with a component in a slot, if anything."""
+    prefix = f"{origin}: " if origin else ""
+    subject = f"{prefix}{slot}={format_value(name)}"
+    if slot == TRAINER:
+        remedy = suggestion(str(name), presets())
+        error = ConfigError("E-choice", subject, f"there is no conf/trainer/{name}.yaml", remedy)
+        return None if name in presets() else error
+    kind = slots.kinds[slot]
+    if name in entries(kind):
+        return None
+    if str(name).lower() in ("null", ""):
+        remedy = f"leave it out: what the head does not use is ignored; {suggestion('', entries(kind))}"
+        return ConfigError("E-component", subject, "a slot must hold a component", remedy)
+    return unknown_component(kind, str(name), subject)
+
+
+def mapping_type(annotation: Any) -> Any:
+    """The type of the values where an option holds a mapping, else None."""
+    for part in (annotation, *typing.get_args(annotation)):
+        if typing.get_origin(part) is dict:
+            return typing.get_args(part)[1]
+    return None
