@@ -400,7 +400,7 @@ def test_a_search_may_be_given_by_its_name(writer: api.Predictor, inventor: api.
             {"search": 5},
             r'search=5 is no search; give its name, as in search="sample", or its options, as in search=\{',
         ),
-        ({"search": "sampel"}, "search=sampel: no search is called 'sampel'; .*; did you mean 'sample'"),
+        ({"search": "sampel"}, "search=sampel: no search has this name; .*; did you mean 'sample'"),
         ({"search": {"name": 3}}, "search.name=3 is no name of a search; known: beam, greedy, sample$"),
         ({"search": "sample", "beam": 3}, "beam=3 and search=sample exclude each other; leave one out$"),
         ({"search": "greedy", "beam": 3}, "beam=3 and search=greedy exclude each other; leave one out$"),

@@ -121,9 +121,9 @@ def test_unknown_pieces_are_named(reverse_run: Path) -> None:
 
 
 def test_an_unknown_search_option_is_named(model: api.Predictor) -> None:
-    with pytest.raises(UserError, match=r"search=beam has no option 'sise'.*did you mean 'size'"):
+    with pytest.raises(UserError, match=r"search=beam has no such option.*did you mean 'size'"):
         model.translate("a", search={"name": "beam", "sise": 3})
-    with pytest.raises(UserError, match=r"no search is called 'beem'.*did you mean 'beam'"):
+    with pytest.raises(UserError, match=r"search=beem: no search has this name.*did you mean 'beam'"):
         model.translate("a", search={"name": "beem"})
 
 

@@ -382,7 +382,7 @@ def test_a_mutant_breaks_its_law(kind: str, mutant: Callable[..., Any], law: str
 
 
 def test_an_unknown_component_is_named() -> None:
-    with pytest.raises(UserError, match=r"no attention is called 'addtive'.*did you mean 'additive'"):
+    with pytest.raises(UserError, match=r"attention=addtive: no attention has this name.*did you mean 'additive'"):
         testing.check("attention", "addtive")
 
 

@@ -140,7 +140,7 @@ def test_inherited_options_need_not_be_repeated() -> None:
 
 def test_the_lines_of_arguments_are_parsed() -> None:
     assert parse_args(None) == parse_args("Args.") == {}
-    text = "One.\n\n    Args:\n        a: first\n            and on.\n\n        b (int): second.\n    Returns:\n        c: no."
+    text = "One.\n\nArgs:\n    a: first\n        and on.\n\n    b (int): second.\nReturns:\n    c: no."
     assert parse_args(text) == {"a": "first and on.", "b": "second."}
 
 
