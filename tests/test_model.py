@@ -106,7 +106,7 @@ def test_a_bundle_imports_no_plugin_but_names_it(tmp_path: Path) -> None:
     del registry.component._entries["attention"]["mine"]
     with pytest.raises(
         UserError,
-        match=r"attention=mine: no attention has this name; it was trained with plugins=\[mine.py\]: give 'plugins=\[mine.py\]'",
+        match=r"no attention has this name; it was trained with plugins=\[mine.py\]: give 'plugins=\[mine.py\]'",
     ):
         load(tmp_path)
 
