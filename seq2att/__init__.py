@@ -14,64 +14,127 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seq2att.api import evaluate, load, train
-    from seq2att.attention import Attention
+    from seq2att.attention import Attention, masked_softmax
     from seq2att.config import compose
     from seq2att.decoder import Decoder
     from seq2att.encoder import Encoder
     from seq2att.errors import UserError
     from seq2att.field import Field
     from seq2att.head import Generator, Head
-    from seq2att.metric import Metric
+    from seq2att.metric import Metric, Score
     from seq2att.output import Output
-    from seq2att.reader import Reader
+    from seq2att.reader import FileReader, Reader, Row
     from seq2att.registry import Factory, kind, register
-    from seq2att.search import Search
+    from seq2att.search import Generates, Search
     from seq2att.tokenizer import Tokenizer
+    from seq2att.types import (
+        BEGIN,
+        END,
+        PAD,
+        UNKNOWN,
+        Attended,
+        Batch,
+        Column,
+        Decoded,
+        Encoding,
+        Hypotheses,
+        Loss,
+        Memory,
+        Prediction,
+        State,
+        Step,
+        length_mask,
+        select,
+    )
 
 __version__ = "0.1.0"
 
 HOMES = {
+    "Attended": "types",
     "Attention": "attention",
+    "BEGIN": "types",
+    "Batch": "types",
+    "Column": "types",
+    "Decoded": "types",
     "Decoder": "decoder",
+    "END": "types",
     "Encoder": "encoder",
+    "Encoding": "types",
     "Factory": "registry",
     "Field": "field",
+    "FileReader": "reader",
+    "Generates": "search",
     "Generator": "head",
     "Head": "head",
+    "Hypotheses": "types",
+    "Loss": "types",
+    "Memory": "types",
     "Metric": "metric",
     "Output": "output",
+    "PAD": "types",
+    "Prediction": "types",
     "Reader": "reader",
+    "Row": "reader",
+    "Score": "metric",
     "Search": "search",
+    "State": "types",
+    "Step": "types",
     "Tokenizer": "tokenizer",
+    "UNKNOWN": "types",
     "UserError": "errors",
     "compose": "config",
     "evaluate": "api",
     "kind": "registry",
+    "length_mask": "types",
     "load": "api",
+    "masked_softmax": "attention",
     "register": "registry",
+    "select": "types",
     "train": "api",
 }
 
 __all__ = [
+    "BEGIN",
+    "END",
+    "PAD",
+    "UNKNOWN",
+    "Attended",
     "Attention",
+    "Batch",
+    "Column",
+    "Decoded",
     "Decoder",
     "Encoder",
+    "Encoding",
     "Factory",
     "Field",
+    "FileReader",
+    "Generates",
     "Generator",
     "Head",
+    "Hypotheses",
+    "Loss",
+    "Memory",
     "Metric",
     "Output",
+    "Prediction",
     "Reader",
+    "Row",
+    "Score",
     "Search",
+    "State",
+    "Step",
     "Tokenizer",
     "UserError",
     "__version__",
     "compose",
     "evaluate",
     "kind",
+    "length_mask",
     "load",
+    "masked_softmax",
     "register",
+    "select",
     "train",
 ]
 

@@ -11,12 +11,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from seq2att.cli import answering, baseline, evaluate, listing, score, show, train
+from seq2att.cli import answering, baseline, check, evaluate, listing, score, show, train
 from seq2att.cli.model import print_error
 from seq2att.errors import UserError
 from seq2att.registry import suggestion
 
-COMMANDS = (train, answering, evaluate, baseline, score, show, listing)
+COMMANDS = (train, answering, evaluate, baseline, score, show, listing, check)
 EXAMPLES = """start here:
   seq2att train reverse
   seq2att translate runs/reverse
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     use_utf8()
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
-        arguments.run(arguments)
+        status: int | None = arguments.run(arguments)
         sys.stdout.flush()
     except UserError as error:
         print_error(error)
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    return 0
+    return status or 0
 
 
 def use_utf8() -> None:

@@ -40,8 +40,9 @@ class Case(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The components of the model with their options, for messages."""
-        return " ".join(f"{slot}={format_options(options)}" for slot, options in self.config.items())
+        """The components that differ from the default case, with their options, for messages."""
+        changed = {slot: options for slot, options in self.config.items() if options != DEFAULTS[slot]}
+        return " ".join(f"{slot}={format_options(options)}" for slot, options in changed.items()) or "default case"
 
     @property
     def shapes(self) -> str:
@@ -198,14 +199,20 @@ def cases(
 ) -> Iterator[Case]:
     """Small models around a component, in the surroundings that could make a difference to it."""
     entry = registry.find(kind, name)
-    small = {key: value for key, value in SMALL.get(kind, {}).items() if key in entry.options}
-    component = {kind: {"name": name, **small, **options}}
+    component = {kind: with_sizes(kind, {"name": name, **options})}
+    others = {slot: with_sizes(slot, options) for slot, options in (around or {}).items()}
     head = head_slots(entry) if kind == "head" else {}
     for surroundings in SURROUNDINGS[kind](entry):
-        changes = {**surroundings, **head, **(around or {}), **component}
+        changes = {**surroundings, **head, **others, **component}
         if kind in surroundings:
             changes[kind] = {**component[kind], **surroundings[kind]}
         yield make_case(changes)
+
+
+def with_sizes(kind: str, options: Mapping[str, Any]) -> Config:
+    """The options of a component with small sizes for those that are not set."""
+    known = registry.find(kind, options["name"]).options if kind in SMALL else {}
+    return {**{key: value for key, value in SMALL.get(kind, {}).items() if key in known}, **options}
 
 
 def head_slots(entry: registry.Entry) -> Config:
