@@ -1,4 +1,4 @@
-"""Optimizers: how the weights follow their gradients.
+"""Optimizers: how gradients change the weights.
 
 A plugin is a function: `@register("optimizer", "lion") def lion(parameters, *, learning_rate: float = 1e-4) -> ...`.
 """
@@ -12,18 +12,18 @@ from torch.optim import Optimizer
 
 from seq2att.registry import kind, register
 
-FUSED = ("cpu", "cuda")  # where PyTorch's one-pass Adam exists; on a CPU it takes a third of the time
+FUSED_DEVICES = ("cpu", "cuda")  # where PyTorch has Adam in one pass; on a CPU it takes a third of the time
 
 
 @kind("optimizer")
 def optimizer(parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """An optimizer over the parameters; its option `learning_rate` is the peak that the schedule scales."""
+    """An optimizer of these parameters; its option `learning_rate` is the peak that the schedule scales."""
     raise NotImplementedError
 
 
-def fused(parameters: list[nn.Parameter]) -> bool:
-    """Whether the parameters are where the one-pass step exists."""
-    return all(parameter.device.type in FUSED for parameter in parameters)
+def can_fuse(parameters: list[nn.Parameter]) -> bool:
+    """Whether PyTorch has a fused step for the devices of the parameters."""
+    return all(parameter.device.type in FUSED_DEVICES for parameter in parameters)
 
 
 @register("optimizer", "adam")
@@ -36,9 +36,17 @@ def adam(
     epsilon: float = 1e-8,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """Adam (Kingma and Ba 2015); `weight_decay` is added to the gradient."""
-    kept = list(parameters)
-    return optim.Adam(kept, learning_rate, (beta1, beta2), epsilon, weight_decay, fused=fused(kept))
+    """Adam (Kingma and Ba 2015).
+
+    Args:
+        learning_rate: peak of the step size; above 0.
+        beta1: decay of the running mean of the gradients; at least 0 and below 1.
+        beta2: decay of the running mean of the squared gradients; at least 0 and below 1.
+        epsilon: added to the denominator for stability; at least 0.
+        weight_decay: L2 penalty, added to the gradient as this multiple of the weights; at least 0.
+    """
+    weights = list(parameters)
+    return optim.Adam(weights, learning_rate, (beta1, beta2), epsilon, weight_decay, fused=can_fuse(weights))
 
 
 @register("optimizer", "adamw")
@@ -51,9 +59,17 @@ def adamw(
     epsilon: float = 1e-8,
     weight_decay: float = 0.01,
 ) -> Optimizer:
-    """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019)."""
-    kept = list(parameters)
-    return optim.AdamW(kept, learning_rate, (beta1, beta2), epsilon, weight_decay, fused=fused(kept))
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+
+    Args:
+        learning_rate: peak of the step size; above 0.
+        beta1: decay of the running mean of the gradients; at least 0 and below 1.
+        beta2: decay of the running mean of the squared gradients; at least 0 and below 1.
+        epsilon: added to the denominator for stability; at least 0.
+        weight_decay: share of the weights, times the learning rate, that each step takes off them; at least 0.
+    """
+    weights = list(parameters)
+    return optim.AdamW(weights, learning_rate, (beta1, beta2), epsilon, weight_decay, fused=can_fuse(weights))
 
 
 @register("optimizer", "sgd")
@@ -65,7 +81,14 @@ def sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """Stochastic gradient descent, with momentum if asked (Sutskever et al. 2013)."""
+    """Stochastic gradient descent, with or without momentum (Sutskever et al. 2013).
+
+    Args:
+        learning_rate: peak of the step size; above 0.
+        momentum: share of the previous step that is added to this one; at least 0.
+        nesterov: look ahead along the momentum (Nesterov 1983); needs `momentum` above 0.
+        weight_decay: L2 penalty, added to the gradient as this multiple of the weights; at least 0.
+    """
     return optim.SGD(parameters, learning_rate, momentum, weight_decay=weight_decay, nesterov=nesterov)
 
 
@@ -80,7 +103,16 @@ def rmsprop(
     centered: bool = False,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """RMSprop (Hinton 2012): gradients over a running mean of their size, forgotten at the rate `decay`."""
+    """RMSprop (Hinton 2012): gradients divided by the root of their running mean square.
+
+    Args:
+        learning_rate: peak of the step size; above 0.
+        decay: decay of the running mean of the squared gradients; at least 0 and below 1.
+        epsilon: added to the denominator for stability; at least 0.
+        momentum: share of the previous step that is added to this one; at least 0.
+        centered: divide by an estimate of the gradient's standard deviation instead (Graves 2013).
+        weight_decay: L2 penalty, added to the gradient as this multiple of the weights; at least 0.
+    """
     return optim.RMSprop(parameters, learning_rate, decay, epsilon, weight_decay, momentum, centered)
 
 
@@ -93,7 +125,14 @@ def adagrad(
     epsilon: float = 1e-10,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """Adagrad (Duchi et al. 2011); `initial` is what every sum of squares starts from."""
+    """Adagrad (Duchi et al. 2011): gradients divided by the root of the sum of all their squares so far.
+
+    Args:
+        learning_rate: peak of the step size; above 0.
+        initial: start of every sum of squares; at least 0.
+        epsilon: added to the denominator for stability; at least 0.
+        weight_decay: L2 penalty, added to the gradient as this multiple of the weights; at least 0.
+    """
     return optim.Adagrad(
         parameters, learning_rate, weight_decay=weight_decay, initial_accumulator_value=initial, eps=epsilon
     )
@@ -108,5 +147,12 @@ def adadelta(
     epsilon: float = 1e-6,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """Adadelta (Zeiler 2012): steps in the unit of the weights, hence the rate of 1."""
+    """Adadelta (Zeiler 2012): steps in the unit of the weights.
+
+    Args:
+        learning_rate: factor of the steps, which need none: 1 as in the paper; above 0.
+        decay: decay of the running means of squared gradients and steps; at least 0 and below 1.
+        epsilon: added under both roots; it sets the size of the first steps; above 0.
+        weight_decay: L2 penalty, added to the gradient as this multiple of the weights; at least 0.
+    """
     return optim.Adadelta(parameters, learning_rate, decay, epsilon, weight_decay)

@@ -1,7 +1,7 @@
 """Schedules: how the learning rate changes over the steps of a run.
 
-A schedule gives Lightning's dictionary: the scheduler, whether it counts steps or epochs, and what it watches. All but
-`plateau` are a factor on the optimizer's rate as a function of the step, so a resumed run continues where it stopped.
+A schedule is a dictionary: the scheduler, whether it counts steps or epochs, and what it watches. All but `plateau`
+multiply the optimizer's rate by a function of the step, so a resumed run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+from seq2att.errors import UserError, check_size
 from seq2att.registry import kind, register
 
 
@@ -20,7 +21,7 @@ from seq2att.registry import kind, register
 def schedule(optimizer: Optimizer, steps: int, steps_per_epoch: int) -> dict[str, Any]:
     """A schedule of `steps` optimizer steps in all: `{"scheduler": ..., "interval": "step" or "epoch", ...}`.
 
-    With `monitor` among the keys, the scheduler is told that figure after each validation.
+    With `monitor` among the keys, the scheduler is given that figure after each validation.
     """
     raise NotImplementedError
 
@@ -30,7 +31,7 @@ def each_step(optimizer: Optimizer, factor: Callable[[int], float]) -> dict[str,
     return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
 
 
-def warm(step: int, warmup_steps: int) -> float:
+def warmup(step: int, warmup_steps: int) -> float:
     """The factor of a linear warm-up: 1 / warmup_steps at step 0, 1 from step warmup_steps - 1 on."""
     return min(1.0, (step + 1) / max(1, warmup_steps))
 
@@ -40,18 +41,33 @@ def progress(step: int, start: int, steps: int) -> float:
     return min(1.0, max(0.0, (step - start) / max(1, steps - 1 - start)))
 
 
+def check_fraction(key: str, value: float) -> None:
+    """Raise `E-range` unless `0 <= value <= 1`."""
+    if not 0 <= value <= 1:
+        raise UserError("E-range", f"schedule.{key}={value}", "must be between 0 and 1")
+
+
 @register("schedule", "constant")
 def constant(optimizer: Optimizer, steps: int, steps_per_epoch: int, *, warmup_steps: int = 0) -> dict[str, Any]:
-    """The same rate from the end of the warm-up to the end."""
-    return each_step(optimizer, lambda step: warm(step, warmup_steps))
+    """A constant rate after a linear warm-up.
+
+    Args:
+        warmup_steps: steps in which the rate rises linearly to its peak; at least 0.
+    """
+    check_size("schedule.warmup_steps", warmup_steps, 0)
+    return each_step(optimizer, lambda step: warmup(step, warmup_steps))
 
 
 @register("schedule", "inverse_square_root")
 def inverse_square_root(
     optimizer: Optimizer, steps: int, steps_per_epoch: int, *, warmup_steps: int = 4000
 ) -> dict[str, Any]:
-    """Linear warm-up to the full rate, then falling with the root of the step (Vaswani et al. 2017)."""
-    peak = max(1, warmup_steps)
+    """Linear warm-up to the peak, then decay with the inverse square root of the step (Vaswani et al. 2017).
+
+    Args:
+        warmup_steps: steps in which the rate rises linearly to its peak; at least 0.
+    """
+    peak = max(1, check_size("schedule.warmup_steps", warmup_steps, 0))
     return each_step(optimizer, lambda step: min((step + 1) / peak, math.sqrt(peak / (step + 1))))
 
 
@@ -59,11 +75,18 @@ def inverse_square_root(
 def cosine(
     optimizer: Optimizer, steps: int, steps_per_epoch: int, *, warmup_steps: int = 0, final: float = 0.0
 ) -> dict[str, Any]:
-    """Half a cosine from the full rate to the fraction `final` of it (Loshchilov and Hutter 2017)."""
+    """Half a cosine from the peak to a fraction of it at the last step (Loshchilov and Hutter 2017).
+
+    Args:
+        warmup_steps: steps in which the rate rises linearly to its peak; at least 0.
+        final: rate of the last step, as a fraction of the peak; between 0 and 1.
+    """
+    check_size("schedule.warmup_steps", warmup_steps, 0)
+    check_fraction("final", final)
 
     def factor(step: int) -> float:
-        fallen = (1 - math.cos(math.pi * progress(step, warmup_steps, steps))) / 2
-        return warm(step, warmup_steps) * (1 - (1 - final) * fallen)
+        decay = (1 - math.cos(math.pi * progress(step, warmup_steps, steps))) / 2
+        return warmup(step, warmup_steps) * (1 - (1 - final) * decay)
 
     return each_step(optimizer, factor)
 
@@ -78,11 +101,20 @@ def linear(
     hold: float = 0.5,
     final: float = 0.02,
 ) -> dict[str, Any]:
-    """The full rate for the fraction `hold` of the steps, then a line down to the fraction `final` of the rate."""
+    """The peak for a part of the steps, then linear decay to a fraction of it at the last step.
+
+    Args:
+        warmup_steps: steps in which the rate rises linearly to its peak; at least 0.
+        hold: fraction of all steps before the decay begins; between 0 and 1.
+        final: rate of the last step, as a fraction of the peak; between 0 and 1.
+    """
+    check_size("schedule.warmup_steps", warmup_steps, 0)
+    check_fraction("hold", hold)
+    check_fraction("final", final)
     start = max(warmup_steps, round(hold * steps))
 
     def factor(step: int) -> float:
-        return warm(step, warmup_steps) * (1 - (1 - final) * progress(step, start, steps))
+        return warmup(step, warmup_steps) * (1 - (1 - final) * progress(step, start, steps))
 
     return each_step(optimizer, factor)
 
@@ -99,10 +131,23 @@ def plateau(
     min_delta: float = 0.0,
     minimum: float = 0.0,
 ) -> dict[str, Any]:
-    """Multiplies the rate by `factor` when `monitor` has not improved in more than `patience` validations.
+    """Lower the rate when a figure of the validation no longer improves.
 
-    Training turns the sign of a figure of which more is better, so the scheduler always looks for less.
+    Training negates a figure of which more is better, so the scheduler always looks for less.
+
+    Args:
+        factor: what the rate is multiplied by; above 0 and below 1.
+        patience: validations without improvement before the rate falls; at least 0.
+        monitor: the figure to watch: `loss`, or one of `metrics`.
+        min_delta: smallest change that counts as improvement; at least 0.
+        minimum: lower bound of the rate; at least 0.
     """
+    if not 0 < factor < 1:
+        raise UserError("E-range", f"schedule.factor={factor}", "must be above 0 and below 1")
+    check_size("schedule.patience", patience, 0)
+    for key, value in (("min_delta", min_delta), ("minimum", minimum)):
+        if value < 0:
+            raise UserError("E-range", f"schedule.{key}={value}", "must be at least 0")
     scheduler = ReduceLROnPlateau(
         optimizer, "min", factor, patience, threshold=min_delta, threshold_mode="abs", min_lr=minimum
     )

@@ -119,7 +119,7 @@ def train(here: Path, *overrides: str, **environment: str) -> Ended:
         text=True,
         check=False,
         cwd=here,
-        timeout=150,
+        timeout=600,
         env={**os.environ, **environment},
     )
     return Ended(done)

@@ -52,7 +52,7 @@ def on_windows(root: Path, here: Path, *arguments: str, stdin: str = "") -> subp
         check=False,
         cwd=here,
         env={**os.environ, **variables},
-        timeout=300,
+        timeout=600,
     )
 
 
