@@ -54,8 +54,8 @@ def peak(settings: Settings, repeats: int = 4) -> Peak:
         if settings.device == "cpu" and onednn_works():
             onednn = flop / fastest(lambda i=inputs, w=weight: onednn_product(i, w), settings, repeats)
         ours = 0.0
-        if settings.device == "cpu" and native.engine() is not None:
-            ours = flop / fastest(lambda i=inputs, w=weight: native.product(i, w, None), settings, repeats)
+        if settings.device == "cpu" and native.is_available():
+            ours = flop / fastest(lambda i=inputs, w=weight: native.matmul(i, w, None), settings, repeats)
         found = found.joined(Peak(mm, onednn, ours, shape))
     return found
 

@@ -21,7 +21,7 @@ from seq2att.trainer.gradients import SCALE, rescale
 from seq2att.types import SPECIALS, Batch, Column, Loss
 
 KERNEL = "SEQ2ATT_KERNEL"  # the package reads it at every call
-TIERS = ("torch", "python", "cpp")
+TIERS = ("torch", "cpp")
 
 
 @contextlib.contextmanager

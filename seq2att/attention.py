@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from seq2att.errors import UserError, check_size
-from seq2att.recurrence.dense import Dense
-from seq2att.recurrence.feedback import Fused, unwatched
+from seq2att.recurrence import Dense, is_exact
+from seq2att.recurrence.feedback import Fused
 from seq2att.registry import kind, register
 from seq2att.types import Attended, Memory, State
 
@@ -53,11 +53,6 @@ class Attention(nn.Module):
         return Attended(weights @ memory.values, weights, state)
 
 
-def is_just(attention: Attention, kind: type[Attention]) -> bool:
-    """Whether this is of that very class, which a plugin may have changed in a class of its own, and has no hooks."""
-    return type(attention) is kind and not {"score", "keys"} & vars(attention).keys() and unwatched(attention)
-
-
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """The softmax of scores `[B, T, S]` over the real positions of `mask` `[B, S]`; zeros where there is none."""
     real = mask.unsqueeze(1)  # [B, 1, S]
@@ -77,7 +72,7 @@ class NoAttention(Attention):
         return ()
 
     def fused(self) -> Fused | None:
-        return Fused("none") if is_just(self, NoAttention) else None
+        return Fused("none") if is_exact(self, NoAttention) else None
 
     def forward(self, query: Tensor, memory: Memory, state: State = ()) -> Attended:
         return Attended(query[..., :0], None, state)
@@ -97,7 +92,7 @@ class Dot(Attention):
         self.scale = query_size**-0.5 if scaled else 1.0
 
     def fused(self) -> Fused | None:
-        return Fused("dot", self.scale) if is_just(self, Dot) else None
+        return Fused("dot", self.scale) if is_exact(self, Dot) else None
 
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
         return (query * self.scale) @ keys.mT
@@ -112,7 +107,7 @@ class General(Attention):
         self.key = Dense(memory_size, query_size, bias=False)
 
     def fused(self) -> Fused | None:
-        return Fused("dot") if is_just(self, General) else None
+        return Fused("dot") if is_exact(self, General, Dense) else None
 
     def keys(self, outputs: Tensor) -> State:
         return self.key(outputs)  # [B, S, Q]
@@ -135,7 +130,7 @@ class Additive(Attention):
         self.energy = Dense(size, 1, bias=False)
 
     def fused(self) -> Fused | None:
-        if not is_just(self, Additive) or {type(self.query), type(self.energy)} != {Dense}:
+        if not is_exact(self, Additive, Dense) or any(layer.bias is not None for layer in (self.query, self.energy)):
             return None
         return Fused("additive", query=self.query.weight, energy=self.energy.weight.squeeze(0))
 

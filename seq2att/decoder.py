@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from seq2att.attention import Attention
 from seq2att.errors import UserError, check_probability, check_size
-from seq2att.recurrence import CellName, Draws, Dropout, Layer, Stack, feedback
-from seq2att.recurrence.dense import Dense
+from seq2att.recurrence import CellName, Dense, Draws, Dropout, Layer, Stack, feedback, is_exact
 from seq2att.registry import Factory, kind, register
 from seq2att.types import Attended, Decoded, Encoding, Memory, State
 
@@ -159,21 +158,20 @@ class RecurrentDecoder(Decoder):
     ) -> Decoded | None:
         """All steps by a loop that computes what is real only, where there is one for them; else None."""
         fused = self.attention.fused()
-        if fused is None or not self.is_plain():
+        if fused is None or not self.can_loop():
             return None
-        engine = feedback.engine(lengths, inputs, memory.values, state.fed, *state.layers)
-        if engine is None:
+        if not feedback.can_run(lengths, inputs, memory.values, state.fed, *state.layers):
             return None
         cell = next(self.stack.each()).cell
         layers = zip(self.stack.each(), dropped.stack.hidden, strict=True)
-        matrices = feedback.Matrices(
+        weights = feedback.LoopWeights(
             [layer.weights(mask) for layer, mask in layers], None if self.readout is None else self.readout.weight
         )
-        kind = feedback.Kind(cell, self.query_first, self.fed_size > 0, self.stack.residual)
-        start = feedback.Start(state.layers, state.fed)
-        masks = feedback.Masks(dropped.stack.below, dropped.outputs)
-        said = feedback.run(engine, kind, fused, matrices, inputs, memory, start, masks, lengths)
-        return Decoded(said.outputs, said.weights, DecoderState(said.state.layers, state.attention, said.state.fed))
+        kind = feedback.LoopKind(cell, self.query_first, self.fed_size > 0, self.stack.residual)
+        start = feedback.LoopState(state.layers, state.fed)
+        masks = feedback.LoopMasks(dropped.stack.below, dropped.outputs)
+        outputs, attended, end = feedback.run(kind, fused, weights, inputs, memory, start, masks, lengths)
+        return Decoded(outputs, attended, DecoderState(end.layers, state.attention, end.fed))
 
     def advance(
         self,
@@ -229,19 +227,16 @@ class RecurrentDecoder(Decoder):
         state = DecoderState(layers, attended.state, outputs[:, -1, : self.fed_size])
         return Decoded(outputs, attended.weights, state, attended.penalty)
 
-    def is_plain(self) -> bool:
-        """Whether every part does what this class says, and nobody watches it with a hook."""
+    def can_loop(self) -> bool:
+        """Whether the loop may stand for the steps: no method or part is replaced, and no hook watches them."""
         own = ("steps", "advance", "luong", "bahdanau", "finish")
         if not all(getattr(type(self), name) is getattr(RecurrentDecoder, name) for name in own):
             return False
         if type(self.stack) is not Stack or len({(type(layer), layer.cell) for layer in self.stack.each()}) != 1:
             return False
-        if self.readout is not None and self.readout.bias is not None:
+        if self.readout is not None and not (is_exact(self.readout, Dense) and self.readout.bias is None):
             return False
-        kinds = {Layer, Dropout, nn.ModuleList, Stack, Dense}
-        parts = [self.stack, self.dropout, *([] if self.readout is None else [self.readout])]
-        exact = all(type(module) in kinds for part in parts for module in part.modules())
-        return exact and feedback.unwatched(*parts)
+        return is_exact(self.stack, Stack, nn.ModuleList, Layer, Dropout) and is_exact(self.dropout, Dropout)
 
 
 def cat_steps(steps: tuple[Tensor | None, ...]) -> Tensor | None:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from seq2att.recurrence import CellName
-from seq2att.recurrence.forced import compiled
+from seq2att.recurrence.choice import is_compiled
 from seq2att.recurrence.native import functions as native
 from seq2att.recurrence.native.gate import Prepared, packed_size, with_contiguous_rows
-from seq2att.recurrence.product import product
+from seq2att.recurrence.product import matmul
 
 LARGEST = 127  # of an int8, the same up and down
 EXACT = (1 << 24) // LARGEST**2  # inputs whose products with int8 add up exactly in float32
@@ -24,7 +24,7 @@ TYPES = {torch.float32: "f32", torch.float64: "f64"}
 
 def is_native(dtype: torch.dtype) -> bool:
     """Whether tensors of this type on the CPU are computed in C++."""
-    return dtype in TYPES and compiled()
+    return dtype in TYPES and is_compiled()
 
 
 class Matrix:
@@ -76,7 +76,7 @@ class Matrix:
     def emulate(self, inputs: Tensor, out: Tensor, add: bool, tanh: bool) -> Tensor:
         """The same in PyTorch: the sums of an int8 product are the same integers."""
         if self.scales is None:
-            result = product(inputs, self.weight)
+            result = matmul(inputs, self.weight)
         else:
             integers, scales = to_int8(inputs)
             result = integer_product(integers, self.weight).to(inputs.dtype) * scales * self.scales

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seq2att.errors import UserError
 from seq2att.recurrence import product
-from seq2att.recurrence.forced import compiled
+from seq2att.recurrence.choice import is_compiled, is_traced
 from seq2att.recurrence.native import softmax
 from seq2att.registry import kind, register
 from seq2att.types import SPECIALS
@@ -48,7 +48,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, spread: floa
     logits z and mass m (of all weights and spread) a row's loss is m logsumexp(z) - sum_i w_i z_i - spread mean(z), and
     its gradient m softmax(z) - w - spread / V.
     """
-    if logits.device.type == "cpu" and compiled() and not product.traced():
+    if logits.device.type == "cpu" and is_compiled() and not is_traced():
         return softmax.cross_entropy(logits, targets, weights, spread)
     size = logits.size(1)
     total, sums = logits.new_zeros(()), logits.new_zeros(size)
@@ -78,7 +78,7 @@ class CrossEntropy(torch.autograd.Function):
         context: Any, outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor, spread: float
     ) -> Tensor:
         """From `[N, D]`, `[V, D]`, `[V]`, `[N, M]`, `[N, M]` to the sum; see `cross_entropy`."""
-        logits = product.product(outputs, weight, bias)  # [N, V]
+        logits = product.matmul(outputs, weight, bias)  # [N, V]
         context.dtype = logits.dtype
         logits = logits.to(weights.dtype)  # a loss in half precision would be none
         total, sums = cross_entropy(logits, targets, weights, spread)
@@ -97,8 +97,8 @@ class CrossEntropy(torch.autograd.Function):
         outputs, weight = outputs.to(delta.dtype), weight.to(delta.dtype)
         for_outputs, for_weight, *_ = context.needs_input_grad
         return (
-            product.product(delta, weight.t()) * gradient if for_outputs else None,
-            product.product(delta.t(), (outputs * gradient).t()) if for_weight else None,
+            product.matmul(delta, weight.t()) * gradient if for_outputs else None,
+            product.matmul(delta.t(), (outputs * gradient).t()) if for_weight else None,
             for_bias,
             *(None, None, None),
         )

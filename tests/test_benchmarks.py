@@ -204,7 +204,7 @@ def test_other_work_on_the_machine_is_told() -> None:
     assert busy == "Equal. Disturbed: other work on the machine left a contender 60% of its core."
 
 
-@pytest.mark.parametrize("tier", ["python", None])
+@pytest.mark.parametrize("tier", ["cpp", None])
 def test_the_tier_holds_inside_and_is_gone_after(tier: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 

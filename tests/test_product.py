@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from seq2att.recurrence.forced import VARIABLE
 from torch import Tensor
 
 from seq2att.recurrence import native
 from seq2att.recurrence import product as module
-from seq2att.recurrence.forced import VARIABLE
 from seq2att.recurrence.product import linear, product
 
 SHAPES = [
@@ -39,7 +39,7 @@ def not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every library on every processor."""
     if request.param == "ours":
-        if native.engine() is None:
+        if not native.is_available():
             pytest.skip("no C++ compiler")
         monkeypatch.setenv(VARIABLE, "cpp")
     if request.param == "oneDNN" and not module.works():
@@ -204,7 +204,7 @@ def test_only_an_amd_processor_prefers_onednn(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_ours_is_taken_where_it_can_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    if native.engine() is None:
+    if not native.is_available():
         pytest.skip("no C++ compiler")
     calls: list[tuple[int, ...]] = []
     ours = native.product
@@ -224,7 +224,7 @@ def test_ours_is_taken_where_it_can_be_compiled(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_divide_ours_without_changing_it(threads: int) -> None:
-    if native.engine() is None:
+    if not native.is_available():
         pytest.skip("no C++ compiler")
     inputs, tall, wide = torch.randn(300, 401), torch.randn(70, 401), torch.randn(1000, 401)
     alone = [native.product(inputs, weight, None) for weight in (tall, wide)]

@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from seq2att.encoder import GRUEncoder, LSTMEncoder, RecurrentEncoder, RNNEncoder
 from seq2att.errors import UserError
-from seq2att.recurrence import GATES, STATES, CellName, Draws, Dropout, Layer, Stack, forced, native
+from seq2att.recurrence import GATES, STATES, CellName, Draws, Dropout, Layer, Stack, choice, native
 
 CELLS: list[CellName] = ["tanh", "relu", "lstm", "gru"]
 LENGTHS = torch.tensor([5, 2, 1, 0, 4])
 Array = npt.NDArray[np.float64]
 
 
-@pytest.fixture(autouse=True, params=forced.KERNELS)
+@pytest.fixture(autouse=True, params=choice.KERNELS)
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "cpp" and native.engine() is None:
+    if request.param == "cpp" and not native.is_available():
         pytest.skip("no C++ compiler")
-    monkeypatch.setenv(forced.VARIABLE, request.param)
+    monkeypatch.setenv(choice.VARIABLE, request.param)
     torch.manual_seed(3)
 
 

@@ -91,7 +91,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture(params=["python", "cpp"])
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], str]:
     """Choose the tier under test by calling it with None, another with its name."""
-    if request.param == "cpp" and native.engine() is None:
+    if request.param == "cpp" and not native.is_available():
         pytest.skip("no C++ compiler")
 
     def use(name: str | None) -> str:
@@ -331,7 +331,7 @@ def test_a_tier_can_be_forced(kernel: Use, monkeypatch: pytest.MonkeyPatch) -> N
     kernel("torch")
     assert chosen("lstm", case) == "torch"
     monkeypatch.setenv(forced.VARIABLE, "")
-    assert chosen("lstm", case) == ("torch" if native.engine() is None else "cpp")
+    assert chosen("lstm", case) == ("torch" if not native.is_available() else "cpp")
 
 
 def test_an_unknown_tier_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

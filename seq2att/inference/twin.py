@@ -14,8 +14,7 @@ from seq2att.inference.generator import FastGenerator
 from seq2att.inference.modules import FastLayer, FastLinear, FastOutput
 from seq2att.model import Model
 from seq2att.output import Linear
-from seq2att.recurrence import Layer, Stack
-from seq2att.recurrence.dense import Dense
+from seq2att.recurrence import Dense, Layer, Stack
 
 TYPES = (torch.float32, torch.float64)
 SAYS = {"metrics", "figures", "verb", "several_answers"}  # what a head says of itself, and not what it does

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from seq2att.launch.environment import current_processes, requested_processes
 from seq2att.launch.threads import configure_threads
-from seq2att.recurrence.forced import forced
+from seq2att.recurrence.choice import requested_kernel
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -29,7 +29,7 @@ def run(config: Mapping[str, Any], callbacks: Sequence[Callback] = (), say: Call
     """
     from seq2att.launch.elastic import train_in_workers
 
-    forced()  # refuses an unknown SEQ2ATT_KERNEL before data are read
+    requested_kernel()  # refuses an unknown SEQ2ATT_KERNEL before data are read
     options = config["trainer"]
     processes = current_processes(options, os.environ)
     if processes is not None:

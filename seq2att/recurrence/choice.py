@@ -1,90 +1,108 @@
-"""Which of three equal tiers runs a layer: plain torch, the loop in Python, or the loop in C++.
+"""Which of two equal tiers computes: the reference in PyTorch or the C++ kernels; everything that decides it is here.
 
-`SEQ2ATT_KERNEL=torch`, `python` or `cpp` forces one wherever it can run. Plain torch is for all that is not float32 or
-float64 on a CPU (a GPU has cuDNN), and for calls that a compiler, a tracer, autocast or a transform watches.
+The kernels compute where they can be compiled, on plain float32 or float64 tensors of a CPU. All else is the
+reference: a GPU (which has cuDNN), other precisions, autocast, `torch.compile`, tracing, `torch.func`, and modules that
+are subclassed, hooked or changed. `SEQ2ATT_KERNEL=torch` asks for the reference everywhere; `SEQ2ATT_KERNEL=cpp` makes
+it an error that the kernels cannot be built.
 """
 
 from __future__ import annotations
 
+import operator
+import os
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from seq2att.recurrence import reference
-from seq2att.recurrence.engine import Engine
-from seq2att.recurrence.forced import forced, native_engine
-from seq2att.recurrence.function import Setting, recur
-from seq2att.recurrence.packing import pack
-from seq2att.recurrence.product import plain, traced
-from seq2att.recurrence.reference import CellName, Run, Weights, reverse
-from seq2att.recurrence.steps import Engine as PythonEngine
+from seq2att.errors import UserError
+from seq2att.recurrence.native import build
+
+VARIABLE = "SEQ2ATT_KERNEL"
+KERNELS = ("torch", "cpp")
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def run(
-    cell: CellName,
-    inputs: Tensor,
-    state: tuple[Tensor, ...],
-    weights: Weights,
-    lengths: Tensor | None = None,
-    backwards: bool = False,
-) -> Run:
-    """The recurrence over `inputs` `[B, T, I]` from `state` (`[B, H]` each); rows end after `lengths` `[B]`, if given.
-
-    `backwards` starts at each row's last real position.
-    """
-    engine = choose(cell, inputs, state, weights, lengths)
-    if engine is not None:
-        packing = pack(lengths, inputs.size(0), inputs.size(1))
-        if packing.sizes:
-            return recur(Setting(cell, packing, backwards, engine), inputs, state, weights)
-    if not backwards:
-        return reference.run(cell, inputs, state, weights, lengths)
-    outputs, final = reference.run(cell, reverse(inputs, lengths), state, weights, lengths)
-    return Run(reverse(outputs, lengths), final)
+def requested_kernel() -> str | None:
+    """The tier that `SEQ2ATT_KERNEL` asks for, or None."""
+    kernel = os.environ.get(VARIABLE) or None
+    if kernel is not None and kernel not in KERNELS:
+        raise UserError(
+            "E-choice", f"{VARIABLE}={kernel}", f"must be one of {', '.join(KERNELS)}", "or unset it to have one chosen"
+        )
+    return kernel
 
 
-def choose(
-    cell: CellName, inputs: Tensor, state: tuple[Tensor, ...], weights: Weights, lengths: Tensor | None
-) -> Engine | None:
-    """The engine for these tensors; None: plain torch."""
-    if traced() or inputs.numel() == 0 or (lengths is None and short(inputs, weights)):
-        return None
-    tensors = (inputs, *state, *weights)
-    if inputs.dtype not in (torch.float32, torch.float64) or not plain(*tensors):
-        return None
-    if any(tensor.dtype != inputs.dtype for tensor in tensors):
-        return None
-    kernel = forced()
+def is_compiled() -> bool:
+    """Whether the C++ kernels are there and may be used. Raises: `UserError` where cpp is requested but not there."""
+    kernel = requested_kernel()
     if kernel == "torch":
-        return None
-    if kernel != "python" and (engine := native_engine(required=kernel == "cpp")) is not None:
-        return engine
-    return PythonEngine() if kernel == "python" or pays(cell, inputs, weights, lengths) else None
-
-
-def short(inputs: Tensor, weights: Weights) -> bool:
-    """Whether this is one step, so small that an engine's preparations are not worth it.
-
-    Measured as in `pays`, torch's time over that of C++: LSTM 16x256 0.7, 64x256 1.0, 64x512 1.1, 320x512 1.1, and 1.8
-    forward only; GRU 320x512 1.8.
-    """
-    return inputs.size(1) == 1 and (inputs.size(0) < 128 or weights.hidden.numel() < 1 << 18)
-
-
-def pays(cell: CellName, inputs: Tensor, weights: Weights, lengths: Tensor | None) -> bool:
-    """Whether the loop in Python is quicker than plain torch, where there is none in C++ (which always is).
-
-    Measured on one core of a Zen 5, forward and backward, batch x steps x units, plain torch's time over the loop's:
-    GRU 8x8x16 0.9, 32x10x32 1.0, 64x60x8 1.3, 16x30x120 1.4, 64x16x256 1.7, 64x16x512 2.2, 64x300x120 1.5; tanh 1.1 to
-    1.9; LSTM, which torch has from oneDNN, with a quarter of padding 64x16x64 0.6, 64x30x256 1.0, 64x30x512 1.4,
-    64x300x120 1.5, without padding 0.2 to 1.0. Forward only: GRU 64x16x64 0.9, 64x100x120 1.0, 8x20x512 1.6,
-    64x16x256 1.8; LSTM 0.1 to 1.1.
-    """
-    rows, steps = inputs.size(0), inputs.size(1)
-    size = weights.hidden.size(1)
-    training = torch.is_grad_enabled() and weights.hidden.requires_grad
-    if steps == 1:
         return False
-    if cell != "lstm":
-        return rows * size * size >= (1 << 12 if training else 1 << 20)
-    padded = lengths is not None and int(lengths.sum()) <= 0.75 * rows * steps
-    return training and padded and rows * steps * size >= 400_000
+    reason = build.failure()
+    if reason is not None and kernel == "cpp":
+        raise UserError(
+            "E-kernel",
+            f"{VARIABLE}=cpp",
+            f"the C++ kernels cannot be built ({reason})",
+            f"install a C++ compiler or set {VARIABLE}=torch",
+        )
+    return reason is None
+
+
+def use_native(*tensors: Tensor) -> bool:
+    """Whether the C++ kernels compute with these tensors, at least one of which is given."""
+    if is_traced() or not are_plain(*tensors):
+        return False
+    dtype = tensors[0].dtype
+    if dtype not in (torch.float32, torch.float64) or any(tensor.dtype != dtype for tensor in tensors):
+        return False
+    return is_compiled()
+
+
+def is_traced() -> bool:
+    """Whether a compiler or a tracer records the call, so that sizes and values must not decide anything."""
+    return torch.compiler.is_compiling() or bool(torch_private("jit.is_tracing", False))
+
+
+def are_plain(*tensors: Tensor) -> bool:
+    """Whether these are ordinary tensors of a CPU, without autocast, tracing, transforms or dispatch modes."""
+    return (
+        all(type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu" for tensor in tensors)
+        and not torch.is_autocast_enabled("cpu")
+        and not is_traced()
+        and not torch_private("_C._len_torch_dispatch_stack", 0)
+        and not torch_private("_C._are_functorch_transforms_active", False)
+        and all(torch.autograd.forward_ad.unpack_dual(tensor).tangent is None for tensor in tensors)
+    )
+
+
+def is_exact(module: nn.Module, *classes: type[nn.Module]) -> bool:
+    """Whether a fast path may stand for this module: it and all modules in it are exactly of `classes`, and unchanged.
+
+    A subclass, a module of another class inside, a hook, a parametrization or a method replaced on the instance make
+    it False, so that each of them gets its own answer.
+    """
+    if torch_private("nn.modules.module._has_any_global_hook", False):
+        return False
+    return all(type(part) in classes and not is_changed(part) for part in module.modules())
+
+
+def is_changed(module: nn.Module) -> bool:
+    """Whether hooks watch this module, or attributes of the instance replace methods of its class."""
+    if any(getattr(module, hooks, None) for hooks in HOOKS):
+        return True
+    return any(callable(getattr(type(module), name, None)) for name in vars(module))
+
+
+def keeps_graph() -> bool:
+    """Whether the graph of the running backward pass stays, so that its gradients may be computed once more."""
+    return bool(torch_private("_C._autograd._get_current_graph_task_keep_graph", True))
+
+
+def torch_private(name: str, default: Any) -> Any:
+    """Call a function that not every version of torch has, by its dotted name; `default` where it is missing."""
+    try:
+        function = operator.attrgetter(name)(torch)
+    except AttributeError:
+        return default
+    return function()

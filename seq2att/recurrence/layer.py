@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from seq2att.errors import check_probability
-from seq2att.recurrence.choice import run
 from seq2att.recurrence.dropout import draw
+from seq2att.recurrence.layer_function import run
 from seq2att.recurrence.reference import GATES, STATES, CellName, Run, Weights
 
 

@@ -1,10 +1,10 @@
-// One query of one row looking at its memory, and the way back.
+// Attention of one query over the memory of its row, and the backward pass.
 #pragma once
 #include <vector>
 
 #include "cell.h"
 
-enum Score : int64_t { NOTHING, DOT, ADDITIVE };
+enum Score : int64_t { NO_SCORE, DOT, ADDITIVE };
 
 template <typename T> inline T inner(const T *__restrict a, const T *__restrict b, int64_t size) {
   T sum = 0;
@@ -39,7 +39,7 @@ inline void energy_backward(T d, const T *__restrict query, const T *__restrict 
 }
 
 // The memory of all rows and how it is scored.
-template <typename T> struct Looking {
+template <typename T> struct AttentionMemory {
   int64_t score, rows, source, key_size, value_size;  // B, S, A, C
   const T *energy;       // [A]
   const T *keys;         // [rows, S, A]
@@ -49,7 +49,7 @@ template <typename T> struct Looking {
 };
 
 template <typename T>
-void attend(const Looking<T> &memory, int64_t row, const T *query, T *weights, T *context) {
+void attend(const AttentionMemory<T> &memory, int64_t row, const T *query, T *weights, T *context) {
   int64_t source = memory.source, width = memory.key_size;
   const T *keys = memory.keys + row * source * width, *values = memory.values + row * source * memory.value_size;
   T highest = 0, total = 0;
@@ -75,7 +75,7 @@ void attend(const Looking<T> &memory, int64_t row, const T *query, T *weights, T
 // From the gradients of context and weights (null: none) to that of the scores [S] and, added, of the query; with
 // additive scores also of the keys (added) and of the energy [A] (added).
 template <typename T>
-void attend_backward(const Looking<T> &memory, int64_t row, const T *query, const T *weights, const T *d_context,
+void attend_backward(const AttentionMemory<T> &memory, int64_t row, const T *query, const T *weights, const T *d_context,
                      const T *d_weights, T *d_scores, T *d_query, T *d_keys, T *d_energy) {
   int64_t source = memory.source, width = memory.key_size;
   const T *keys = memory.keys + row * source * width, *values = memory.values + row * source * memory.value_size;

@@ -60,6 +60,11 @@ def failure() -> str | None:
         return str(error)
 
 
+def is_available() -> bool:
+    """Whether there is a library."""
+    return failure() is None
+
+
 @functools.cache
 def compiler() -> str:
     """The C++ compiler: `$CXX`, or the first of c++, g++, clang++ that is there."""

@@ -58,9 +58,9 @@ template <typename T> void lstm_forward(T *__restrict gates, T *__restrict hidde
 #pragma GCC ivdep
   for (int64_t j = 0; j < size; j++) {
     T in = sigmoid(i[j]), forget = sigmoid(f[j]), cell = fast_tanh(g[j]), out = sigmoid(o[j]);
-    T next = forget * memory[j] + in * cell, squashed = fast_tanh(next);
+    T next = forget * memory[j] + in * cell, tanh_next = fast_tanh(next);
     i[j] = in, f[j] = forget, g[j] = cell, o[j] = out;
-    memory[j] = next, tanh_memory[j] = squashed, hidden[j] = out * squashed;
+    memory[j] = next, tanh_memory[j] = tanh_next, hidden[j] = out * tanh_next;
   }
 }
 
@@ -72,42 +72,42 @@ template <typename T> void lstm_backward(T *__restrict gates, const T *__restric
               *__restrict o = gates + 3 * size;
 #pragma GCC ivdep
   for (int64_t j = 0; j < size; j++) {
-    T in = i[j], forget = f[j], cell = g[j], out = o[j], squashed = tanh_memory[j];
-    T d = d_memory[j] + d_hidden[j] * out * (T(1) - squashed * squashed);
+    T in = i[j], forget = f[j], cell = g[j], out = o[j], tanh_next = tanh_memory[j];
+    T d = d_memory[j] + d_hidden[j] * out * (T(1) - tanh_next * tanh_next);
     i[j] = d * cell * in * (T(1) - in);
     f[j] = d * memory[j] * forget * (T(1) - forget);
     g[j] = d * in * (T(1) - cell * cell);
-    o[j] = d_hidden[j] * squashed * out * (T(1) - out);
+    o[j] = d_hidden[j] * tanh_next * out * (T(1) - out);
     d_memory[j] = d * forget;
   }
 }
 
-// `through` [3H] holds U h; its last part leaves with d_n added, as `hidden_new`.
-template <typename T> void gru_forward(T *__restrict gates, const T *__restrict through, const T *__restrict new_bias,
+// `projected` [3H] holds U h; its last part leaves with d_n added, as `hidden_new`.
+template <typename T> void gru_forward(T *__restrict gates, const T *__restrict projected, const T *__restrict new_bias,
                                        T *__restrict hidden, T *__restrict hidden_new, int64_t size) {
   T *__restrict r = gates, *__restrict z = gates + size, *__restrict n = gates + 2 * size;
 #pragma GCC ivdep
   for (int64_t j = 0; j < size; j++) {
-    T inner = through[2 * size + j] + new_bias[j];
-    T reset = sigmoid(r[j] + through[j]), update = sigmoid(z[j] + through[size + j]);
-    T fresh = fast_tanh(n[j] + reset * inner);
-    r[j] = reset, z[j] = update, n[j] = fresh, hidden_new[j] = inner;
-    hidden[j] = fresh + update * (hidden[j] - fresh);
+    T inner = projected[2 * size + j] + new_bias[j];
+    T reset = sigmoid(r[j] + projected[j]), update = sigmoid(z[j] + projected[size + j]);
+    T candidate = fast_tanh(n[j] + reset * inner);
+    r[j] = reset, z[j] = update, n[j] = candidate, hidden_new[j] = inner;
+    hidden[j] = candidate + update * (hidden[j] - candidate);
   }
 }
 
-// `through` [3H] becomes the gradient of U h; `d_hidden` goes from h' to the part of h that does not pass U.
-template <typename T> void gru_backward(T *__restrict gates, T *__restrict through, const T *__restrict previous,
+// `projected` [3H] becomes the gradient of U h; `d_hidden` goes from h' to the part of h that does not pass U.
+template <typename T> void gru_backward(T *__restrict gates, T *__restrict projected, const T *__restrict previous,
                                         const T *__restrict hidden_new, T *__restrict d_hidden, int64_t size) {
   T *__restrict r = gates, *__restrict z = gates + size, *__restrict n = gates + 2 * size;
 #pragma GCC ivdep
   for (int64_t j = 0; j < size; j++) {
-    T reset = r[j], update = z[j], fresh = n[j], d = d_hidden[j];
-    T d_new = d * (T(1) - update) * (T(1) - fresh * fresh);
-    r[j] = through[j] = d_new * hidden_new[j] * reset * (T(1) - reset);
-    z[j] = through[size + j] = d * (previous[j] - fresh) * update * (T(1) - update);
+    T reset = r[j], update = z[j], candidate = n[j], d = d_hidden[j];
+    T d_new = d * (T(1) - update) * (T(1) - candidate * candidate);
+    r[j] = projected[j] = d_new * hidden_new[j] * reset * (T(1) - reset);
+    z[j] = projected[size + j] = d * (previous[j] - candidate) * update * (T(1) - update);
     n[j] = d_new;
-    through[2 * size + j] = d_new * reset;
+    projected[2 * size + j] = d_new * reset;
     d_hidden[j] = d * update;
   }
 }

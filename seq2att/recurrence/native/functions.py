@@ -58,13 +58,13 @@ CROSS_ENTROPY = Function(
     ),
 )
 
-# layer.h: one recurrent layer over packed rows, forward or `back`.
+# layer.h: one recurrent layer over packed rows, in the forward or the `backward` pass.
 LAYER = Function(
     "layer",
     Struct(
         cell=Integer(),
         backwards=Integer(),
-        back=Integer(),
+        backward=Integer(),
         steps=Size(),
         rows=Size(),
         total=Size(),
@@ -79,11 +79,11 @@ LAYER = Function(
         outputs=numbers("total", "size"),
         previous=optional("total", "size"),
         extra=optional("total", "size"),
-        through=optional("total", "width"),
+        d_projected=optional("total", "width"),
     ),
 )
 
-# feedback.h: the loop of a decoder with feedback, forward or `back`.
+# feedback.h: the loop of a decoder with feedback, in the forward or the `backward` pass.
 LEVEL = Struct(
     hidden_weight=numbers("width", "size"),
     below_weight=optional("width", "size"),
@@ -96,7 +96,7 @@ LEVEL = Struct(
     below=optional("total", "size"),
     hidden=numbers("rows", "size"),
     memory=optional("rows", "size"),
-    through=optional("total", "width"),
+    d_projected=optional("total", "width"),
 )
 FEEDBACK = Function(
     "feedback",
@@ -105,7 +105,7 @@ FEEDBACK = Function(
         query_first=Integer(),
         residual=Integer(),
         score=Integer(),
-        back=Integer(),
+        backward=Integer(),
         steps=Size(),
         rows=Size(),
         total=Size(),
@@ -129,7 +129,7 @@ FEEDBACK = Function(
         energy=optional("key_size"),
         padding=Array("bool", "rows", "source", optional=True),
         top=numbers("total", "size"),
-        said=optional("total", "fed_size"),
+        readout=optional("total", "fed_size"),
         out=optional("total", "fed_size"),
         fed=optional("rows", "fed_size"),
         query=optional("total", "key_size"),

@@ -147,7 +147,7 @@ template <typename T> void recur(const Recurrence<T> &run, int64_t threads) {
 }
 
 template <typename T> struct Attend {
-  Looking<T> memory;     // of every sentence
+  AttentionMemory<T> memory;     // of every sentence
   int64_t rows;
   const int64_t *which;  // [rows] the sentence that each row attends to
   const T *query;        // [rows, A], rows `query_row` apart
@@ -162,7 +162,7 @@ template <typename T> struct Attend {
 };
 
 template <typename T> void attend_row(const Attend<T> &run, int64_t row) {
-  Looking<T> memory = run.memory;
+  AttentionMemory<T> memory = run.memory;
   int64_t sentence = run.which[row], source = memory.source;
   memory.keys += sentence * source * memory.key_size, memory.values += sentence * source * memory.value_size;
   memory.padding += sentence * source;

@@ -7,7 +7,7 @@ from torch import Tensor
 from seq2att.recurrence.native.functions import PRODUCT
 
 
-def product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def matmul(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`inputs` `[N, K]` times `weight` `[M, K]` transposed, plus `bias` `[M]`: `[N, M]`; float32 or float64, on a CPU.
 
     Both may be transposed views and have gaps between rows; threads are PyTorch's number of them.
