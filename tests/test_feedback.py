@@ -253,8 +253,8 @@ def test_without_gradients_nothing_is_kept(kernel: str, monkeypatch: pytest.Monk
     what = given(decoder)
     with_gradients = decoder(what.inputs, *decoder.start(what.encoding())).outputs
     loops = []
-    build = feedback.build
-    monkeypatch.setattr(feedback, "build", lambda *given: loops.append(build(*given)) or loops[-1])
+    build = feedback.build_loop
+    monkeypatch.setattr(feedback, "build_loop", lambda *arguments: loops.append(build(*arguments)) or loops[-1])
     with torch.no_grad():
         without = decoder(what.inputs, *decoder.start(what.encoding())).outputs
     torch.testing.assert_close(without, with_gradients)
@@ -347,7 +347,7 @@ def test_a_changed_part_is_asked_itself() -> None:
     assert not looped(decoder)
 
 
-def test_only_what_is_plain_is_looped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_plain_tensors_are_looped(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = make("lstm", "general", "luong")
     assert looped(decoder)
     assert looped(decoder, torch.float32)

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from seq2att.kernels import Matrix
-from seq2att.recurrence.native import build, engine
+from seq2att.recurrence.choice import is_compiled
+from seq2att.recurrence.native import build
 
-CACHED = (build.library, build.failure, build.compiler, build.place, engine)
+CACHED = (build.library, build.failure, build.compiler, build.place)
 
 
 @pytest.fixture
@@ -51,14 +52,14 @@ def test_a_library_is_compiled_once_and_found_again(
     assert "compiling" in caplog.messages[0]
 
 
-def test_without_a_compiler_there_is_no_engine_and_the_log_says_so_once(
+def test_without_a_compiler_the_reference_runs_and_the_log_warns_once(
     forgetful: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with caplog.at_level(logging.INFO, "seq2att"):
-        assert engine() is None
-        assert engine() is None
+        assert not is_compiled()
+        assert not is_compiled()
         with pytest.raises(build.NativeError, match=r"no C.. compiler .* was found"):
             build.library()
     assert len(caplog.messages) == 1

@@ -22,7 +22,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if name == "cpp" and not native.is_available():
         pytest.skip("no C++ compiler")
     monkeypatch.setenv("SEQ2ATT_KERNEL", name)
-    assert output.compiled() == (name == "cpp")
+    assert output.is_compiled() == (name == "cpp")
     monkeypatch.setattr(output, "BLOCK", 20)
     return name
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from seq2att.recurrence.forced import VARIABLE
 from torch import Tensor
 
 from seq2att.recurrence import native
 from seq2att.recurrence import product as module
-from seq2att.recurrence.product import linear, product
+from seq2att.recurrence.choice import VARIABLE
+from seq2att.recurrence.product import linear, matmul
 
 SHAPES = [
     (64, 64, 256),
@@ -32,7 +32,7 @@ SHAPES = [
 @pytest.fixture(autouse=True)
 def not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's two libraries, unless a test asks for ours."""
-    monkeypatch.setenv(VARIABLE, "python")
+    monkeypatch.setenv(VARIABLE, "torch")
 
 
 @pytest.fixture(params=["ours", "oneDNN", "MKL"])
@@ -42,21 +42,21 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         if not native.is_available():
             pytest.skip("no C++ compiler")
         monkeypatch.setenv(VARIABLE, "cpp")
-    if request.param == "oneDNN" and not module.works():
+    if request.param == "oneDNN" and not module.has_onednn():
         pytest.skip("this torch has no oneDNN product")
-    monkeypatch.setattr(module, "preferred", lambda: request.param == "oneDNN")
+    monkeypatch.setattr(module, "prefers_onednn", lambda: request.param == "oneDNN")
     return str(request.param)
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     calls: list[tuple[int, ...]] = []
-    multiply = module.multiply
+    onednn_matmul = module.onednn_matmul
 
     def counted(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         calls.append((*inputs.shape, weight.size(0)))
-        return multiply(inputs, weight, bias)
+        return onednn_matmul(inputs, weight, bias)
 
-    monkeypatch.setattr(module, "multiply", counted)
+    monkeypatch.setattr(module, "onednn_matmul", counted)
     return calls
 
 
@@ -73,19 +73,19 @@ def test_a_product_is_that_of_float64(rows: int, inner: int, columns: int) -> No
     for inputs in views(rows, inner):
         for weight in views(columns, inner):
             exact = inputs.double() @ weight.double().T
-            for found, expected in ((product(inputs, weight), exact), (product(inputs, weight, bias), exact + bias)):
+            for found, expected in ((matmul(inputs, weight), exact), (matmul(inputs, weight, bias), exact + bias)):
                 assert found.is_contiguous()
                 assert found._base is None  # it may be changed in place
                 torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-4)
 
 
 def test_the_libraries_are_chosen_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not module.works():
+    if not module.has_onednn():
         pytest.skip("this torch has no oneDNN product")
-    monkeypatch.setattr(module, "preferred", lambda: True)
+    monkeypatch.setattr(module, "prefers_onednn", lambda: True)
     calls = count_calls(monkeypatch)
     for rows, inner, columns in ((4, 512, 512), (3, 512, 1024), (3, 512, 4096), (64, 64, 128)):
-        product(torch.zeros(rows, inner), torch.zeros(columns, inner))
+        matmul(torch.zeros(rows, inner), torch.zeros(columns, inner))
     assert calls == [(4, 512, 512), (3, 512, 4096)]
 
 
@@ -112,9 +112,9 @@ def gradients(function: object, inputs: Tensor, weight: Tensor, bias: Tensor | N
 
 
 def test_long_matrices_come_in_few_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not module.works():
+    if not module.has_onednn():
         pytest.skip("this torch has no oneDNN product")
-    monkeypatch.setattr(module, "preferred", lambda: True)
+    monkeypatch.setattr(module, "prefers_onednn", lambda: True)
     calls = count_calls(monkeypatch)
     lengths = range(127, 300, 7)
     for length in lengths:
@@ -126,9 +126,9 @@ def test_long_matrices_come_in_few_lengths(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_linear_takes_the_quick_product_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not module.works():
+    if not module.has_onednn():
         pytest.skip("this torch has no oneDNN product")
-    monkeypatch.setattr(module, "preferred", lambda: True)
+    monkeypatch.setattr(module, "prefers_onednn", lambda: True)
     calls = count_calls(monkeypatch)
     inputs, weight = torch.randn(64, 256, requires_grad=True), torch.randn(512, 256, requires_grad=True)
     outputs = linear(inputs, weight)
@@ -142,10 +142,10 @@ def test_linear_takes_the_quick_product_in_both_directions(monkeypatch: pytest.M
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_what_is_watched_or_not_float32_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "preferred", lambda: True)
+    monkeypatch.setattr(module, "prefers_onednn", lambda: True)
     calls = count_calls(monkeypatch)
     inputs, weight = torch.randn(128, 256), torch.randn(256, 256)
-    assert product(inputs.double(), weight.double()).dtype == torch.float64
+    assert matmul(inputs.double(), weight.double()).dtype == torch.float64
     with torch.autocast("cpu", torch.bfloat16):
         assert linear(inputs, weight).dtype == torch.bfloat16
     batched = torch.func.vmap(linear, (0, None))(inputs.unsqueeze(1), weight)
@@ -158,7 +158,7 @@ def test_what_is_watched_or_not_float32_is_left_to_torch(monkeypatch: pytest.Mon
         dual = torch.autograd.forward_ad.make_dual(inputs, torch.ones_like(inputs))
         tangent = torch.autograd.forward_ad.unpack_dual(linear(dual, weight)).tangent
     torch.testing.assert_close(tangent, torch.ones_like(inputs) @ weight.T)
-    assert product(inputs, weight.requires_grad_()).requires_grad
+    assert matmul(inputs, weight.requires_grad_()).requires_grad
     assert calls == []
 
 
@@ -181,44 +181,44 @@ def wrong(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 @pytest.mark.parametrize("operator", [raising, wrong])
 def test_without_a_good_operator_torch_multiplies(operator: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "multiply", operator)
+    monkeypatch.setattr(module, "onednn_matmul", operator)
     monkeypatch.setattr(module, "processor", lambda: "vendor_id\t: AuthenticAMD")
-    module.preferred.cache_clear()
+    module.prefers_onednn.cache_clear()
     try:
-        assert not module.preferred()
+        assert not module.prefers_onednn()
         inputs, weight = torch.randn(128, 256), torch.randn(256, 256)
-        assert torch.equal(product(inputs, weight), inputs @ weight.T)
+        assert torch.equal(matmul(inputs, weight), inputs @ weight.T)
     finally:
-        module.preferred.cache_clear()
+        module.prefers_onednn.cache_clear()
 
 
 def test_only_an_amd_processor_prefers_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "works", lambda: True)
+    monkeypatch.setattr(module, "has_onednn", lambda: True)
     try:
         for vendor, expected in (("AuthenticAMD", True), ("GenuineIntel", False), ("", False)):
             monkeypatch.setattr(module, "processor", lambda vendor=vendor: vendor)
-            module.preferred.cache_clear()
-            assert module.preferred() is expected
+            module.prefers_onednn.cache_clear()
+            assert module.prefers_onednn() is expected
     finally:
-        module.preferred.cache_clear()
+        module.prefers_onednn.cache_clear()
 
 
 def test_ours_is_taken_where_it_can_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     if not native.is_available():
         pytest.skip("no C++ compiler")
     calls: list[tuple[int, ...]] = []
-    ours = native.product
+    ours = native.matmul
 
     def counted(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         calls.append(tuple(inputs.shape))
         return ours(inputs, weight, bias)
 
-    monkeypatch.setattr(native, "product", counted)
+    monkeypatch.setattr(native, "matmul", counted)
     large, few, weight = torch.randn(64, 256), torch.randn(8, 2048), torch.randn(256, 256)
-    for kernel, expected in (("python", []), ("torch", []), ("cpp", [(64, 256)])):
+    for kernel, expected in (("torch", []), ("cpp", [(64, 256)])):
         monkeypatch.setenv(VARIABLE, kernel)
-        product(large, weight)
-        product(few, torch.randn(1024, 2048))
+        matmul(large, weight)
+        matmul(few, torch.randn(1024, 2048))
         assert calls == expected
 
 
@@ -227,10 +227,10 @@ def test_threads_divide_ours_without_changing_it(threads: int) -> None:
     if not native.is_available():
         pytest.skip("no C++ compiler")
     inputs, tall, wide = torch.randn(300, 401), torch.randn(70, 401), torch.randn(1000, 401)
-    alone = [native.product(inputs, weight, None) for weight in (tall, wide)]
+    alone = [native.matmul(inputs, weight, None) for weight in (tall, wide)]
     torch.set_num_threads(threads)
     try:
         for weight, expected in zip((tall, wide), alone, strict=True):
-            assert torch.equal(native.product(inputs, weight, None), expected)
+            assert torch.equal(native.matmul(inputs, weight, None), expected)
     finally:
         torch.set_num_threads(1)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from seq2att.encoder import GRUEncoder, LSTMEncoder, RecurrentEncoder, RNNEncoder
-from seq2att.errors import UserError
 from seq2att.recurrence import GATES, STATES, CellName, Draws, Dropout, Layer, Stack, choice, native
+from tests.refusals import refused
 
 CELLS: list[CellName] = ["tanh", "relu", "lstm", "gru"]
 LENGTHS = torch.tensor([5, 2, 1, 0, 4])
@@ -271,15 +271,14 @@ def test_an_encoder_drops_the_same_units_at_every_position_when_locked(locked: b
 
 
 def test_wrong_probabilities_and_sizes_are_refused() -> None:
-    for options, message in (
-        ({"weight_drop": 1.0}, "encoder.weight_drop=1.0 is no probability below 1; set 0 or more and less than 1"),
-        ({"dropout": -0.1}, "encoder.dropout=-0.1 is no probability below 1; set 0 or more and less than 1"),
-        ({"size": -3}, "encoder.size=-3 is no size; set 1 or more"),
-        ({"layers": 0}, "encoder.layers=0 is no number of layers; set 1 or more"),
+    for code, option, value in (
+        ("E-range", "weight_drop", 1.0),
+        ("E-range", "dropout", -0.1),
+        ("E-size", "size", -3),
+        ("E-size", "layers", 0),
     ):
-        with pytest.raises(UserError) as error:
-            GRUEncoder(3, **options)
-        assert str(error.value) == message
+        with refused(code, f"encoder.{option}"):
+            GRUEncoder(3, **{option: value})
 
 
 def test_what_no_state_exceeds_is_known() -> None:

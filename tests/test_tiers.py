@@ -1,19 +1,23 @@
-"""The tiers of the recurrence agree: plain torch, the loop in Python, the loop in C++; in results and all gradients."""
+"""The two tiers of the recurrence agree, the reference in torch and the C++ kernels, in results and all gradients."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
 from seq2att.encoder import GRUEncoder, LSTMEncoder
-from seq2att.errors import UserError
-from seq2att.recurrence import STATES, CellName, Layer, Stack, choice, forced, function, native, product, steps
-from seq2att.recurrence.packing import pack
+from seq2att.recurrence import STATES, CellName, Layer, Stack, choice, layer_function, native
+from seq2att.recurrence.native import build
+from seq2att.recurrence.native import layer as native_layer
+from seq2att.recurrence.packing import Packing
 from seq2att.types import length_mask
+from tests.refusals import refused
 
 CELLS: list[CellName] = ["tanh", "relu", "lstm", "gru"]
 LENGTHS = {
@@ -76,41 +80,37 @@ def assert_close(found: list[Tensor], expected: list[Tensor]) -> None:
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the engines that ran."""
-    names: list[str] = []
+def native_runs(monkeypatch: pytest.MonkeyPatch) -> list[CellName]:
+    """The cells of the layers that the C++ kernel ran."""
+    cells: list[CellName] = []
+    run_native = layer_function.run_native
 
-    def recur(setting: function.Setting, *arguments: object) -> object:
-        names.append(setting.engine.name)
-        return function.recur(setting, *arguments)  # type: ignore[arg-type]
+    def counted(settings: layer_function.LayerSettings, *arguments: Any) -> Any:
+        cells.append(settings.cell)
+        return run_native(settings, *arguments)
 
-    monkeypatch.setattr(choice, "recur", recur)
-    return names
+    monkeypatch.setattr(layer_function, "run_native", counted)
+    return cells
 
 
-@pytest.fixture(params=["python", "cpp"])
-def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], str]:
-    """Choose the tier under test by calling it with None, another with its name."""
-    if request.param == "cpp" and not native.is_available():
+Use = Callable[[str], None]
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Use:
+    """Choose a tier by calling it with its name."""
+    if not native.is_available():
         pytest.skip("no C++ compiler")
-
-    def use(name: str | None) -> str:
-        monkeypatch.setenv(forced.VARIABLE, name or request.param)
-        return str(request.param)
-
-    return use
+    monkeypatch.setenv(choice.VARIABLE, "cpp")
+    return lambda name: monkeypatch.setenv(choice.VARIABLE, name)
 
 
-Use = Callable[[str | None], str]
-
-
-def compare(case: Case, kernel: Use, wanted: tuple[int, ...] = (0, 1, 2)) -> str:
-    kernel("torch")
+def compare(case: Case, use: Use, wanted: tuple[int, ...] = (0, 1, 2)) -> None:
+    use("torch")
     expected = numbers(case, wanted)
-    name = kernel(None)
+    use("cpp")
     assert_close(numbers(case, wanted), expected)
     assert any(part.abs().max() > 0 for part in expected if part.numel())
-    return name
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -118,43 +118,45 @@ def compare(case: Case, kernel: Use, wanted: tuple[int, ...] = (0, 1, 2)) -> str
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("cell", CELLS)
 def test_tiers_agree(
-    cell: CellName, dtype: torch.dtype, lengths: str, backwards: bool, kernel: Use, ran: list[str]
+    cell: CellName, dtype: torch.dtype, lengths: str, backwards: bool, use: Use, native_runs: list[CellName]
 ) -> None:
     case = make_case(cell, dtype, LENGTHS[lengths], backwards)
     assert not case.inputs.is_contiguous()
     assert not case.start[0].is_contiguous()
-    name = compare(case, kernel)
-    assert ran == ([] if lengths == "no position" else [name])
+    compare(case, use)
+    assert native_runs == ([] if lengths == "no position" else [cell])
 
 
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_tiers_agree_where_products_are_large(cell: CellName, backwards: bool, kernel: Use, ran: list[str]) -> None:
-    lengths = torch.randint(0, 5, (290,)).tolist()  # enough rows for the recurrent matrix to be reordered
-    compare(make_case(cell, torch.float32, lengths, backwards, (290, 4, 61, 67)), kernel)
-    assert len(ran) == 1
+def test_tiers_agree_where_products_are_large(
+    cell: CellName, backwards: bool, use: Use, native_runs: list[CellName]
+) -> None:
+    lengths = torch.randint(0, 5, (290,)).tolist()
+    compare(make_case(cell, torch.float32, lengths, backwards, (290, 4, 61, 67)), use)
+    assert native_runs == [cell]
 
 
 @pytest.mark.parametrize(
     ("cell", "wanted"), [("lstm", 0), ("lstm", 1), ("lstm", 2), ("gru", 0), ("gru", 1), ("relu", 1)]
 )
-def test_tiers_agree_when_some_results_go_unused(cell: CellName, wanted: int, kernel: Use) -> None:
-    compare(make_case(cell, lengths=[5, 2, 1, 0, 4]), kernel, (wanted,))
+def test_tiers_agree_when_some_results_go_unused(cell: CellName, wanted: int, use: Use) -> None:
+    compare(make_case(cell, lengths=[5, 2, 1, 0, 4]), use, (wanted,))
 
 
 @pytest.mark.parametrize("sizes", [(0, 3, 2, 4), (3, 0, 2, 4), (0, 0, 2, 4), (1, 1, 2, 4), (2, 1, 1, 1)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_tiers_agree_on_next_to_nothing(cell: CellName, sizes: tuple[int, int, int, int], kernel: Use) -> None:
+def test_tiers_agree_on_next_to_nothing(cell: CellName, sizes: tuple[int, int, int, int], use: Use) -> None:
     case = make_case(cell, lengths=[sizes[1]] * sizes[0], sizes=sizes)
-    kernel("torch")
+    use("torch")
     expected = numbers(case)
-    kernel(None)
+    use("cpp")
     assert_close(numbers(case), expected)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradients_can_be_asked_for_twice(cell: CellName, kernel: Use) -> None:
-    kernel(None)
+def test_gradients_can_be_asked_for_twice(cell: CellName, use: Use) -> None:
+    use("cpp")
     case = make_case(cell)
     run = case.layer(*case[1:])
     leaves = [case.inputs, *case.start, *case.layer.parameters()]
@@ -162,8 +164,8 @@ def test_gradients_can_be_asked_for_twice(cell: CellName, kernel: Use) -> None:
     assert_close(list(torch.autograd.grad(run.outputs.sum(), leaves)), list(first))
 
 
-def test_results_can_be_changed_in_place(kernel: Use) -> None:
-    kernel(None)
+def test_results_can_be_changed_in_place(use: Use) -> None:
+    use("cpp")
     case = make_case("lstm", lengths=[5, 2, 1, 0, 4])
     torch.manual_seed(7)
     expected = [2 * part for part in torch.autograd.grad(case.layer(*case[1:]).outputs.sum(), [case.inputs])]
@@ -173,23 +175,26 @@ def test_results_can_be_changed_in_place(kernel: Use) -> None:
     assert_close(list(torch.autograd.grad(run.outputs.mul_(2).sum(), [case.inputs])), expected)
 
 
-def test_there_are_no_second_derivatives(kernel: Use) -> None:
-    kernel(None)
+def test_there_are_no_second_derivatives(use: Use) -> None:
+    use("cpp")
     case = make_case("lstm")
     outputs = case.layer(*case[1:]).outputs
     (first,) = torch.autograd.grad(outputs.sum(), [case.inputs], create_graph=True)
-    with pytest.raises(UserError) as error:
+    with refused("E-kernel", "create_graph"):
         first.sum().backward()
-    assert str(error.value) == "the fast recurrence has no second derivatives; set SEQ2ATT_KERNEL=torch to have them"
+    use("torch")
+    outputs = case.layer(*case[1:]).outputs
+    (first,) = torch.autograd.grad(outputs.sum(), [case.inputs], create_graph=True)
+    first.sum().backward()
 
 
-def test_only_what_needs_a_gradient_gets_one(kernel: Use) -> None:
+def test_only_what_needs_a_gradient_gets_one(use: Use) -> None:
     case = make_case("gru", lengths=[5, 2, 1, 0, 4])
     for parameter in (case.layer.hidden_weight, case.layer.input_bias):
         parameter.requires_grad_(False)
     found = []
-    for name in ("torch", None):
-        kernel(name)
+    for name in ("torch", "cpp"):
+        use(name)
         case.layer.zero_grad()
         torch.manual_seed(7)
         case.layer(
@@ -202,19 +207,19 @@ def test_only_what_needs_a_gradient_gets_one(kernel: Use) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_nothing_is_kept_without_gradients(cell: CellName, kernel: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_kept_without_gradients(cell: CellName, use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
     case = make_case(cell, lengths=[5, 2, 1, 0, 4])
-    kernel("torch")
+    use("torch")
     torch.manual_seed(7)
     expected = case.layer(*case[1:])
-    engine = steps.Engine if kernel(None) == "python" else native.Engine
-    forward, kept = engine.forward, []
+    use("cpp")
+    forward, keeps = native_layer.forward, []
 
-    def watched(self: object, *arguments: object) -> object:
-        kept.append(arguments[-1])
-        return forward(self, *arguments)  # type: ignore[arg-type]
+    def watched(*arguments: Any) -> Any:
+        keeps.append(arguments[-1])
+        return forward(*arguments)
 
-    monkeypatch.setattr(engine, "forward", watched)
+    monkeypatch.setattr(native_layer, "forward", watched)
     for context in (torch.no_grad(), torch.inference_mode()):
         torch.manual_seed(7)
         with context:
@@ -224,35 +229,35 @@ def test_nothing_is_kept_without_gradients(cell: CellName, kernel: Use, monkeypa
             [run.outputs.clone(), *run.final], [expected.outputs.detach(), *(part.detach() for part in expected.final)]
         )
     case.layer(*case[1:])
-    assert kept == [False, False, True]
+    assert keeps == [False, False, True]
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("locked", [False, True])
 @pytest.mark.parametrize("kind", [LSTMEncoder, GRUEncoder])
 def test_encoders_in_training_agree_under_one_seed(
-    kind: type[LSTMEncoder], locked: bool, bidirectional: bool, kernel: Use, ran: list[str]
+    kind: type[LSTMEncoder], locked: bool, bidirectional: bool, use: Use, native_runs: list[CellName]
 ) -> None:
     options = {"size": 4, "layers": 2, "dropout": 0.4, "weight_drop": 0.3, "residual": True}
     encoder = kind(3, locked=locked, bidirectional=bidirectional, **options).double()  # type: ignore[arg-type]
     inputs, lengths = torch.randn(5, 6, 3, dtype=torch.float64), torch.tensor([5, 2, 1, 0, 4])
     found = []
-    for name in ("torch", None):
-        kernel(name)
+    for name in ("torch", "cpp"):
+        use(name)
         torch.manual_seed(5)
         encoding = encoder(inputs, lengths)
         loss = encoding.outputs.square().sum() + sum(part.sum() for part in encoding.final)
         found.append([encoding.outputs.detach(), *torch.autograd.grad(loss, list(encoder.parameters()))])
     assert_close(found[1], found[0])
-    assert len(ran) == (4 if bidirectional else 2)
+    assert len(native_runs) == (4 if bidirectional else 2)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_stack_runs_live_rows_only(cell: CellName, kernel: Use) -> None:
+def test_a_stack_runs_live_rows_only(cell: CellName, use: Use) -> None:
     stack = Stack(cell, 3, 4, layers=2, residual=True).double()
     inputs, lengths = torch.randn(5, 6, 3, dtype=torch.float64), torch.tensor([5, 2, 1, 0, 4])
     start = tuple(torch.randn(5, 2, 4, dtype=torch.float64) for _ in range(STATES[cell]))
-    kernel(None)
+    use("cpp")
     found = stack(inputs, start, lengths)
     for row, length in enumerate(lengths.tolist()):
         alone = stack(inputs[row : row + 1, :length], tuple(part[row : row + 1] for part in start))
@@ -260,37 +265,35 @@ def test_a_stack_runs_live_rows_only(cell: CellName, kernel: Use) -> None:
         torch.testing.assert_close(tuple(part[row : row + 1] for part in found.final), alone.final)
 
 
-class Forgetful(steps.Engine):
+def forget_final(layer: Any, saved: Any, d_outputs: Tensor, d_final: tuple[Tensor, ...]) -> Any:
     """Loses the gradient of the final state."""
-
-    def backward(self, *arguments):  # type: ignore[no-untyped-def]
-        return super().backward(*arguments[:3], tuple(torch.zeros_like(part) for part in arguments[3]))
+    return native_layer_backward(layer, saved, d_outputs, tuple(torch.zeros_like(part) for part in d_final))
 
 
-class Late(steps.Engine):
-    """Reads the rows in the wrong direction on the way back."""
-
-    def backward(self, *arguments):  # type: ignore[no-untyped-def]
-        return super().backward(arguments[0]._replace(backwards=not arguments[0].backwards), *arguments[1:])
+def read_backwards(layer: Any, *arguments: Any) -> Any:
+    """Reads the rows in the wrong direction in the backward pass."""
+    return native_layer_backward(layer._replace(backwards=not layer.backwards), *arguments)
 
 
-class Rough(steps.Engine):
+def roughly(*arguments: Any) -> Any:
     """Gives outputs that are off by a little more than is allowed."""
-
-    def forward(self, *arguments):  # type: ignore[no-untyped-def]
-        outputs, final, saved = super().forward(*arguments)
-        return outputs * (1 + 1e-8), final, saved
+    outputs, final, saved = native_layer_forward(*arguments)
+    return outputs * (1 + 1e-8), final, saved
 
 
-@pytest.mark.parametrize("mutant", [Forgetful, Late, Rough])
+native_layer_forward, native_layer_backward = native_layer.forward, native_layer.backward
+
+
+@pytest.mark.parametrize("mutant", [("backward", forget_final), ("backward", read_backwards), ("forward", roughly)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_comparison_notices(cell: CellName, mutant: type[steps.Engine], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_comparison_notices(
+    cell: CellName, mutant: tuple[str, Any], use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = make_case(cell, lengths=[5, 2, 1, 0, 4])
-    monkeypatch.setenv(forced.VARIABLE, "torch")
-    expected = numbers(case)
-    monkeypatch.setattr(choice, "choose", lambda *arguments: mutant())
+    compare(case, use)
+    monkeypatch.setattr(native_layer, *mutant)
     with pytest.raises(AssertionError):
-        assert_close(numbers(case), expected)
+        compare(case, use)
 
 
 # Packing
@@ -299,98 +302,79 @@ def test_the_comparison_notices(cell: CellName, mutant: type[steps.Engine], monk
 @pytest.mark.parametrize("lengths", LENGTHS.values())
 def test_packing_knows_the_position_before(lengths: list[int] | None) -> None:
     known = None if lengths is None else torch.tensor(lengths)
-    packing = pack(known, 5, 6)
+    packing = Packing.of(known, 5, 6)
     values, start = torch.randn(5, 6, 2), torch.randn(5, 2)
     mask = torch.ones(5, 6, dtype=torch.bool) if known is None else length_mask(known, 6)
-    assert torch.equal(packing.spread(packing.take(values)), values * mask.unsqueeze(2))
+    assert torch.equal(packing.unpack(packing.pack(values)), values * mask.unsqueeze(2))
     assert torch.equal(packing.unsort(packing.sort(start)), start)
     assert sum(packing.sizes) == int(mask.sum())
     assert packing.sizes == sorted(packing.sizes, reverse=True)
     for backwards in (False, True):
-        states = torch.cat([packing.sort(start), packing.take(values)])
-        found = packing.spread(states[packing.previous_index(backwards)])
+        if not packing.sizes:
+            continue
+        found = packing.unpack(packing.previous(packing.sort(start), packing.pack(values), backwards))
         for row, length in enumerate(mask.sum(1).tolist()):
             given = values[row, :length].flip(0) if backwards else values[row, :length]
             shifted = torch.cat([start[row : row + 1], given])[:length]
             assert torch.equal(found[row, :length], shifted.flip(0) if backwards else shifted)
 
 
+def test_unpacking_has_the_gradient_of_packing() -> None:
+    packing = Packing.of(torch.tensor([3, 0, 2]), 3, 4)
+    packed = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
+    direction = torch.randn(3, 4, 2, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(packing.unpack(packed), packed, direction)
+    assert torch.equal(gradient, packing.pack(direction))
+
+
 # The choice
 
 
-def chosen(cell: CellName, case: Case) -> str:
-    weights = case.layer.weights()
-    engine = choice.choose(cell, case.inputs, case.start, weights, case.lengths)
-    return "torch" if engine is None else engine.name
+def uses_native(case: Case) -> bool:
+    return layer_function.can_run_native(case.inputs, case.start, case.layer.weights(), case.lengths)
 
 
-def test_a_tier_can_be_forced(kernel: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tier_can_be_chosen(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
     case = make_case("lstm", torch.float32)
-    name = kernel(None)
-    assert chosen("lstm", case) == name
-    kernel("torch")
-    assert chosen("lstm", case) == "torch"
-    monkeypatch.setenv(forced.VARIABLE, "")
-    assert chosen("lstm", case) == ("torch" if not native.is_available() else "cpp")
+    assert uses_native(case)
+    use("torch")
+    assert not uses_native(case)
+    use("")
+    assert uses_native(case)
+    monkeypatch.setattr(build, "failure", lambda: "no C++ compiler was found")
+    assert not uses_native(case)
 
 
-def test_an_unknown_tier_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(forced.VARIABLE, "fast")
-    with pytest.raises(UserError) as error:
+@pytest.mark.parametrize("name", ["fast", "python"])
+def test_an_unknown_tier_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(choice.VARIABLE, name)
+    with refused("E-choice", "SEQ2ATT_KERNEL") as error:
         numbers(make_case("gru"))
-    expected = "SEQ2ATT_KERNEL=fast is no kernel; known: torch, python, cpp; unset it to have one chosen"
-    assert str(error.value) == expected
+    assert "torch, cpp" in str(error.value)
 
 
 def test_a_tier_that_cannot_be_built_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    def library() -> None:
-        raise native.NativeError("no C++ compiler was found")
-
-    monkeypatch.setattr(native, "library", library)
-    monkeypatch.setenv(forced.VARIABLE, "cpp")
-    with pytest.raises(UserError) as error:
+    monkeypatch.setattr(build, "failure", lambda: "no C++ compiler was found")
+    monkeypatch.setenv(choice.VARIABLE, "cpp")
+    with refused("E-kernel", "SEQ2ATT_KERNEL") as error:
         numbers(make_case("gru"))
-    assert str(error.value) == (
-        "SEQ2ATT_KERNEL=cpp: the C++ kernels cannot be built (no C++ compiler was found); mend that, or set it to "
-        "python or torch"
-    )
+    assert "no C++ compiler was found" in str(error.value)
 
 
-def test_without_a_compiler_size_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(forced.VARIABLE, raising=False)
-    monkeypatch.setattr(native, "engine", lambda: None)
-    half = [30] + [15] * 63
-    for cell, lengths, sizes, training, expected in (
-        ("gru", None, (64, 16, 64, 64), True, "python"),
-        ("gru", None, (2, 16, 64, 8), True, "torch"),
-        ("gru", None, (64, 16, 64, 64), False, "torch"),
-        ("gru", None, (64, 16, 64, 256), False, "python"),
-        ("gru", None, (320, 1, 64, 512), True, "torch"),
-        ("lstm", None, (64, 30, 64, 256), True, "torch"),
-        ("lstm", half, (64, 30, 64, 256), True, "python"),
-        ("lstm", half, (64, 30, 64, 256), False, "torch"),
-        ("lstm", half, (64, 30, 16, 8), True, "torch"),
-    ):
-        case = make_case(cell, torch.float32, lengths, sizes=sizes)  # type: ignore[arg-type]
-        with torch.set_grad_enabled(training):
-            assert chosen(cell, case) == expected, (cell, sizes)  # type: ignore[arg-type]
-
-
-def test_a_small_step_is_torchs_cell(kernel: Use) -> None:
-    kernel(None)
-    assert chosen("lstm", make_case("lstm", torch.float32, sizes=(64, 1, 16, 256))) == "torch"
-    assert chosen("lstm", make_case("lstm", torch.float32, sizes=(128, 1, 16, 256))) != "torch"
-    compare(make_case("lstm", torch.float32, sizes=(128, 1, 16, 256)), kernel)
+def test_a_small_step_is_torchs_cell(use: Use) -> None:
+    assert not uses_native(make_case("lstm", torch.float32, sizes=(64, 1, 16, 256)))
+    assert uses_native(make_case("lstm", torch.float32, sizes=(128, 1, 16, 256)))
+    compare(make_case("lstm", torch.float32, sizes=(128, 1, 16, 256)), use)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-def test_what_is_watched_or_of_another_type_is_left_to_torch(kernel: Use, ran: list[str]) -> None:
-    kernel(None)
+def test_what_is_watched_or_of_another_type_is_left_to_torch(use: Use, native_runs: list[CellName]) -> None:
+    use("cpp")
     layer = Layer("gru", 3, 4)
     inputs, start = torch.randn(2, 5, 3), (torch.zeros(2, 4),)
     expected = layer(inputs, start).outputs
-    assert len(ran) == 1
-    ran.clear()
+    assert len(native_runs) == 1
+    native_runs.clear()
     layer.bfloat16()(inputs.bfloat16(), (start[0].bfloat16(),))
     layer.float()
     with torch.autocast("cpu", torch.bfloat16):
@@ -401,21 +385,41 @@ def test_what_is_watched_or_of_another_type_is_left_to_torch(kernel: Use, ran: l
     compiled = torch.compile(layer, backend="eager")
     torch.testing.assert_close(compiled(inputs, start).outputs, expected, rtol=0.1, atol=0.1)  # once through bfloat16
     torch.export.export(layer, (inputs, start))
-    assert ran == []
+    assert native_runs == []
 
 
-def test_the_reordered_matrix_is_not_required(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(product, "reorders", lambda: False)
-    monkeypatch.setattr(product, "preferred", lambda: False)
-    weight, inputs = torch.randn(512, 256), torch.randn(64, 256)
-    assert torch.equal(product.Prepared(weight, 64)(inputs), inputs @ weight.T)
+PRIVATE = [
+    "nn.modules.module._has_any_global_hook",
+    "_C._len_torch_dispatch_stack",
+    "_C._are_functorch_transforms_active",
+    "_C._autograd._get_current_graph_task_keep_graph",
+    "jit.is_tracing",
+]
 
 
-def test_a_reordered_matrix_multiplies_as_it_did() -> None:
-    for weight in (torch.randn(512, 256), torch.randn(256, 512).t()):
-        for rows in (64, 9, 1):
-            inputs, sums = torch.randn(rows, 256), torch.randn(rows, 512)
-            prepared = product.Prepared(weight, 64)
-            torch.testing.assert_close(prepared(inputs), inputs @ weight.T, rtol=0, atol=2e-4)
-            expected = sums + inputs @ weight.T
-            torch.testing.assert_close(prepared.add_to(sums, inputs), expected, rtol=0, atol=2e-4)
+@pytest.mark.parametrize("name", PRIVATE)
+def test_a_torch_without_a_private_function_gives_the_same(
+    name: str, use: Use, native_runs: list[CellName], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them is needed: neither for results and gradients, nor for gradients that are computed twice."""
+    torch_private = choice.torch_private
+
+    def without(function: str, default: Any) -> Any:
+        return torch_private("_C.no_such_function" if function == name else function, default)
+
+    monkeypatch.setattr(choice, "torch_private", without)
+    case = make_case("lstm", lengths=[5, 2, 1, 0, 4])
+    compare(case, use)
+    assert len(native_runs) == 1
+    outputs = case.layer(*case[1:]).outputs
+    first = torch.autograd.grad(outputs.sum(), [case.inputs], retain_graph=True)
+    assert_close(list(torch.autograd.grad(outputs.sum(), [case.inputs])), list(first))
+
+
+def test_every_private_function_of_torch_is_guarded_and_known_here() -> None:
+    """Any other private name of torch in the package must be guarded and named in `PRIVATE`."""
+    sources = list(Path(choice.__file__).parent.rglob("*.py"))
+    named = {name for path in sources for name in re.findall(r"torch_private\(\"([\w.]+)\"", path.read_text("utf-8"))}
+    assert named == set(PRIVATE)
+    direct = {name for path in sources for name in re.findall(r"torch(?:\.\w+)*\._\w+", path.read_text("utf-8"))}
+    assert direct == {"torch.ops.mkldnn._linear_pointwise"}  # which `product.has_onednn` tries first

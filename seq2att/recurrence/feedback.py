@@ -215,10 +215,10 @@ def build_loop(
 ) -> Loop:
     """The loop before its first step, from the memory's `mask` `[B, S]` and packed `masks`."""
     rows, out_mask = tensors.rows, masks.out if kind.feeding else None
-    embedding, fed_weight, context_weight = tensors.lowest_columns(kind.query_first)
+    _, fed_weight, context_weight = tensors.lowest_columns(kind.query_first)
     readout_top, readout_context, readout_embedding = tensors.readout_columns(kind.query_first)
     layers = enumerate(masks.below)
-    levels = [build_level(tensors, packing, kind, number, embedding, below, keep) for number, below in layers]
+    levels = [build_level(tensors, packing, kind, number, below, keep) for number, below in layers]
     readout = out = keys = values = query = weights = context = None
     if tensors.fed is not None:
         readout = rows.new_zeros(rows.size(0), tensors.fed.size(1))
@@ -253,17 +253,12 @@ def build_loop(
 
 
 def build_level(
-    tensors: LoopInputs,
-    packing: Packing,
-    kind: LoopKind,
-    number: int,
-    embedding: Tensor,
-    mask: Tensor | None,
-    keep: bool,
+    tensors: LoopInputs, packing: Packing, kind: LoopKind, number: int, mask: Tensor | None, keep: bool
 ) -> Level:
-    """A layer before the first step; `embedding` `[G*H, E]` is the lowest one's matrix for the embedding."""
+    """A layer before the first step; `mask` `[N, H]` is the dropout on its input."""
     cell, weights, count = kind.cell, tensors.layers[number], tensors.rows.size(0)
     bias, new_bias = gate_biases(cell, weights)
+    embedding, *_ = tensors.lowest_columns(kind.query_first)
     gates = bias.expand(count, -1).contiguous() if number else matmul(tensors.rows, embedding, bias)
     hidden, *memory = (packing.sort(part[:, number]) for part in tensors.state)  # [B, H] each
 
