@@ -10,8 +10,7 @@ import pytest
 from seqeval.metrics import accuracy_score, classification_report, f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
 
-from seq2att.metric import SpanF1, TagAccuracy
-from seq2att.metric.spans import spans
+from seq2att.metric.spans import SpanF1, TagAccuracy, find_spans
 
 BIO = ["O", "O", "B-x", "I-x", "B-y", "I-y"]
 BIOES = [*BIO, "E-x", "S-x", "E-y", "S-y"]
@@ -37,7 +36,7 @@ def texts(rows: list[list[str]]) -> list[str]:
 @pytest.mark.filterwarnings("ignore:.*seems not to be NE tag")
 def test_spans_are_those_of_seqeval(tags: Sequence[str], seed: int) -> None:
     for row in rows_of(tags, 50, seed):
-        assert [tuple(span) for span in spans(row)] == get_entities(row), row
+        assert [tuple(span) for span in find_spans(row)] == get_entities(row), row
 
 
 @pytest.mark.parametrize("tags", [BIO, BIOES], ids=["BIO", "BIOES"])
@@ -110,5 +109,5 @@ def test_nothing_to_find_is_0_and_said() -> None:
         assert f1_score([["O", "O"]], [["O", "O"]]) == 0
     found = SpanF1()(["O O"], [["O O"]])
     assert found.value == 0
-    assert found.details["note"] == "the right answers have no span, so this is 0 whatever is said"
+    assert found.details["note"] == "the references have no span, so this is 0 whatever is predicted"
     assert TagAccuracy()([""], [[""]]).value == 0

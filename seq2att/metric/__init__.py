@@ -1,4 +1,4 @@
-"""Metrics: how good predictions are, judged by one or several right answers for each row."""
+"""Metrics: how good predictions are, compared with one or several references for each row."""
 
 from __future__ import annotations
 
@@ -13,65 +13,47 @@ class Score(NamedTuple):
     """The value of a metric, and what makes it comparable."""
 
     value: float
-    signature: str  # everything that the value depends on beside the texts
+    signature: str  # everything that the value depends on besides the texts
     details: dict[str, Any] = {}  # noqa: RUF012  # numbers and lists of numbers; never written to
 
 
 @kind("metric")
 class Metric:
-    """Compares predictions with the right answers; a subclass writes `measure`."""
+    """Compares predictions with references; a subclass writes `measure`."""
 
     higher_is_better: bool = True
-    verbs: ClassVar[tuple[str, ...]] = ()
-    """What the models do whose answers it judges, as in `Head.verb`; none: whatever they do."""
+    tasks: ClassVar[tuple[str, ...]] = ()
+    """The tasks whose predictions it judges, as in `Head.task`; empty: every task."""
 
     def __call__(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
         """The score of all rows together.
 
-        `references` holds for each row its right answers, one or more; their number may differ between rows.
-        `UserError` when there is nothing to score or a row has no right answer.
+        Args:
+            predictions: one text for each row.
+            references: the right answers of each row, one or more; their number may differ between rows.
+
+        Raises:
+            UserError: if there is nothing to score, or a row has no reference.
         """
         name = type(self).__name__
         if not predictions:
-            raise UserError(f"{name}: there are no predictions to score; check the file or the split that is evaluated")
+            raise UserError("E-empty", name, "there are no predictions to score", "check the file or the split")
         if len(predictions) != len(references):
-            raise UserError(
-                f"{name}: {len(predictions)} predictions meet right answers for {len(references)} rows; give as many"
-            )
+            rows = f"{len(predictions)} predictions for {len(references)} rows of references"
+            raise UserError("E-length", name, rows, "give as many of both")
         for number, row in enumerate(references, 1):
             if isinstance(row, str):
-                raise UserError(f"{name}: row {number} is the text {row!r}, not a sequence of texts; write [{row!r}]")
+                raise UserError(
+                    "E-type", f"{name}: row {number}", f"is the text {row!r}, not a list of texts", f"write [{row!r}]"
+                )
             if not row:
-                raise UserError(f"{name}: row {number} has no right answer; leave the row out or give it one")
+                raise UserError("E-empty", f"{name}: row {number}", "has no reference", "leave it out or add one")
         return self.measure(predictions, references)
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        """The score, of at least one row, each with at least one right answer."""
+        """The score of at least one row, each with at least one reference."""
         raise NotImplementedError
 
 
 # The components stand below the base class that they are made from.
-from seq2att.metric.classes import Accuracy, MacroF1, WeightedF1  # noqa: E402
-from seq2att.metric.numbers import AbsoluteError, Pearson, SquaredError  # noqa: E402
-from seq2att.metric.spans import SpanF1, TagAccuracy  # noqa: E402
-from seq2att.metric.text import Bleu, Chrf, Exact, Per, Ter, Wer, edit_distance  # noqa: E402
-
-__all__ = [
-    "AbsoluteError",
-    "Accuracy",
-    "Bleu",
-    "Chrf",
-    "Exact",
-    "MacroF1",
-    "Metric",
-    "Pearson",
-    "Per",
-    "Score",
-    "SpanF1",
-    "SquaredError",
-    "TagAccuracy",
-    "Ter",
-    "WeightedF1",
-    "Wer",
-    "edit_distance",
-]
+from seq2att.metric import classes, numbers, spans, text  # noqa: E402, F401

@@ -1,103 +1,103 @@
-"""Metrics of labels: how many are right, and how well each class is told from the others."""
+"""Metrics of labels: accuracy, and precision, recall and F1 of each class."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from seq2att.metric import Metric, Score
 from seq2att.registry import register
 from seq2att.types import class_order
 
-MOST = 100  # classes that the details tell of one by one
+MAX_CLASSES = 100  # with more, the details hold only their number
+
+Pairs = Counter[tuple[str, str]]
+"""How often each pair of a true and a predicted label occurs."""
+Scores = dict[str, dict[str, float]]
+"""Precision, recall, F1 and support of each class, by its name."""
 
 
-class Outcome(NamedTuple):
-    """How well one class was found."""
-
-    precision: float  # of the rows that are said to have it, the share that have it, 0 to 100
-    recall: float  # of the rows that have it, the share that are said to, 0 to 100
-    f1: float  # the harmonic mean of both, 0 to 100
-    support: int  # rows that have it
+def class_scores(correct: Counter[str], predicted: Counter[str], true: Counter[str], order: Iterable[str]) -> Scores:
+    """The scores of each class, in this order, from its numbers of correct, predicted and true items."""
+    return {name: precision_recall_f1(correct[name], predicted[name], true[name]) for name in order}
 
 
-def pairs(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Counter[tuple[str, str]]:
-    """How often each (right, predicted) pair comes; of several right answers the one that was predicted counts."""
+def precision_recall_f1(correct: int, predicted: int, true: int) -> dict[str, float]:
+    """Precision, recall and F1, 0 to 100, and the number of true items; a share of nothing is 0."""
+    return {
+        "precision": percent(correct, predicted),
+        "recall": percent(correct, true),
+        "f1": percent(2 * correct, predicted + true),
+        "support": true,
+    }
+
+
+def percent(part: int, total: int) -> float:
+    """100 part / total; 0 of nothing."""
+    return 100 * part / total if total else 0.0
+
+
+def count_pairs(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Pairs:
+    """The pairs of true and predicted labels; of several references, the predicted one counts if it is among them."""
     return Counter((text if text in row else row[0], text) for text, row in zip(predictions, references, strict=True))
 
 
-def outcomes(counts: Mapping[tuple[str, str], int]) -> dict[str, Outcome]:
-    """The outcome of every class that is right or predicted anywhere, in order; a share of nothing is 0."""
-    right: Counter[str] = Counter()
-    said: Counter[str] = Counter()
-    both: Counter[str] = Counter()
-    for (true, predicted), count in counts.items():
-        right[true] += count
-        said[predicted] += count
-        both[true] += count if true == predicted else 0
-    found = {}
-    for name in class_order(right | said):
-        precision = 100 * both[name] / max(said[name], 1)
-        recall = 100 * both[name] / max(right[name], 1)
-        f1 = 200 * both[name] / (said[name] + right[name])
-        found[name] = Outcome(precision, recall, f1, right[name])
-    return found
+def score_classes(pairs: Pairs) -> Scores:
+    """The scores of every class that is true or predicted anywhere."""
+    correct, predicted, true = Counter[str](), Counter[str](), Counter[str]()
+    for (reference, prediction), count in pairs.items():
+        true[reference] += count
+        predicted[prediction] += count
+        correct[reference] += count if reference == prediction else 0
+    return class_scores(correct, predicted, true, class_order(true | predicted))
 
 
-def details(counts: Mapping[tuple[str, str], int]) -> dict[str, Any]:
-    """Precision, recall, F1 and rows of every class, and the confusion matrix: a row for each right class.
-
-    `classes` holds the first, `labels` names rows and columns of `confusion`; of many classes only their number.
-    """
-    table = outcomes(counts)
-    if len(table) > MOST:
-        return {"number_of_classes": len(table)}
-    labels = list(table)
-    confusion = [[counts.get((true, predicted), 0) for predicted in labels] for true in labels]
-    return {
-        "classes": {name: outcome._asdict() for name, outcome in table.items()},
-        "labels": labels,
-        "confusion": confusion,
-    }
+def make_details(pairs: Pairs, scores: Scores) -> dict[str, Any]:
+    """The scores of every class (`classes`), and `confusion`: a row for each true class, named by `labels`."""
+    if len(scores) > MAX_CLASSES:
+        return {"number_of_classes": len(scores)}
+    confusion = [[pairs.get((true, predicted), 0) for predicted in scores] for true in scores]
+    return {"classes": scores, "labels": list(scores), "confusion": confusion}
 
 
 @register("metric", "accuracy")
 class Accuracy(Metric):
-    """Percent of rows whose label is right; beside it a table of the classes and the confusion matrix."""
+    """Accuracy: percentage of rows whose label is right, 0 to 100.
 
-    verbs: ClassVar[tuple[str, ...]] = ("classify",)
+    Its details hold precision, recall and F1 of each class, and the confusion matrix.
+    """
+
+    tasks = ("classify",)
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        """The share of rows with the right label."""
-        counts = pairs(predictions, references)
-        right = sum(count for (true, predicted), count in counts.items() if true == predicted)
-        found = {"right": right, "rows": len(predictions), **details(counts)}
-        return Score(100 * right / len(predictions), "accuracy|refs:any|unit:row|version:1", found)
+        pairs = count_pairs(predictions, references)
+        right = sum(count for (true, predicted), count in pairs.items() if true == predicted)
+        details = {"right": right, "rows": len(predictions), **make_details(pairs, score_classes(pairs))}
+        return Score(100 * right / len(predictions), "accuracy|refs:any|unit:row|version:1", details)
 
 
 @register("metric", "f1_macro")
 class MacroF1(Metric):
-    """The mean of the classes' F1, 0 to 100: every class counts alike, however rare."""
+    """Macro F1: mean of the F1 of all classes, 0 to 100; every class counts alike, however rare."""
 
-    verbs: ClassVar[tuple[str, ...]] = ("classify",)
+    tasks = ("classify",)
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        """The mean over the classes that are right or predicted anywhere."""
-        counts = pairs(predictions, references)
-        table = outcomes(counts)
-        value = sum(outcome.f1 for outcome in table.values()) / len(table)
-        return Score(value, "f1|average:macro|refs:any|classes:seen|empty:0|version:1", details(counts))
+        pairs = count_pairs(predictions, references)
+        scores = score_classes(pairs)
+        value = sum(one["f1"] for one in scores.values()) / len(scores)
+        return Score(value, "f1|average:macro|refs:any|classes:seen|empty:0|version:1", make_details(pairs, scores))
 
 
 @register("metric", "f1_weighted")
 class WeightedF1(Metric):
-    """The mean of the classes' F1, 0 to 100, each weighted by the rows that have the class."""
+    """Weighted F1: mean of the F1 of all classes, 0 to 100, each weighted by its number of rows."""
 
-    verbs: ClassVar[tuple[str, ...]] = ("classify",)
+    tasks = ("classify",)
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        """The mean over the rows of their classes' F1."""
-        counts = pairs(predictions, references)
-        value = sum(outcome.f1 * outcome.support for outcome in outcomes(counts).values()) / len(predictions)
-        return Score(value, "f1|average:weighted|refs:any|classes:seen|empty:0|version:1", details(counts))
+        pairs = count_pairs(predictions, references)
+        scores = score_classes(pairs)
+        value = sum(one["f1"] * one["support"] for one in scores.values()) / len(predictions)
+        return Score(value, "f1|average:weighted|refs:any|classes:seen|empty:0|version:1", make_details(pairs, scores))

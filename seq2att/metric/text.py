@@ -1,18 +1,18 @@
-"""Metrics of texts: by sacrebleu, by equality, by edits."""
+"""Metrics of texts: BLEU, chrF and TER by sacrebleu, exact matches, and edits of symbols."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from seq2att.errors import UserError
+from seq2att.errors import check_size
 from seq2att.metric import Metric, Score
 from seq2att.registry import register
 
 
-def streams(references: Sequence[Sequence[str]]) -> list[tuple[Any, ...]]:
-    """The right answers as sacrebleu wants them: the first of every row, the second of every row, ... or None."""
+def to_streams(references: Sequence[Sequence[str]]) -> list[tuple[Any, ...]]:
+    """The references in sacrebleu's form: the first of every row, the second of every row or None, and so on."""
     return list(itertools.zip_longest(*references))
 
 
@@ -20,10 +20,12 @@ def streams(references: Sequence[Sequence[str]]) -> list[tuple[Any, ...]]:
 class Bleu(Metric):
     """BLEU of the corpus by sacrebleu (Papineni et al. 2002; Post 2018), 0 to 100.
 
-    `tokenize` is sacrebleu's tokenizer: 13a for most languages, zh for Chinese, char for Korean or Japanese.
+    Args:
+        lowercase: ignore case.
+        tokenize: sacrebleu's tokenizer: 13a for most languages, zh for Chinese, char for Korean or Japanese.
     """
 
-    verbs: ClassVar[tuple[str, ...]] = ("translate", "generate")
+    tasks = ("translate", "generate")
 
     def __init__(
         self, *, lowercase: bool = False, tokenize: Literal["13a", "intl", "char", "zh", "none"] = "13a"
@@ -32,12 +34,11 @@ class Bleu(Metric):
         self.tokenize = tokenize
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        """The score by sacrebleu, with the precisions and lengths that it is made of."""
         from sacrebleu.metrics.bleu import BLEU
 
         # force: no warning about text that looks tokenized
         metric = BLEU(lowercase=self.lowercase, tokenize=self.tokenize, force=True)
-        score = metric.corpus_score(predictions, streams(references))
+        score = metric.corpus_score(predictions, to_streams(references))
         details = {
             "precisions": score.precisions,
             "brevity_penalty": score.bp,
@@ -51,56 +52,56 @@ class Bleu(Metric):
 class Chrf(Metric):
     """chrF of the corpus by sacrebleu (Popovic 2015), 0 to 100: an F-score of character n-grams.
 
-    `word_order=2` makes it chrF++ (Popovic 2017).
+    Args:
+        lowercase: ignore case.
+        word_order: longest word n-grams that count too; 0 is chrF, 2 is chrF++ (Popovic 2017).
     """
 
-    verbs: ClassVar[tuple[str, ...]] = ("translate", "generate")
+    tasks = ("translate", "generate")
 
     def __init__(self, *, lowercase: bool = False, word_order: int = 0) -> None:
-        if word_order < 0:
-            raise UserError(f"metric=chrf: word_order={word_order} is no length of n-grams; set 0 (chrF) or 2 (chrF++)")
         self.lowercase = lowercase
-        self.word_order = word_order
+        self.word_order = check_size("metric.chrf.word_order", word_order, 0)
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        """The score by sacrebleu."""
         from sacrebleu.metrics.chrf import CHRF
 
         metric = CHRF(lowercase=self.lowercase, word_order=self.word_order)
-        score = metric.corpus_score(predictions, streams(references))
+        score = metric.corpus_score(predictions, to_streams(references))
         details = {"character_order": score.char_order, "word_order": score.word_order, "beta": score.beta}
         return Score(score.score, str(metric.get_signature()), details)
 
 
 @register("metric", "ter")
 class Ter(Metric):
-    """Translation edit rate by sacrebleu (Snover et al. 2006), in percent: edits and shifts per reference word.
+    """Translation edit rate by sacrebleu (Snover et al. 2006): edits and shifts per 100 reference words; at least 0.
 
-    Case counts unless `lowercase`, as for the other metrics (sacrebleu's own default ignores it).
+    Less is better.
+
+    Args:
+        lowercase: ignore case; sacrebleu's own default does.
     """
 
-    verbs: ClassVar[tuple[str, ...]] = ("translate", "generate")
+    tasks = ("translate", "generate")
     higher_is_better = False
 
     def __init__(self, *, lowercase: bool = False) -> None:
         self.lowercase = lowercase
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        """The score by sacrebleu."""
         from sacrebleu.metrics.ter import TER
 
         metric = TER(case_sensitive=not self.lowercase)
-        score = metric.corpus_score(predictions, streams(references))
+        score = metric.corpus_score(predictions, to_streams(references))
         details = {"edits": score.num_edits, "reference_length": score.ref_length}
         return Score(score.score, str(metric.get_signature()), details)
 
 
 @register("metric", "exact")
 class Exact(Metric):
-    """Percent of rows that equal one of their right answers, character by character."""
+    """Exact match: percentage of rows that equal one of their references, character by character, 0 to 100."""
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        """The share of rows whose prediction is one of the right answers."""
         right = sum(text in row for text, row in zip(predictions, references, strict=True))
         details = {"right": right, "rows": len(predictions)}
         return Score(100 * right / len(predictions), "exact|refs:any|unit:row|version:1", details)
@@ -108,16 +109,15 @@ class Exact(Metric):
 
 @register("metric", "wer")
 class Wer(Metric):
-    """Percent of rows whose symbols equal those of no right answer: the word error rate of grapheme-to-phoneme work.
+    """Word error rate of grapheme-to-phoneme work: percentage of rows that match no reference, 0 to 100.
 
-    A row is one word there, its symbols stand between white space.
+    A row is one word there, and its symbols are separated by white space. Less is better.
     """
 
-    verbs: ClassVar[tuple[str, ...]] = ("translate", "generate")
+    tasks = ("translate", "generate")
     higher_is_better = False
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        """The share of rows whose prediction has other tokens than every right answer."""
         wrong = sum(
             text.split() not in [answer.split() for answer in row]
             for text, row in zip(predictions, references, strict=True)
@@ -128,38 +128,37 @@ class Wer(Metric):
 
 @register("metric", "per")
 class Per(Metric):
-    """Phoneme error rate, in percent: edits of symbols between white space, per symbol of the nearest right answer.
+    """Phoneme error rate: edits per 100 symbols of the nearest reference; at least 0, less is better.
 
-    The nearest right answer of a row is the one with the fewest edits, of several such the shortest. Edits and
-    lengths are summed over all rows before dividing.
+    Symbols are separated by white space. The nearest reference has the fewest edits, of several such it is the
+    shortest. Edits and lengths are summed over all rows before dividing.
     """
 
-    verbs: ClassVar[tuple[str, ...]] = ("translate", "generate")
+    tasks = ("translate", "generate")
     higher_is_better = False
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        """The edits to the nearest right answers, by the number of their tokens."""
         edits = symbols = 0
         for text, row in zip(predictions, references, strict=True):
             prediction = text.split()
             answers = [answer.split() for answer in row]
-            nearest = min((edit_distance(prediction, answer), len(answer)) for answer in answers)
-            edits += nearest[0]
-            symbols += nearest[1]
+            distance, length = min((edit_distance(prediction, answer), len(answer)) for answer in answers)
+            edits += distance
+            symbols += length
         details = {"edits": edits, "symbols": symbols, "rows": len(predictions)}
         return Score(100 * edits / max(symbols, 1), "per|refs:nearest|unit:white space|version:1", details)
 
 
 def edit_distance(one: Sequence[str], two: Sequence[str]) -> int:
-    """The least number of insertions, deletions and substitutions that turn one sequence into the other.
+    """The least number of insertions, deletions and substitutions between two sequences (Levenshtein 1966).
 
-    Levenshtein (1966), two rows of the table at a time; what both have in common at their ends is left out first.
+    Keeps two rows of the table; what both sequences share at their ends is left out first.
     """
     start, stop = 0, 0
-    least = min(len(one), len(two))
-    while start < least and one[start] == two[start]:
+    shorter = min(len(one), len(two))
+    while start < shorter and one[start] == two[start]:
         start += 1
-    while stop < least - start and one[-1 - stop] == two[-1 - stop]:
+    while stop < shorter - start and one[-1 - stop] == two[-1 - stop]:
         stop += 1
     one, two = one[start : len(one) - stop], two[start : len(two) - stop]
     above = list(range(len(two) + 1))  # distances from nothing to two[:column]

@@ -148,7 +148,7 @@ ANSWERS: dict[str, Answers] = {
 def metric_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:
     """Right answers beat wrong ones, any right answer will do, and the order of rows does not matter."""
     metric = registry.build("metric", {"metric": {"name": name, **options}})
-    references, wrong = next((ANSWERS[task] for task in metric.verbs if task in ANSWERS), TEXT_ANSWERS)
+    references, wrong = next((ANSWERS[task] for task in metric.tasks if task in ANSWERS), TEXT_ANSWERS)
     best = metric([answers[-1] for answers in references], references)
     worse = metric(wrong, references)
     for score in (best, worse):

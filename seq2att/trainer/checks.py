@@ -30,8 +30,8 @@ def known_figures(config: Mapping[str, Any], head: Any) -> dict[str, bool]:
 
 def check_metric(name: str, head_name: str, head: Any) -> None:
     """Refuse a metric that judges other answers than those of the head, or of this one among its kind."""
-    verbs = {metric: getattr(entry.target, "verbs", ()) for metric, entry in registry.entries("metric").items()}
-    fitting = {metric for metric, those in verbs.items() if not those or head.verb in those} | set(head.metrics)
+    tasks = {metric: getattr(entry.target, "tasks", ()) for metric, entry in registry.entries("metric").items()}
+    fitting = {metric for metric, those in tasks.items() if not those or head.verb in those} | set(head.metrics)
     fitting -= set(getattr(type(head), "metrics", ())) - set(head.metrics)  # of tags that mark no spans, say
     if name not in fitting:
         raise UserError(
