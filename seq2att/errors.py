@@ -67,6 +67,12 @@ class UserError(Exception):
         parts = [part for part in (subject, problem) if part]
         super().__init__(": ".join(parts) + (f"; {remedy}" if remedy else ""))
 
+    def at(self, place: str) -> UserError:
+        """The same error at a place of an input, without its remedy, which is about the files of training."""
+        if not self.code:
+            return UserError(f"{place}: {getattr(self, 'asked', self)}")  # transitional
+        return UserError(self.code, place, f"{self.subject}: {self.problem}" if self.subject else self.problem)
+
     def __reduce__(self) -> tuple[type[UserError], tuple[str, ...]]:
         """Pickle by the parts, so that an error of a worker process arrives whole."""
         arguments = (self.code, self.subject, self.problem, self.remedy) if self.code else (self.problem,)

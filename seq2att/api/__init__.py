@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 QUANTIZED = ("int8",)
-"""What the weights can be rounded to."""
-COUNTS = ("rows", "sources")
+"""The types that weights can be quantized to."""
+COUNTS = ("rows", "sources")  # numbers of a result that are no metrics
 
 
 def load(
@@ -51,17 +51,23 @@ def load(
     *,
     quantize: str | None = None,
 ) -> Predictor:
-    """A trained model from a run folder or a bundle.
+    """Load a trained model from a run folder or a bundle.
 
-    `plugins` are files, folders or modules to import first: a bundle imports nothing by itself. `say` gets warnings (a
-    text that was cut); by default they go to stderr. `quantize` set to `int8` rounds the weights to 8 bits, for speed
-    on a CPU at a small price in quality, which `evaluate(..., quantize="int8")` tells.
-    Errors: `UserError` when the folder is no bundle, or needs a plugin that is not there.
+    Args:
+        path: the folder.
+        device: `cpu`, `cuda` or `cuda:N`.
+        plugins: files, folders or modules to import first; a bundle imports nothing by itself.
+        say: receives warnings, such as a text that was cut; by default they go to stderr.
+        quantize: `int8` rounds the weights to 8 bits, for speed on a CPU at a small loss of quality, which
+            `evaluate(..., quantize="int8")` measures.
+
+    Raises:
+        UserError: the folder is not a bundle, or needs a plugin that is not there.
     """
     if quantize not in (None, *QUANTIZED):
-        raise UserError(f"quantize={quantize!r} is not known; take {' or '.join(QUANTIZED)}, or leave it out")
+        raise UserError("E-choice", f"quantize={quantize!r}", f"must be {' or '.join(QUANTIZED)}, or left out")
     if quantize and not device.startswith("cpu"):
-        raise UserError(f"quantize={quantize} is for the CPU, not for device={device}; leave one of them out")
+        raise UserError("E-conflict", f"quantize={quantize}", f"needs device=cpu, not {device}", "leave one of them out")
     torch.set_flush_denormal(True)
     registry.load(plugins)
     model, config = load_bundle(Path(path), device)
@@ -69,7 +75,7 @@ def load(
     if quantize:
         if not is_native(torch.float32):
             predictor.say(
-                f"{quantize} without the C++ kernels is slower than the model as it is; install a C++ compiler"
+                f"quantize={quantize} without the C++ kernels is slower than float32; install a C++ compiler"
             )
         predictor.ready()
     return predictor
@@ -83,9 +89,15 @@ def warn(message: str) -> None:
 
 
 def train(recipe: str, overrides: Iterable[str] = (), callbacks: Sequence[Any] = ()) -> Path:
-    """Train by a recipe (a name or a file) with overrides as on the command line; gives the run folder.
+    """Train by a recipe and return the run folder.
 
-    `callbacks` are Lightning callbacks. Errors: `UserError` names every wrong setting.
+    Args:
+        recipe: the name of a recipe, or the path of a file.
+        overrides: settings as on the command line, such as `["encoder=gru", "seed=3"]`.
+        callbacks: callback objects, beside those that the setting `callbacks` names.
+
+    Raises:
+        UserError: a setting or the data are wrong.
     """
     from seq2att.config import compose
     from seq2att.launch import run
@@ -104,10 +116,17 @@ def evaluate(
     batch_size: int = BATCH_SIZE,
     quantize: str | None = None,
 ) -> dict[str, Any]:
-    """All figures of a trained model on a split of its data, or on another `file` of the same form.
+    """Measure a trained model on a split of its data, or on another `file` of the same form.
 
-    `root` is where relative paths start, in place of `data.root`; `beam` 1 is greedy search. With `quantize` there are
-    those of the model as it is, those of the quantized one, and by how much they differ.
+    Args:
+        run: the run folder or bundle.
+        split: `train`, `validation` or `test`.
+        file: a file to read in place of that of the split.
+        root: where relative paths start, in place of `data.root`.
+        plugins: as for `load`.
+        beam: beam size, at least 1; 1 is greedy search. None: the search of the run.
+        batch_size: rows answered together.
+        quantize: as for `load`; the result then holds the metrics of both models and the change.
     """
     from seq2att.trainer.evaluation import evaluate as measure
 
@@ -116,14 +135,14 @@ def evaluate(
     corpus = corpus_of(model, config, split, root, file, predictor.say)
     search = predictor.searching({"beam": beam, "attention": False}) if "search" in config else None
     exact = Predictor(model, config, predictor.say).ready()
-    figures = measure(exact, corpus, search, config.get("metrics"), batch_size, config)
+    result = measure(exact, corpus, search, config.get("metrics"), batch_size, config)
     if quantize is None:
-        return figures
-    rounded = measure(predictor.ready(), corpus, search, config.get("metrics"), batch_size, config)
-    return compared(figures, rounded, str(next(model.parameters()).dtype).removeprefix("torch."), quantize)
+        return result
+    quantized = measure(predictor.ready(), corpus, search, config.get("metrics"), batch_size, config)
+    return compare(result, quantized, str(next(model.parameters()).dtype).removeprefix("torch."), quantize)
 
 
-def compared(exact: dict[str, Any], rounded: dict[str, Any], kind: str, quantize: str) -> dict[str, Any]:
-    """Figures side by side, and the change in every number that says how good they are."""
+def compare(exact: dict[str, Any], quantized: dict[str, Any], dtype: str, quantize: str) -> dict[str, Any]:
+    """Two results side by side, and the change of every metric."""
     numbers = [name for name, value in exact.items() if isinstance(value, int | float) and name not in COUNTS]
-    return {kind: exact, quantize: rounded, "change": {name: rounded[name] - exact[name] for name in numbers}}
+    return {dtype: exact, quantize: quantized, "change": {name: quantized[name] - exact[name] for name in numbers}}

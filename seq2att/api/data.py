@@ -22,17 +22,17 @@ def corpus_of(
     file: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Corpus:
-    """A split of the data that a model was trained with, or another `file` of the same form.
+    """Load a split of the data that a model was trained on, or another `file` of the same form.
 
-    `root` is where relative paths start, in place of `data.root`; `say` hears of rows that are left out.
+    `root` is where relative paths start, in place of `data.root`; `say` receives a note about rows that are left out.
     """
     from seq2att.data import load_split
 
-    here = config if root is None else {**config, "data": {**config["data"], "root": root}}
-    reader = registry.build("reader", here)
+    config = config if root is None else {**config, "data": {**config["data"], "root": root}}
+    reader = registry.build("reader", config)
     if file is not None:
         reader.use(split, file)
-    return load_split(here, model.source, model.target, reader, split, say)
+    return load_split(config, model.source, model.target, reader, split, say)
 
 
 class Example(NamedTuple):
@@ -44,10 +44,10 @@ class Example(NamedTuple):
 
 
 def example(predictor: Predictor, row: int, *, split: str = "test", root: str | None = None) -> Example:
-    """Row `row`, from 1, of a split of the data that a model was trained with; `UserError` when there is none."""
+    """Read row `row`, from 1, of a split of the data that a model was trained on."""
     model = predictor.model
     corpus = corpus_of(model, predictor.config, split, root)
     if not 1 <= row <= len(corpus):
-        raise UserError(f"row {row}: the {split} split has rows 1 to {len(corpus):,}; name one of them")
+        raise UserError("E-range", f"row={row}", f"must be from 1 to {len(corpus)} in the {split} split")
     (source,), (target,) = corpus.source_values([row - 1]), corpus.target_values([row - 1])
     return Example("" if source is None else source, model.target.text(target), corpus.place(row - 1))
