@@ -62,9 +62,11 @@ def check_options(method: str, options: Mapping[str, Any], kind: type) -> None:
     names = sorted(kind.__annotations__)
     for name, value in options.items():
         if name not in names:
-            raise UserError("E-option", f"{method}: {name}={short(value)}", "there is no such option", hint(name, names))
+            raise UserError(
+                "E-option", f"{method}: {name}={short(value)}", "there is no such option", hint(name, names)
+            )
         if name in COUNTS and not (name == "beam" and value is None):
-            if not isinstance(value, Integral) or isinstance(value, bool):
+            if isinstance(value, bool) or not isinstance(value, Integral):
                 raise UserError("E-type", f"{method}: {name}={value!r}", "must be a whole number")
             check_size(f"{method}: {name}", int(value))
         if name == "too_long" and value not in TOO_LONG:

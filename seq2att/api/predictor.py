@@ -14,11 +14,11 @@ from seq2att.api.options import (
     Answering,
     Scoring,
     Searching,
-    search_overrides,
     check_options,
     check_search,
     common,
     listed,
+    search_overrides,
 )
 from seq2att.errors import UserError
 from seq2att.field import Field
@@ -324,7 +324,9 @@ class Predictor:
         for number, (one, other) in enumerate(zip(sources, targets, strict=True), first):
             value = pairs[number - first][1]
             if target.is_aligned and len(one) != len(other):
-                raise UserError("E-length", f"pair {number}", length_mismatch(len(other), len(one)), "give each item one tag")
+                raise UserError(
+                    "E-length", f"pair {number}", length_mismatch(len(other), len(one)), "give each item one tag"
+                )
             if target.unknown < 0 and other.dtype.kind == "i" and (other == target.unknown).any():
                 named = ", ".join(map(repr, target.unknown_pieces(value) or (target.text(value),)))
                 raise UserError(
