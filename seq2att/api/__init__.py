@@ -76,9 +76,7 @@ def load(
     predictor = Predictor(model, config, say or warn, quantize)
     if quantize:
         if not is_native(torch.float32):
-            predictor.say(
-                f"quantize={quantize} without the C++ kernels is slower than float32; install a C++ compiler"
-            )
+            predictor.say(f"quantize={quantize} without the C++ kernels is slower than float32; install a C++ compiler")
         predictor.ready()
     return predictor
 

@@ -261,7 +261,7 @@ class Predictor:
     ) -> None:
         """Warn of texts with pieces outside the vocabulary, and name the pieces."""
         ids = [array if array.ndim == 1 else array[:, 0] for array in arrays if array.dtype.kind == "i"]
-        rows = [row for row, one in enumerate(ids) if (one == field.unknown).any()]
+        rows = [row for row, one in enumerate(ids) if (one == field.unknown_id).any()]
         if rows:
             pieces = {row: " ".join(field.unknown_pieces(inputs[row])[:MAX_PIECES]) for row in rows[:MAX_LINES]}
             self.say(f"not in the vocabulary, read as <unk>: {list_lines(rows, pieces, first_line)}")
@@ -327,7 +327,7 @@ class Predictor:
                 raise UserError(
                     "E-length", f"pair {number}", length_mismatch(len(other), len(one)), "give each item one tag"
                 )
-            if target.unknown < 0 and other.dtype.kind == "i" and (other == target.unknown).any():
+            if target.unknown_id < 0 and other.dtype.kind == "i" and (other == target.unknown_id).any():
                 named = ", ".join(map(repr, target.unknown_pieces(value) or (target.text(value),)))
                 raise UserError(
                     "E-label", f"pair {number}", f"{named} does not occur in training", "correct it, or leave it out"
