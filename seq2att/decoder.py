@@ -230,7 +230,7 @@ class RecurrentDecoder(Decoder):
     def can_loop(self) -> bool:
         """Whether the loop may stand for the steps: no method or part is replaced, and no hook watches them."""
         own = ("steps", "advance", "luong", "bahdanau", "finish")
-        if not all(getattr(type(self), name) is getattr(RecurrentDecoder, name) for name in own):
+        if not all(getattr(getattr(self, name), "__func__", None) is getattr(RecurrentDecoder, name) for name in own):
             return False
         if type(self.stack) is not Stack or len({(type(layer), layer.cell) for layer in self.stack.each()}) != 1:
             return False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,8 +14,9 @@ from torch import Tensor, nn
 
 from seq2att.attention import Additive, Attention, Dot, General, NoAttention
 from seq2att.decoder import GRUDecoder, LSTMDecoder, RecurrentDecoder, RNNDecoder
-from seq2att.recurrence import feedback, native
+from seq2att.recurrence import Dense, Layer, choice, feedback, native
 from seq2att.types import Attended, Decoded, Encoding, Memory, State, length_mask
+from tests.refusals import refused
 
 CELLS: dict[str, Any] = {
     "tanh": RNNDecoder,
@@ -248,6 +251,18 @@ def test_a_kept_graph_gives_its_gradients_again(kind: str, kernel: str) -> None:
         torch.autograd.grad(outputs.sum(), parameters, allow_unused=True)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_are_no_second_derivatives(kind: str, kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = make("gru", "general", kind)
+    what = given(decoder)
+    for name in ("cpp", "torch"):
+        monkeypatch.setenv("SEQ2ATT_KERNEL", name)
+        outputs = decoder(what.inputs, *decoder.start(what.encoding()), LENGTHS).outputs
+        (first,) = torch.autograd.grad(outputs.square().sum(), [what.inputs], create_graph=True)
+        with refused("E-kernel", "create_graph") if name == "cpp" else contextlib.nullcontext():
+            first.sum().backward()
+
+
 def test_without_gradients_nothing_is_kept(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = make("lstm", "additive", "both", layers=2)
     what = given(decoder)
@@ -258,8 +273,11 @@ def test_without_gradients_nothing_is_kept(kernel: str, monkeypatch: pytest.Monk
     with torch.no_grad():
         without = decoder(what.inputs, *decoder.start(what.encoding())).outputs
     torch.testing.assert_close(without, with_gradients)
-    kept = [loops[0].query, *(part for level in loops[0].levels for part in (level.previous, level.extra, level.below))]
-    assert kept == [None] * len(kept)
+    buffers = [
+        loops[0].query,
+        *(part for level in loops[0].levels for part in (level.previous, level.extra, level.below)),
+    ]
+    assert buffers == [None] * len(buffers)
 
 
 # When the loop is not taken
@@ -341,10 +359,78 @@ def test_a_hook_on_all_modules_sees_every_step() -> None:
     assert looped(decoder)
 
 
-def test_a_changed_part_is_asked_itself() -> None:
-    decoder = make("lstm", "general", "luong")
-    nn.utils.parametrizations.weight_norm(decoder.readout)
+class Halved(Layer):
+    """Halves its outputs."""
+
+    def forward(self, *arguments: Any, **options: Any) -> Any:
+        result = super().forward(*arguments, **options)
+        return result._replace(outputs=result.outputs / 2)
+
+
+class Negated(Layer):
+    """Negates its recurrent matrix."""
+
+    def weights(self, hidden_mask: Tensor | None = None) -> Any:
+        weights = super().weights(hidden_mask)
+        return weights._replace(hidden=-weights.hidden)
+
+
+def replace_layer(decoder: RecurrentDecoder, kind: type[Layer]) -> None:
+    layer = decoder.stack.layers[0]
+    changed = kind(layer.cell, layer.input_weight.size(1), SIZE)
+    changed.load_state_dict(layer.state_dict())
+    decoder.stack.layers[0] = changed
+
+
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "a parametrization": lambda decoder: nn.utils.parametrizations.weight_norm(decoder.readout),
+    "a readout of another class": lambda decoder: setattr(
+        decoder, "readout", nn.Sequential(decoder.readout, nn.ReLU())
+    ),
+    "a readout with a bias": lambda decoder: setattr(decoder, "readout", Dense(2 * SIZE, SIZE)),
+    "a layer's forward": lambda decoder: replace_layer(decoder, Halved),
+    "a layer's weights": lambda decoder: replace_layer(decoder, Negated),
+    "a method of an instance": lambda decoder: setattr(
+        decoder.stack.layers[0], "weights", Negated.weights.__get__(decoder.stack.layers[0])
+    ),
+    "a method of the decoder": lambda decoder: setattr(decoder, "finish", Louder.finish.__get__(decoder)),
+    "a stack's forward": lambda decoder: setattr(
+        decoder.stack, "forward", lambda *given: decoder.stack.__class__.forward(decoder.stack, *given)
+    ),
+    "another dropout": lambda decoder: setattr(decoder.stack, "dropout", nn.AlphaDropout(0.5)),
+    "a query with a bias": lambda decoder: setattr(decoder.attention, "query", Dense(SIZE, 5)),
+    "a query of another class": lambda decoder: setattr(decoder.attention, "query", nn.Linear(SIZE, 5, bias=False)),
+    "an energy with a bias": lambda decoder: setattr(decoder.attention, "energy", Dense(5, 1)),
+    "a score of an instance": lambda decoder: setattr(
+        decoder.attention, "score", lambda query, keys: 2 * Additive.score(decoder.attention, query, keys)
+    ),
+    "an attention of another class": lambda decoder: setattr(
+        decoder, "attention", type("Own", (Additive,), {})(SIZE, SIZE, size=5)
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_changed_never_gets_the_loop_of_its_class(
+    change: str, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = make("lstm", "additive", "luong").eval()
+    assert looped(decoder)
+    torch.manual_seed(9)
+    CHANGES[change](decoder)
+    decoder.double()
     assert not looped(decoder)
+    what = given(decoder)
+    found = decoder(what.inputs, *decoder.start(what.encoding()), LENGTHS).outputs
+    monkeypatch.setenv("SEQ2ATT_KERNEL", "torch")
+    expected = decoder(what.inputs, *decoder.start(what.encoding()), LENGTHS).outputs
+    real = length_mask(LENGTHS, STEPS).unsqueeze(2)
+    torch.testing.assert_close(found * real, expected * real)
+
+
+def test_without_a_way_to_see_global_hooks_there_is_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "torch_private", lambda name, default: default)
+    assert not looped(make("lstm", "general", "luong"))
 
 
 def test_only_plain_tensors_are_looped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def is_exact(module: nn.Module, *classes: type[nn.Module]) -> bool:
     A subclass, a module of another class inside, a hook, a parametrization or a method replaced on the instance make
     it False, so that each of them gets its own answer.
     """
-    if torch_private("nn.modules.module._has_any_global_hook", False):
+    if torch_private("nn.modules.module._has_any_global_hook", True):
         return False
     return all(type(part) in classes and not is_changed(part) for part in module.modules())
 

@@ -34,7 +34,7 @@ def matmul(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     Either matrix may be a transposed view. Where a gradient is needed, torch multiplies; `linear` is faster there.
     """
     needs_gradient = torch.is_grad_enabled() and (inputs.requires_grad or weight.requires_grad)
-    if needs_gradient or not use_fast_path(inputs, weight):
+    if needs_gradient or not use_fast_path(inputs, weight, bias):
         return nn.functional.linear(inputs, weight, bias)
     if inputs.size(0) >= MIN_ROWS and is_compiled():
         return native.matmul(inputs, weight, bias)
@@ -47,7 +47,7 @@ def matmul(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`torch.nn.functional.linear` of `inputs` `[..., K]`, `weight` `[M, K]` and `bias` `[M]`: `[..., M]`."""
-    if not use_fast_path(inputs, weight):
+    if not use_fast_path(inputs, weight, bias):
         return nn.functional.linear(inputs, weight, bias)
     rows = inputs.reshape(-1, weight.size(1))  # [N, K]
     outputs: Tensor = LinearFunction.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
@@ -83,15 +83,16 @@ class LinearFunction(torch.autograd.Function):
         )
 
 
-def use_fast_path(inputs: Tensor, weight: Tensor) -> bool:
+def use_fast_path(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether another library than MKL multiplies `inputs` `[..., K]` and `weight` `[M, K]` faster, and may."""
-    if is_traced() or inputs.dtype != torch.float32 or weight.dtype != torch.float32:
+    tensors = (inputs, weight) if bias is None else (inputs, weight, bias)
+    if is_traced() or any(tensor.dtype != torch.float32 for tensor in tensors):
         return False
     if inputs.numel() * weight.size(0) < MIN_WORK:
         return False
     if weight.numel() < LARGE_WEIGHT and inputs.numel() < FEW_ROWS * weight.size(1):
         return False
-    return are_plain(inputs, weight) and (prefers_onednn() or is_compiled())
+    return are_plain(*tensors) and (prefers_onednn() or is_compiled())
 
 
 def is_transposed(matrix: Tensor) -> bool:
