@@ -280,7 +280,8 @@ def around_output(entry: registry.Entry) -> Iterator[Config]:
 def around_search(entry: registry.Entry) -> Iterator[Config]:
     """Several sizes, limits and decoders."""
     for options in choices(entry, size=(1, 3, 40), n_best=(1,), min_length=(0, 2), max_length=(0, 5, None)):
-        options["min_length"] = min(options.get("min_length", 0), options.get("max_length") or 99)
+        if options.get("max_length") is not None and "min_length" in options:
+            options["min_length"] = min(options["min_length"], options["max_length"])
         yield {"search": options, "decoder": {"name": "gru", "size": 8, "input_feeding": True}}
     for attention in ("none", "additive"):
         yield {"attention": {"name": attention}}
