@@ -66,7 +66,7 @@ class Model(nn.Module):
             predictions[row] = prediction._replace(source_tokens=pieces, others=others)
         return predictions
 
-    def go_on(self, prefixes: list[Sequence[int]], search: Search, rows: Tensor) -> list[Prediction]:
+    def continue_from(self, prefixes: list[Sequence[int]], search: Search, rows: Tensor) -> list[Prediction]:
         """What follows after each of the prefixes, for a model without a source; `rows` are their numbers."""
         device = next(self.parameters()).device
         nothing = torch.zeros(len(prefixes), dtype=torch.long, device=device)
@@ -193,8 +193,8 @@ def card(model: Model, config: Mapping[str, Any], metrics: Mapping[str, Any]) ->
     looks = "decoder" in config or "attend" in config["head"].get("pool", ())
     slots = ("encoder", "decoder", *(["attention"] if looks else []))
     names = [f"{slot}={config[slot]['name']}" for slot in slots if slot in config]
-    verb = model.head.verb
-    asked = '"..."' if verb != "generate" or not model.source.has_values else '["..."]'
+    task = model.head.task
+    asked = '"..."' if task != "generate" or not model.source.has_values else '["..."]'
     answer = "[0].text" if asked.startswith("[") else ".text"
     lines = [
         f"# {config.get('recipe', 'model')}",
@@ -203,7 +203,7 @@ def card(model: Model, config: Mapping[str, Any], metrics: Mapping[str, Any]) ->
         f"seed {config.get('seed')}.",
         "",
         "    import seq2att",
-        f'    print(seq2att.load(".").{verb}({asked}){answer})',
+        f'    print(seq2att.load(".").{task}({asked}){answer})',
         "",
         "| measure on the validation split | value |",
         "|---|---|",

@@ -38,7 +38,7 @@ def check_error(result: Result, code: str, subject: str) -> None:
 class FakePredictor:
     """Says the text backwards, and remembers how it was asked."""
 
-    verb = "translate"
+    task = "translate"
     model = SimpleNamespace(source=SimpleNamespace(encode=lambda _: np.zeros(2, np.int32)))
 
     def __init__(self) -> None:

@@ -229,7 +229,7 @@ def test_a_twin_reads_running_text(decoder: str, quantize: bool) -> None:
     case = language_model(decoder)
     model = twin(case.model, quantize)
     assert isinstance(model.head, FastGenerator)
-    assert (model.head.figures, model.head.verb) == (LanguageModel.figures, "generate")
+    assert (model.head.loss_metrics, model.head.task) == (LanguageModel.loss_metrics, "generate")
     found = [float(likelihood(one, corpus(12), 1, options()).total) for one in (model, case.model)]
     assert found[0] == pytest.approx(found[1], rel=0.1 if quantize else 1e-10)
     if quantize:
@@ -258,7 +258,7 @@ def test_rows_that_do_not_go_on_begin_anew() -> None:
 
 
 def test_figures_of_a_language_model() -> None:
-    found = {name: figure(2.0) for name, figure in LanguageModel.figures.items()}
+    found = {name: figure(2.0) for name, figure in LanguageModel.loss_metrics.items()}
     assert found == {"perplexity": pytest.approx(math.exp(2)), "bits": pytest.approx(2 / math.log(2))}
 
 

@@ -82,7 +82,7 @@ class ToyModel(nn.Module):
         self.embedding = nn.Embedding(VOCABULARY, 6, padding_idx=0)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(6, VOCABULARY)
-        self.head = SimpleNamespace(figures={"perplexity": math.exp}, several_answers=True, metrics=("exact",))
+        self.head = SimpleNamespace(loss_metrics={"perplexity": math.exp}, multiple_references=True, metrics=("exact",))
         self.source = self.target = SimpleNamespace(has_values=True, text=str, is_aligned=False)
         self.batches = []
 

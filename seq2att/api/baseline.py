@@ -37,16 +37,16 @@ def baseline(
     """
     registry.load(plugins)
     model, config = load_bundle(Path(run))
-    counts_texts = model.head.verb == "generate" and not model.source.has_values
+    counts_texts = model.head.task == "generate" and not model.source.has_values
     tokenizer = getattr(model.source, "tokenizer", None)
-    if not counts_texts and (model.head.verb != "classify" or tokenizer is None):
+    if not counts_texts and (model.head.task != "classify" or tokenizer is None):
         raise UserError(
             f"baseline: there is none for head={config['head']['name']} with source={config['source']['name']}; "
             f"name a run of a language model or of a classifier of texts"
         )
     if order is not None and order < 1:
         raise UserError(f"baseline: order={order} is no length of n-grams; give 1 or more")
-    order = ORDERS[model.head.verb] if order is None else order
+    order = ORDERS[model.head.task] if order is None else order
 
     def corpus(name: str) -> Corpus:
         return corpus_of(model, config, name, root)

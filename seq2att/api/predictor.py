@@ -61,9 +61,9 @@ class Predictor:
         self.prepared: tuple[tuple[object, ...], Model] | None = None
 
     @property
-    def verb(self) -> str:
+    def task(self) -> str:
         """The task of the model: the name of its method here, and of its command."""
-        return self.model.head.verb
+        return self.model.head.task
 
     def __repr__(self) -> str:
         has_attention = "decoder" in self.config or "attend" in self.config["head"].get("pool", ())
@@ -71,7 +71,7 @@ class Predictor:
         names = [self.config[slot]["name"] for slot in slots if slot in self.config]
         through = " -> ".join(name for name in names if name != "none") or "no network"
         quantized = f", {self.quantize}" if self.quantize else ""
-        return f"<seq2att.Predictor: {self.verb}, {through}, {parameter_count(self.model):,} parameters{quantized}>"
+        return f"<seq2att.Predictor: {self.task}, {through}, {parameter_count(self.model):,} parameters{quantized}>"
 
     def ready(self) -> Model:
         """The model optimized for inference, or quantized; made again when the weights of the model change."""
@@ -154,15 +154,15 @@ class Predictor:
             return self._search_for("generate", inputs, options)
         return self._continue_texts(inputs, options)
 
-    def _search_for(self, verb: str, inputs: Any, options: Searching) -> Prediction | list[Prediction]:
+    def _search_for(self, task: str, inputs: Any, options: Searching) -> Prediction | list[Prediction]:
         """Answer one text, or many inputs, by a search."""
-        self.check_verb(verb)
-        check_options(verb, options, Searching)
-        return self._one_or_many(verb, inputs, self.searching(options), common(options))
+        self._check_task(task)
+        check_options(task, options, Searching)
+        return self._one_or_many(task, inputs, self.searching(options), common(options))
 
     def _continue_texts(self, beginnings: Any, options: Searching) -> Prediction | list[Prediction]:
         """Continue texts from their beginnings."""
-        self.check_verb("generate")
+        self._check_task("generate")
         check_options("generate", options, Searching)
         texts = [beginnings] if isinstance(beginnings, str) else listed("generate", beginnings)
         first_line = options.get("first_line", 1)
@@ -178,29 +178,29 @@ class Predictor:
         with torch.inference_mode():
             for start in range(0, len(texts), size):
                 batch = slice(start, start + size)
-                predictions += self.ready().go_on(prefixes[batch], search, torch.from_numpy(rows[batch]))
+                predictions += self.ready().continue_from(prefixes[batch], search, torch.from_numpy(rows[batch]))
         return predictions[0] if isinstance(beginnings, str) else predictions
 
-    def _answer(self, verb: str, inputs: Any, options: Answering) -> Prediction | list[Prediction]:
+    def _answer(self, task: str, inputs: Any, options: Answering) -> Prediction | list[Prediction]:
         """Answer one text, or many inputs, without a search."""
-        self.check_verb(verb)
-        check_options(verb, options, Answering)
-        return self._one_or_many(verb, inputs, None, options)
+        self._check_task(task)
+        check_options(task, options, Answering)
+        return self._one_or_many(task, inputs, None, options)
 
     def _one_or_many(
-        self, verb: str, inputs: Any, search: Search | None, options: Answering
+        self, task: str, inputs: Any, search: Search | None, options: Answering
     ) -> Prediction | list[Prediction]:
         """Answer one text by one prediction, many inputs by a list."""
         if isinstance(inputs, str):
             return self.predict([inputs], search, **options)[0]
-        return self.predict(listed(verb, inputs), search, **options)
+        return self.predict(listed(task, inputs), search, **options)
 
-    def check_verb(self, verb: str) -> None:
+    def _check_task(self, task: str) -> None:
         """Refuse to ask a model for what it does not do."""
-        if self.verb != verb:
+        if self.task != task:
             name = self.config["head"]["name"]
             raise UserError(
-                f"{verb}: this model has head={name}, which does not {verb}; use {self.verb} (seq2att {self.verb} RUN)"
+                f"{task}: this model has head={name}, which does not {task}; use {self.task} (seq2att {self.task} RUN)"
             )
 
     def searching(self, options: Searching) -> Search:
@@ -306,7 +306,7 @@ class Predictor:
                 batch = on_device(Batch(sources.gather(rows), targets.gather(rows), numbers, new), model)
                 scores[numbers] = model.score(batch).float().cpu()
         ends = int(isinstance(model.head, Generator))  # a text ends with a symbol
-        perplexity = model.head.figures.get("perplexity")
+        perplexity = model.head.loss_metrics.get("perplexity")
         found = zip(scores.tolist(), (targets.lengths + ends).tolist(), strict=True)
         return [Scored(score, size, perplexity and perplexity(-score / size)) for score, size in found]
 

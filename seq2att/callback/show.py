@@ -68,7 +68,7 @@ def said_to(module: Training, texts: Sequence[str]) -> list[Prediction]:
     with predicting(model) as device:
         if not model.source.has_values and module.search is not None:
             prefixes: list[Sequence[int]] = [ids.tolist() for ids in model.target.encode_batch(texts)]
-            return model.go_on(prefixes, module.search, rows)
+            return model.continue_from(prefixes, module.search, rows)
         source = Ragged.of(model.source.encode_batch(texts)).gather(rows.numpy())
         batch = Batch(source, None, rows, torch.zeros(len(texts), dtype=torch.bool))
         return model.predict(moved(batch, device), module.search)

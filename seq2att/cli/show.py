@@ -49,9 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output and not arguments.output.lower().endswith(".png"):
         raise UserError("E-argument", f"--output={arguments.output}", "must end in .png")
     predictor = load(arguments)
-    searches = predictor.verb in ("translate", "generate")
+    searches = predictor.task in ("translate", "generate")
     if arguments.beam and not searches:
-        raise UserError("E-task", f"--beam={arguments.beam}", f"{predictor.verb} has no search", "leave it out")
+        raise UserError("E-task", f"--beam={arguments.beam}", f"{predictor.task} has no search", "leave it out")
     search = {"beam": arguments.beam} if searches else {}
     source, header = arguments.text, []
     if arguments.row is not None:
@@ -59,8 +59,8 @@ def run(arguments: argparse.Namespace) -> None:
 
         example = api.example(predictor, arguments.row, split=arguments.split, root=arguments.root)
         source, header = example.source, [f"{example.place}: {example.target}"]
-    (prediction,) = getattr(predictor, predictor.verb)([source], **search)
-    put(sys.stdout.buffer, [*header, prediction.text, *detail_lines(prediction, predictor.verb)])
+    (prediction,) = getattr(predictor, predictor.task)([source], **search)
+    put(sys.stdout.buffer, [*header, prediction.text, *detail_lines(prediction, predictor.task)])
     if prediction.attention is not None:
         draw(prediction, arguments.output, source_vectors(predictor, source))
     elif searches or arguments.output:

@@ -23,11 +23,11 @@ class Head(nn.Module):
 
     metrics: ClassVar[tuple[str, ...]] = ()
     """Metrics that are reported when the configuration names none."""
-    verb: ClassVar[str] = "translate"
+    task: ClassVar[str] = "translate"
     """What such a model is asked to do: the method of the Python API and the command."""
-    figures: ClassVar[Mapping[str, Callable[[float], float]]] = {}
+    loss_metrics: ClassVar[Mapping[str, Callable[[float], float]]] = {}
     """What else is told of the mean loss, such as the perplexity; less is better."""
-    several_answers: ClassVar[bool] = False
+    multiple_references: ClassVar[bool] = False
     """Whether all targets of equal sources are right answers for each of them, so that each is asked once."""
 
     def __init__(self, memory_size: int, target: Field) -> None:
@@ -55,7 +55,7 @@ class Head(nn.Module):
         raise NotImplementedError
 
 
-def unfit(head: type[Head], target: Field, says: str, allowed: str) -> UserError:
+def target_error(head: type[Head], target: Field, says: str, allowed: str) -> UserError:
     """The error about a target field that a head cannot say."""
     return UserError(
         f"{setting('target', 'field', type(target))}: {setting('head', 'head', head)} says {says}; "
@@ -72,7 +72,7 @@ def setting(slot: str, kind: str, component: type) -> str:
 # The components stand below the base class that they are made from.
 from seq2att.head.classification import Classification  # noqa: E402
 from seq2att.head.generation import Generation  # noqa: E402
-from seq2att.head.generator import Generator, Translation, following, shifted  # noqa: E402
+from seq2att.head.generator import Generator, Translation, shift_right, shift_stream  # noqa: E402
 from seq2att.head.language_model import LanguageModel  # noqa: E402
 from seq2att.head.regression import Regression  # noqa: E402
 from seq2att.head.tagging import Tagging  # noqa: E402
@@ -86,6 +86,6 @@ __all__ = [
     "Regression",
     "Tagging",
     "Translation",
-    "following",
-    "shifted",
+    "shift_right",
+    "shift_stream",
 ]

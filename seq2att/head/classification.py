@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seq2att.attention import Attention
 from seq2att.errors import UserError, check_probability
 from seq2att.field import Field
-from seq2att.head import unfit
+from seq2att.head import target_error
 from seq2att.head.pooling import Pooled, PooledHead, one_value, seen
 from seq2att.registry import Factory, register, suggestion
 from seq2att.search import Search
@@ -28,7 +28,7 @@ class Classification(PooledHead):
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1_macro", "f1_weighted")
-    verb: ClassVar[str] = "classify"
+    task: ClassVar[str] = "classify"
     weights: Tensor
 
     def __init__(
@@ -60,7 +60,7 @@ class Classification(PooledHead):
     def check(cls, target: Field) -> None:
         """Refuse a target that has no classes."""
         if target.is_sequence or not hasattr(target, "classes"):
-            raise unfit(cls, target, "one label for each row", "label")
+            raise target_error(cls, target, "one label for each row", "label")
 
     def log_probs(self, encoding: Encoding) -> Pooled:
         """The logarithms of the probabilities of all classes `[B, C]`, with the weights of the pool."""

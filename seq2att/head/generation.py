@@ -16,5 +16,5 @@ class Generation(Generator):
     its attention looks at every step; of `source=vectors` (the regions of an image) it looks at one or another.
     """
 
-    verb: ClassVar[str] = "generate"
+    task: ClassVar[str] = "generate"
     metrics: ClassVar[tuple[str, ...]] = ("exact", "bleu", "chrf")

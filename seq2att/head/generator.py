@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seq2att.decoder import Decoder
 from seq2att.field import Field
-from seq2att.head import Head, unfit
+from seq2att.head import Head, target_error
 from seq2att.output import Output
 from seq2att.registry import Factory, register
 from seq2att.search import Prefixed, Search
@@ -44,8 +44,8 @@ def perplexity(loss: float) -> float:
 class Generator(Head):
     """Generates a sequence token by token: embedding, decoder and output layer."""
 
-    figures: ClassVar[Mapping[str, Callable[[float], float]]] = {"perplexity": perplexity}
-    several_answers: ClassVar[bool] = True
+    loss_metrics: ClassVar[Mapping[str, Callable[[float], float]]] = {"perplexity": perplexity}
+    multiple_references: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Generator(Head):
     def check(cls, target: Field) -> None:
         """Refuse a target whose items are no tokens to be said one by one."""
         if not (target.is_sequence and target.has_tokens):
-            raise unfit(cls, target, "a text token by token", "text")
+            raise target_error(cls, target, "a text token by token", "text")
 
     def start(self, encoding: Encoding) -> tuple[Memory, State]:
         """The memory that decoding looks at, and the state before the first token."""
@@ -82,15 +82,15 @@ class Generator(Head):
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
         """Cross-entropy over the tokens and the end symbol; smoothed in training only, so that perplexity is honest.
 
-        Of running text the target is as `following` says, and the state goes on where the batch before stopped.
+        Of running text the target is as `shift_stream` says, and the state goes on where the batch before stopped.
         """
         memory, start = self.start(encoding)
         if isinstance(state, CarriedState):
-            given, wanted, real = following(target)  # [B, T] each
+            given, wanted, real = shift_stream(target)  # [B, T] each
             start = start if not leaves(state.before) else where(~state.continues, start, state.before)
             decoded = self.decoder(self.embedding(given), memory, start)
             return self.cross_entropy(decoded, wanted, real)._replace(state=detach(decoded.state))
-        given, wanted, real = shifted(target)  # [B, T + 1] each
+        given, wanted, real = shift_right(target)  # [B, T + 1] each
         decoded = self.decoder(self.embedding(given), memory, start, target.lengths + 1)
         return self.cross_entropy(decoded, wanted, real)
 
@@ -106,7 +106,7 @@ class Generator(Head):
 
     def score(self, encoding: Encoding, target: Column) -> Tensor:
         """Log p(target | source) of every row `[B]`, the end symbol included."""
-        given, wanted, real = shifted(target)
+        given, wanted, real = shift_right(target)
         memory, start = self.start(encoding)
         outputs = self.decoder(self.embedding(given), memory, start, target.lengths + 1).outputs  # [B, T + 1, D]
         log_probs = outputs.new_zeros(real.shape)
@@ -130,11 +130,11 @@ class Generator(Head):
             raise TypeError("a generator predicts by a search; pass Greedy(), Beam() or Sample()")
         lengths = encoding.mask.sum(1)
         if prefixes is None:
-            return self.worded(search(self, encoding, rows), lengths)
+            return self.to_predictions(search(self, encoding, rows), lengths)
         begun = Prefixed(self, prefixes)
-        return self.worded(begun.whole(search(begun, encoding, rows)), lengths)
+        return self.to_predictions(begun.whole(search(begun, encoding, rows)), lengths)
 
-    def worded(self, found: Hypotheses, source_lengths: Tensor) -> list[Prediction]:
+    def to_predictions(self, found: Hypotheses, source_lengths: Tensor) -> list[Prediction]:
         """Hypotheses as texts with their tokens, scores and attention."""
         tokens, lengths = found.tokens.tolist(), found.lengths.tolist()
         log_probs = found.log_probs.tolist()
@@ -153,7 +153,7 @@ class Generator(Head):
         return predictions
 
 
-def shifted(target: Column) -> tuple[Tensor, Tensor, Tensor]:
+def shift_right(target: Column) -> tuple[Tensor, Tensor, Tensor]:
     """What the decoder is given (begin, then the tokens), what it should say (the tokens, then end), what is real.
 
     All `[B, T + 1]`; padding is PAD, not real.
@@ -166,7 +166,7 @@ def shifted(target: Column) -> tuple[Tensor, Tensor, Tensor]:
     return given, wanted, length_mask(target.lengths + 1, steps + 1)
 
 
-def following(target: Column) -> tuple[Tensor, Tensor, Tensor]:
+def shift_stream(target: Column) -> tuple[Tensor, Tensor, Tensor]:
     """Of running text: what the decoder is given, what it should say, what is real; all `[B, T]`.
 
     A row of the target is the token before, and then those that should be said, ends of texts among them. The decoder

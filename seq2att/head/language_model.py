@@ -23,6 +23,6 @@ class LanguageModel(Generator):
     `data.batching=stream` it learns from running text, of which each batch goes on where the last one stopped.
     """
 
-    verb: ClassVar[str] = "generate"
+    task: ClassVar[str] = "generate"
     metrics: ClassVar[tuple[str, ...]] = ()
-    figures: ClassVar[Mapping[str, Callable[[float], float]]] = {"perplexity": perplexity, "bits": bits}
+    loss_metrics: ClassVar[Mapping[str, Callable[[float], float]]] = {"perplexity": perplexity, "bits": bits}

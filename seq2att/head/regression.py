@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seq2att.attention import Attention
 from seq2att.errors import UserError
 from seq2att.field import Field
-from seq2att.head import unfit
+from seq2att.head import target_error
 from seq2att.head.pooling import Pooled, PooledHead, one_value, seen
 from seq2att.registry import Factory, register
 from seq2att.search import Search
@@ -27,7 +27,7 @@ class Regression(PooledHead):
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("mse", "mae", "pearson")
-    verb: ClassVar[str] = "estimate"
+    task: ClassVar[str] = "estimate"
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Regression(PooledHead):
     def check(cls, target: Field) -> None:
         """Refuse a target that is not one number for each row."""
         if not target.is_number:
-            raise unfit(cls, target, "one number for each row", "number")
+            raise target_error(cls, target, "one number for each row", "number")
 
     def reach(self, bound: float | None) -> float | None:
         """Without a projection what the last units can say: a tanh is within 1, as is the state of an LSTM."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from seq2att.errors import UserError, check_probability, check_size
 from seq2att.field import Field
-from seq2att.head import Head, unfit
+from seq2att.head import Head, target_error
 from seq2att.head.transitions import Chain, Transitions, best_path, exact, log_probability, marginals
 from seq2att.output import full_precision
 from seq2att.recurrence import product
@@ -30,7 +30,7 @@ class Tagging(Head):
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("tag_accuracy", "span_f1")
-    verb: ClassVar[str] = "tag"
+    task: ClassVar[str] = "tag"
     follow: Tensor | None
 
     def __init__(
@@ -61,7 +61,7 @@ class Tagging(Head):
     def check(cls, target: Field) -> None:
         """Refuse a target that has not one item for each item of its source."""
         if not target.is_aligned:
-            raise unfit(cls, target, "a tag for each item of its source", "tags")
+            raise target_error(cls, target, "a tag for each item of its source", "tags")
 
     def emissions(self, encoding: Encoding) -> Tensor:
         """The score of every tag at every item: `[B, S, K]`."""
@@ -73,14 +73,14 @@ class Tagging(Head):
 
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
         """Minus log p of the right tags that training has, and their number."""
-        total = -self.judge(self.emissions(encoding), encoding, target).sum()
+        total = -self.log_likelihood(self.emissions(encoding), encoding, target).sum()
         return Loss(total, (target.mask() & (target.values >= 0)).sum())
 
     def score(self, encoding: Encoding, target: Column) -> Tensor:
         """Log p(tags | source) of every row `[B]`: of the path, or of each tag by itself."""
-        return self.judge(self.emissions(encoding), encoding, target)
+        return self.log_likelihood(self.emissions(encoding), encoding, target)
 
-    def judge(self, emissions: Tensor, encoding: Encoding, target: Column) -> Tensor:
+    def log_likelihood(self, emissions: Tensor, encoding: Encoding, target: Column) -> Tensor:
         """Log p of the tags `[B]` from the scores of all."""
         check_lengths(encoding, target)
         if self.transitions is not None:
@@ -100,7 +100,7 @@ class Tagging(Head):
             shares = marginals(emissions, lengths, self.transitions.chain())
             log_probs = shares.clamp(min=torch.finfo(shares.dtype).tiny).log()
         each = log_probs.gather(2, tags.unsqueeze(2)).squeeze(2).tolist()
-        scores = self.judge(emissions, encoding, Column(tags, lengths)).tolist()
+        scores = self.log_likelihood(emissions, encoding, Column(tags, lengths)).tolist()
         ids = tags.tolist()
         predictions = []
         for row, length in enumerate(lengths.tolist()):

@@ -13,7 +13,7 @@ from torch import Tensor
 from seq2att import kernels
 from seq2att.decoder import RecurrentDecoder
 from seq2att.field import TextEmbedding
-from seq2att.head import Generator, following, shifted
+from seq2att.head import Generator, shift_right, shift_stream
 from seq2att.inference.modules import input_bias, new_bias
 from seq2att.kernels import AttentionMemory, Matrix
 from seq2att.recurrence import Layer
@@ -37,8 +37,8 @@ class FastGenerator(Generator):
         torch.nn.Module.__init__(self)
         assert isinstance(model.decoder, RecurrentDecoder) and isinstance(ready.decoder, RecurrentDecoder)
         # The class it stands for says these.
-        self.metrics, self.figures = model.metrics, model.figures  # type: ignore[misc]
-        self.verb, self.several_answers = model.verb, model.several_answers  # type: ignore[misc]
+        self.metrics, self.loss_metrics = model.metrics, model.loss_metrics  # type: ignore[misc]
+        self.task, self.multiple_references = model.task, model.multiple_references  # type: ignore[misc]
         self.target, self.label_smoothing = model.target, model.label_smoothing
         self.embedding, self.decoder, self.output = ready.embedding, ready.decoder, ready.output
         self.attention = ready.decoder.attention
@@ -159,7 +159,7 @@ class FastGenerator(Generator):
         memory, state = self.start(encoding)
         if leaves(running.before):
             state = where(~running.continues, state, running.before)
-        given, wanted, real = following(target)  # [B, T] each
+        given, wanted, real = shift_stream(target)  # [B, T] each
         total = encoding.outputs.new_zeros(())
         for place in range(given.size(1)):
             said = self.step(given[:, place], memory, state)
@@ -173,7 +173,7 @@ class FastGenerator(Generator):
         """Log p(target | source) of every row `[B]`; an int8 model goes step by step, just as it speaks."""
         if self.whole is not None:
             return self.whole[1](encoding, target)
-        given, wanted, real = shifted(target)
+        given, wanted, real = shift_right(target)
         memory, state = self.start(encoding)
         total = encoding.outputs.new_zeros(real.size(0))
         rows = torch.arange(real.size(0))

@@ -17,7 +17,7 @@ from seq2att.output import Linear
 from seq2att.recurrence import Dense, Layer, Stack
 
 TYPES = (torch.float32, torch.float64)
-SAYS = {"metrics", "figures", "verb", "several_answers"}  # what a head says of itself, and not what it does
+SAYS = {"metrics", "loss_metrics", "task", "multiple_references"}  # what a head says of itself, and not what it does
 SILENT = {"__module__", "__doc__", "__annotations__", "__firstlineno__", "__static_attributes__", "__parameters__"}
 
 

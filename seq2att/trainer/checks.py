@@ -25,13 +25,13 @@ def known_figures(config: Mapping[str, Any], head: Any) -> dict[str, bool]:
         check_metric(name, config["head"]["name"], head)
     metrics = {name: registry.build_listed("metric", config, name) for name in names}
     higher = {name: metric.higher_is_better for name, metric in metrics.items()}
-    return {"loss": False, **dict.fromkeys(head.figures, False), **higher}
+    return {"loss": False, **dict.fromkeys(head.loss_metrics, False), **higher}
 
 
 def check_metric(name: str, head_name: str, head: Any) -> None:
     """Refuse a metric that judges other answers than those of the head, or of this one among its kind."""
     tasks = {metric: getattr(entry.target, "tasks", ()) for metric, entry in registry.entries("metric").items()}
-    fitting = {metric for metric, those in tasks.items() if not those or head.verb in those} | set(head.metrics)
+    fitting = {metric for metric, those in tasks.items() if not those or head.task in those} | set(head.metrics)
     fitting -= set(getattr(type(head), "metrics", ())) - set(head.metrics)  # of tags that mark no spans, say
     if name not in fitting:
         raise UserError(

@@ -98,7 +98,7 @@ def evaluate(
         "rows": len(corpus),
         "sources": len(rows),
         "loss": loss,
-        **{name: figure(loss) for name, figure in model.head.figures.items()},
+        **{name: figure(loss) for name, figure in model.head.loss_metrics.items()},
         **{name: score.value for name, score in scores.items()},
         "signatures": {name: score.signature for name, score in scores.items()},
         "details": {name: score.details for name, score in scores.items() if score.details},
@@ -107,7 +107,7 @@ def evaluate(
 
 def asked(model: Model, corpus: Corpus) -> Rows:
     """The rows that a model is asked: one of each source where any answer will do, else all of them."""
-    return corpus.unique() if model.head.several_answers else np.arange(len(corpus))
+    return corpus.unique() if model.head.multiple_references else np.arange(len(corpus))
 
 
 def references(model: Model, corpus: Corpus, rows: Rows, data: Mapping[str, Any] | None) -> list[tuple[str, ...]]:
@@ -116,7 +116,7 @@ def references(model: Model, corpus: Corpus, rows: Rows, data: Mapping[str, Any]
     Tags are those of the items that the model sees: `data`, the options of the data, say which part of a row that was
     too long was kept.
     """
-    if model.head.several_answers:
+    if model.head.multiple_references:
         found = corpus.references(rows)
     else:
         found = [(value,) for value in corpus.target_values(rows)]

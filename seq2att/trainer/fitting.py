@@ -298,7 +298,7 @@ def draw(training: Training, path: Path, say: Callable[[str], None]) -> None:
     from seq2att.drawing import details_table, draw_details
 
     model = training.model
-    if model.head.several_answers or not training.metrics:
+    if model.head.multiple_references or not training.metrics:
         return
     corpus, rows = training.corpora["validation"], training.asked()
     said = answer(model, corpus, rows, training.search)

@@ -323,7 +323,7 @@ class Training(LightningModule):
                 f"the validation loss is {loss} at step {step}; lower optimizer.learning_rate or trainer.clip"
             )
         scores, self.examples = self.answers()
-        values = {"loss": loss, **{name: figure(loss) for name, figure in self.model.head.figures.items()}}
+        values = {"loss": loss, **{name: figure(loss) for name, figure in self.model.head.loss_metrics.items()}}
         values |= {name: score.value for name, score in scores.items()}
         signatures = {name: score.signature for name, score in scores.items()}
         train_loss = self.since[0] / self.since[1] if self.since[1] else math.nan
@@ -347,7 +347,7 @@ class Training(LightningModule):
     @property
     def metrics(self) -> list[str]:
         """The metrics of a validation."""
-        return [name for name in self.higher if name != "loss" and name not in self.model.head.figures]
+        return [name for name in self.higher if name != "loss" and name not in self.model.head.loss_metrics]
 
     def answers(self) -> tuple[dict[str, Score], list[Prediction]]:
         """How good the model's own answers are, where a metric asks for them, and the first of them."""
