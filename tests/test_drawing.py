@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 
 from seq2att import drawing
-from seq2att.drawing import attention_map, attention_text, curves, cut, display_width, number, read_table, visible
-from seq2att.drawing.run import alike
-from seq2att.errors import UserError
+from seq2att.drawing import attention_map, attention_text, curves
+from seq2att.drawing.attention import HEAT
+from seq2att.drawing.evaluation import class_table, confusion_matrix, scatter
+from seq2att.drawing.figure import by_preference, token_font
+from seq2att.drawing.learning import best_point, choose_axis, group_by_scale, parse_cell, read_table
+from seq2att.drawing.terminal import cut, display_width, visible
+from tests.refusals import refused
 
 REVERSE = np.fliplr(np.eye(4))
 PAINT = re.compile("\x1b\\[48;5;(\\d+)m( *)\x1b\\[0m")
@@ -84,7 +88,7 @@ def test_any_token_is_drawn_without_a_warning(token: str, tmp_path: Path, capfd:
 
 
 def test_fonts_cover_what_they_can_and_the_rest_becomes_a_box() -> None:
-    font, shown = drawing.token_font("abc שלום \U000eee00")
+    font, shown = token_font("abc שלום \U000eee00")
     assert font.get_family()[0] == "DejaVu Sans"
     assert shown == {0xEEE00: "□"}  # no character, so in no font
 
@@ -92,7 +96,7 @@ def test_fonts_cover_what_they_can_and_the_rest_becomes_a_box() -> None:
 def test_preferred_families_come_first() -> None:
     from matplotlib.font_manager import fontManager
 
-    names = [entry.name for entry in drawing.by_preference(fontManager.ttflist)]
+    names = [entry.name for entry in by_preference(fontManager.ttflist)]
     assert names[0] == "DejaVu Sans"
     assert len(names) == len(set(names)) > 1
 
@@ -111,17 +115,17 @@ assert "matplotlib.pyplot" not in sys.modules
 
 
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no attention to draw: the source or the answer is empty"):
+    with refused("E-empty", "attention"):
         attention_map(np.zeros((0, 2)), ["a", "b"], [], tmp_path / "map.png")
     with pytest.raises(
         ValueError, match=r"shape \(2, 3\) do not fit 3 target and 2 source tokens; give weights \[T, S\]"
     ):
         attention_map(np.zeros((2, 3)), ["a", "b"], ["a", "b", "c"], tmp_path / "map.png")
     (tmp_path / "m.csv").write_text("epoch,loss,bleu\n1,,\n")
-    with pytest.raises(UserError, match=r"m\.csv: there is no finite loss to draw; wait for the first validation"):
+    with refused("E-loss", "m.csv"):
         curves(tmp_path / "m.csv", tmp_path / "m.png")
     (tmp_path / "m.csv").write_text("")
-    with pytest.raises(UserError, match="no finite loss to draw"):
+    with refused("E-loss", "m.csv"):
         curves(tmp_path / "m.csv", tmp_path / "m.png")
 
 
@@ -140,8 +144,8 @@ def test_text_map_in_colour_is_the_same_map() -> None:
     text = attention_text(REVERSE, list("abcd"), list("dcba"), color=True)
     for row, line in enumerate(text.splitlines()[1:]):
         shades = [int(match[1]) for match in PAINT.finditer(line)]
-        assert shades.index(drawing.HEAT[-1]) == 3 - row
-        assert shades.count(drawing.HEAT[0]) == 3
+        assert shades.index(HEAT[-1]) == 3 - row
+        assert shades.count(HEAT[0]) == 3
     assert "\x1b" not in attention_text(REVERSE, list("abcd"), list("dcba"))
 
 
@@ -200,30 +204,30 @@ def test_curves_run_over_steps_when_an_epoch_has_several_validations(tmp_path: P
     csv = tmp_path / "metrics.csv"
     csv.write_text(f"{HEADER}0,10,5,4,9,1,.1\n0,20,4,3,8,2,.1\n1,30,3,2,7,3,.1\n1,40,2,2.5,7,4,.1\n")
     table = read_table(csv)
-    assert drawing.axis_of(table) == "step"
-    assert drawing.best_place(table, "step", None) == 30
-    assert drawing.best_place(table, "step", 1) == 40
-    assert drawing.best_place(table, "epoch", 1) == 1
+    assert choose_axis(table) == "step"
+    assert best_point(table, "step", None) == 30
+    assert best_point(table, "step", 1) == 40
+    assert best_point(table, "epoch", 1) == 1
     curves(csv, tmp_path / "curves.png")
 
 
 def test_numbers_of_cells() -> None:
-    assert number("1.5") == 1.5
-    assert all(np.isnan(number(text)) for text in ("", None, "oops"))
+    assert parse_cell("1.5") == 1.5
+    assert all(np.isnan(parse_cell(text)) for text in ("", None, "oops"))
 
 
 def test_confusion_matrices(tmp_path: Path) -> None:
     png = tmp_path / "deep" / "confusion.png"
-    drawing.confusion_matrix(["neg", "$x$", "한국어"], [[5, 1, 0], [0, 0, 0], [2, 0, 123456]], png)
+    confusion_matrix(["neg", "$x$", "한국어"], [[5, 1, 0], [0, 0, 0], [2, 0, 123456]], png)
     few = size_of(png)
     many = [str(number) for number in range(31)]
-    drawing.confusion_matrix(many, np.eye(31), png)
+    confusion_matrix(many, np.eye(31), png)
     assert size_of(png)[0] > few[0]
-    drawing.confusion_matrix(["only"], [[3]], png)
+    confusion_matrix(["only"], [[3]], png)
     with pytest.raises(ValueError, match=r"a confusion matrix of shape \(1, 1\) does not fit 2 labels; give \[C, C\]"):
-        drawing.confusion_matrix(["a", "b"], [[1]], png)
-    with pytest.raises(UserError, match="there is no confusion to draw: there are no classes; evaluate some rows"):
-        drawing.confusion_matrix([], np.zeros((0, 0)), png)
+        confusion_matrix(["a", "b"], [[1]], png)
+    with refused("E-empty", "confusion.png"):
+        confusion_matrix([], np.zeros((0, 0)), png)
 
 
 def test_pictures_say_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,8 +236,7 @@ def test_pictures_say_what_was_measured(tmp_path: Path, monkeypatch: pytest.Monk
     def keep(figure: Any, path: Path) -> None:
         texts.extend(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
 
-    for module in ("classes", "points"):
-        monkeypatch.setattr(f"seq2att.drawing.{module}.save", keep)
+    monkeypatch.setattr("seq2att.drawing.evaluation.save", keep)
     confusion = {"labels": ["a", "b"], "confusion": [[1, 0], [0, 1]]}
     drawing.draw_details([confusion], tmp_path, "validation, 2 rows")
     assert any(text.startswith("validation, 2 rows\ndarker:") for text in texts)
@@ -244,29 +247,33 @@ def test_pictures_say_what_was_measured(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_table_of_classes_is_aligned() -> None:
     figures = {"precision": 99.5, "recall": 100.0, "f1": 0.0, "support": 12345}
-    lines = drawing.class_table({"neg": figures, "한국어 입니다": figures, "x" * 90: figures}).splitlines()
+    lines = class_table({"neg": figures, "한국어 입니다": figures, "x" * 90: figures}).splitlines()
     assert lines[0].split() == ["precision", "recall", "f1", "rows"]
     assert lines[1].split() == ["neg", "99.50", "100.00", "0.00", "12,345"]
     assert {display_width(line) for line in lines} == {display_width(lines[0])}
     assert len(lines[3]) <= 84
-    assert drawing.class_table({}) == ""
+    assert class_table({}) == ""
 
 
 def test_scatter(tmp_path: Path) -> None:
     png = tmp_path / "deep" / "scatter.png"
-    drawing.scatter([1, 2, 3, float("nan")], [1.5, 2, 2, 1], png)
+    scatter([1, 2, 3, float("nan")], [1.5, 2, 2, 1], png)
     assert size_of(png)[0] > 100
-    drawing.scatter([2], [2], png)
+    scatter([2], [2], png)
     with pytest.raises(ValueError, match=r"true numbers of shape \(1,\) and predicted ones of shape \(2,\)"):
-        drawing.scatter([1], [1, 2], png)
-    with pytest.raises(UserError, match="there is no finite number to draw; evaluate some rows"):
-        drawing.scatter([1], [float("inf")], png)
+        scatter([1], [1, 2], png)
+    with refused("E-number", "scatter.png"):
+        scatter([1], [float("inf")], png)
 
 
 def test_metrics_of_other_scales_have_panels_of_their_own(tmp_path: Path) -> None:
     text = "epoch,step,loss,mse,mae,pearson,exact\n1,10,0.5,0.002,0.02,0.5,40\n2,20,0.4,0.001,0.01,0.9,60\n"
     (tmp_path / "metrics.csv").write_text(text)
-    table = drawing.read_table(tmp_path / "metrics.csv")
-    assert alike(table, "epoch", ["mse", "mae", "pearson", "exact"]) == [["mse", "mae"], ["pearson"], ["exact"]]
+    table = read_table(tmp_path / "metrics.csv")
+    assert group_by_scale(table, "epoch", ["mse", "mae", "pearson", "exact"]) == [
+        ["mse", "mae"],
+        ["pearson"],
+        ["exact"],
+    ]
     drawing.curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000

@@ -90,8 +90,7 @@ def draw(steps: Sequence[int], columns: Mapping[str, Sequence[float]], path: Pat
     """Draw a line for each layer, on a logarithmic scale."""
     from matplotlib.ticker import MaxNLocator
 
-    from seq2att.drawing import new_figure, save
-    from seq2att.drawing.figure import GRID, INK, SERIES
+    from seq2att.drawing.figure import SERIES, legend_outside, new_figure, save, style_axes
 
     figure = new_figure(7.2, max(3.4, 0.24 * len(columns)))
     axes = figure.subplots()
@@ -104,9 +103,7 @@ def draw(steps: Sequence[int], columns: Mapping[str, Sequence[float]], path: Pat
     axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.set_ylabel("norm of the gradient")
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(which="both", colors=INK, labelsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, labelcolor=INK)
+    style_axes(axes)
+    legend_outside(axes, fontsize=8)
     save(figure, path)

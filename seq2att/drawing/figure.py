@@ -1,55 +1,25 @@
-"""An empty picture, its colours and fonts, and how it is written."""
+"""Figures: colours, fonts, axes, grids of named cells, and how a picture is written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # matplotlib costs a second: only those who draw pay it
+import numpy as np
+
+from seq2att.drawing.terminal import cut, display_width, visible
+
+if TYPE_CHECKING:  # importing matplotlib takes a second: only a command that draws pays it
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontEntry, FontProperties
 
 INK, PALE, GRID = "#333333", "#8c959f", "#e6e8eb"
 SERIES = ("#0969da", "#d1570b", "#1a7f37", "#8250df", "#bf3989", "#7d6608")
-
-
+MAX_NAME = 24  # columns of the name of a row or column
+MAX_FONT = 11.0  # points
 NO_FONT = "□ stands for what no installed font shows; for Korean install Noto Sans CJK or Nanum Gothic"
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty picture of this size in inches, which no global state of matplotlib knows."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG, its folder included."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.15, facecolor="white")
-
-
-def token_font(text: str) -> tuple[FontProperties, dict[int, str]]:
-    """A font family that shows the text, and what to write for characters that no installed font has."""
-    from matplotlib.font_manager import FontProperties, fontManager
-    from matplotlib.ft2font import FT2Font
-
-    missing = {ord(character) for character in text}
-    families: list[str] = []
-    for entry in by_preference(fontManager.ttflist):
-        if not missing:
-            break
-        found = missing & FT2Font(entry.fname).get_charmap().keys()
-        if found:
-            families.append(entry.name)
-            missing -= found
-    return FontProperties(family=families or ["DejaVu Sans"]), dict.fromkeys(missing, "□")
-
-
 PREFERRED = (  # the first comes with matplotlib; then fonts for Korean, other East Asian scripts, everything
     "DejaVu Sans",
     "Noto Sans CJK KR",
@@ -70,6 +40,87 @@ PREFERRED = (  # the first comes with matplotlib; then fonts for Korean, other E
     "Arial Unicode MS",
     "Unifont",
 )
+
+
+def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:
+    """An empty figure of this size in inches, outside of matplotlib's global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG; create its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.15, facecolor="white")
+
+
+def style_axes(axes: Axes) -> None:
+    """Pale lines, no frame above and at the right."""
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(PALE)
+    axes.tick_params(which="both", colors=INK, labelsize=9, color=PALE)
+
+
+def legend_outside(axes: Axes, title: str | None = None, fontsize: int = 9) -> None:
+    """A legend at the right of the axes."""
+    axes.legend(
+        title=title, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=fontsize,
+        title_fontsize=fontsize, labelcolor=INK, alignment="left", handlelength=1.4,
+    )  # fmt: skip
+
+
+def write_note(axes: Axes, text: str, below: float = 0.0) -> None:
+    """Write a small note under the axes, or `below` inches further down."""
+    axes.annotate(
+        text, (0, 0), (0, -10 - 72 * below), "axes fraction", "offset points",
+        va="top", fontsize=7, color=PALE, parse_math=False,
+    )  # fmt: skip
+
+
+def draw_grid(axes: Axes, above: Sequence[str], left: Sequence[str], cell: float) -> bool:
+    """Draw white lines between cells of `cell` inches, and the names of columns (`above`) and rows (`left`).
+
+    The names above are slanted when one is wider than its cell. Returns whether a font lacks some characters.
+    """
+    font, missing = token_font("".join(map(visible, [*above, *left])))
+    columns, rows = ([cut(visible(name).translate(missing), MAX_NAME) for name in names] for names in (above, left))
+    size = min(MAX_FONT, 40 * cell)
+    is_slanted = max(map(display_width, columns)) * size * 0.6 > 72 * cell * 0.95
+    slant: dict[str, Any] = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"} if is_slanted else {}
+    axes.xaxis.tick_top()
+    # parse_math: a name `$x$` is not a formula
+    options: dict[str, Any] = {"fontproperties": font, "fontsize": size, "color": INK, "parse_math": False}
+    axes.set_xticks(range(len(columns)), columns, **options, **slant)
+    axes.set_yticks(range(len(rows)), rows, **options)
+    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=min(1.5, 4 * cell))
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    return bool(missing)
+
+
+def token_font(text: str) -> tuple[FontProperties, dict[int, str]]:
+    """A font family that shows the text, and a replacement for each character that no installed font has."""
+    from matplotlib.font_manager import FontProperties, fontManager
+    from matplotlib.ft2font import FT2Font
+
+    missing = {ord(character) for character in text}
+    families: list[str] = []
+    for entry in by_preference(fontManager.ttflist):
+        if not missing:
+            break
+        covered = missing & FT2Font(entry.fname).get_charmap().keys()
+        if covered:
+            families.append(entry.name)
+            missing -= covered
+    return FontProperties(family=families or ["DejaVu Sans"]), dict.fromkeys(missing, "□")
 
 
 def by_preference(entries: Sequence[FontEntry]) -> Iterator[FontEntry]:
