@@ -89,7 +89,7 @@ class Matrix:
 
 def to_int8(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Integers of at most `LARGEST`, and the scales `[N, 1]` by which they are nearly the rows `[N, K]`."""
-    top = rows.abs().amax(1, keepdim=True)  # [N, 1]
+    top = rows.abs().amax(1, keepdim=True) if rows.size(1) else rows.new_zeros(rows.size(0), 1)  # [N, 1]
     inverse = torch.where(top > 0, LARGEST / top, 0.0)
     return (rows * inverse).round_().clamp_(-LARGEST, LARGEST), top / LARGEST
 

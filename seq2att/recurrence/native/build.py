@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -30,6 +31,8 @@ FLAGS = (
 )
 MACHINE = ("-march=native", "-mprefer-vector-width=512")
 """For this very processor; each is left out where the compiler does not know it."""
+VARIABLE = "SEQ2ATT_CXXFLAGS"
+"""The environment variable with more flags, such as those of a sanitizer."""
 
 log = logging.getLogger("seq2att")
 
@@ -80,10 +83,15 @@ def place() -> Path:
     version = subprocess.run(
         [compiler(), "--version"], capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=False
     ).stdout
-    parts = [version, *FLAGS, *MACHINE, processor()]
+    parts = [version, *flags(), *MACHINE, processor()]
     parts += [f"{file.name}\n{file.read_text('utf-8')}" for file in sources("*.h") + sources("*.cpp")]
     key = hashlib.blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()
     return folder() / f"{key}.so"
+
+
+def flags() -> list[str]:
+    """The flags for every processor: ours, then those of the environment."""
+    return [*FLAGS, *shlex.split(os.environ.get(VARIABLE, ""))]
 
 
 def folder() -> Path:
@@ -114,11 +122,11 @@ def compile_to(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unfinished-") as scratch:
         made = Path(scratch)
         machine = [flag for flag in MACHINE if run_compiler([flag, "-E", "-x", "c++", os.devnull], made) is None]
-        jobs = [[*FLAGS, *machine, "-c", str(file), "-o", f"{file.stem}.o"] for file in sources("*.cpp")]
+        jobs = [[*flags(), *machine, "-c", str(file), "-o", f"{file.stem}.o"] for file in sources("*.cpp")]
         with ThreadPoolExecutor() as threads:
             messages = list(threads.map(lambda job: run_compiler(job, made), jobs))
         objects = [job[-1] for job in jobs]
-        messages.append(None if any(messages) else run_compiler([*FLAGS, "-shared", *objects, "-o", path.name], made))
+        messages.append(None if any(messages) else run_compiler([*flags(), "-shared", *objects, "-o", path.name], made))
         if message := next(filter(None, messages), None):
             raise NativeError(f"{compiler()} failed: {message}")
         ctypes.CDLL(str(made / path.name))  # what cannot be loaded is not kept

@@ -49,7 +49,7 @@ template <typename T> struct Loop {
   bool fits(const Level<T> &level, int64_t l) const {
     bool gru = cell == GRU, gated = gru || cell == LSTM;
     if ((l > 0 && !level.below_weight) || (cell == LSTM && !level.memory)) return false;
-    if (!backward) return (!gru || level.new_bias) && (!level.previous || level.extra);
+    if (!backward) return (!gru || level.new_bias) && (!level.previous || (level.extra && (gru || level.memory)));
     return (!gated || (level.previous && level.extra)) && (!gru || level.d_projected);
   }
   bool fits_output() const {

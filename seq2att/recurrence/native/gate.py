@@ -22,7 +22,8 @@ TYPES = {"int64": torch.int64, "bool": torch.bool, "int8": torch.int8, "uint8": 
 """The element types that have a name; every other name ("T") stands for one type in all arguments of a call."""
 SUFFIXES = {torch.float32: "_f32", torch.float64: "_f64", None: ""}
 """What ends the name of the function for elements of type T, or of one without T."""
-EMPTY = ctypes.create_string_buffer(64)  # what a tensor without elements points to: null means that there is no tensor
+EMPTY = torch.empty(64, dtype=torch.uint8)
+NOWHERE = EMPTY.data_ptr()  # where a tensor without elements lies: null means that there is no tensor
 
 
 class ArgumentError(RuntimeError):
@@ -95,15 +96,13 @@ class Array:
             elif not rows_are_apart(row, column, shape):
                 return False
             slots[f"{name}_row"] = row
-        slots[name] = tensor.data_ptr() or ctypes.addressof(EMPTY)
+        slots[name] = tensor.data_ptr() or NOWHERE
         return True
 
     def describe(self, sizes: Mapping[str, Any]) -> str:
         """What is expected, with the sizes that are known."""
-        dtype, shape = (
-            str(sizes.get(self.type, self.type)),
-            ", ".join(f"{name}={sizes.get(name)}" for name in self.sizes),
-        )
+        dtype = str(sizes.get(self.type, self.type)).removeprefix("torch.")
+        shape = ", ".join(f"{name}={sizes.get(name, 'any')}" for name in self.sizes)
         layout = {"none": "contiguous", "rows": "rows contiguous", "both": "rows or columns contiguous"}[self.strides]
         return f"{dtype} [{shape}] on the CPU, {layout}{' or None' * self.optional}"
 
@@ -156,7 +155,7 @@ class Struct:
         slots = sizes | slots
         try:
             return self.layout.pack(*[slots.get(slot, 0) for slot in self.slots])
-        except struct.error as error:
+        except (struct.error, TypeError) as error:
             raise ArgumentError(f"{label}: {error}: { {name: values[name] for name in self.numbers} }") from error
 
     def prepare(self, **values: Any) -> Prepared:

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -107,14 +108,15 @@ template <typename T> __attribute__((noinline)) int32_t quantize(const T *row, i
   for (T one : tops) top = std::max(top, one);
   *scale = top / T(127);
   T inverse = top > 0 ? T(127) / top : T(0);
-  int32_t sum = 0;
+  int32_t sum = 0, unknown = 0;
   for (k = 0; k < inputs; k++) {
     T value = std::rint(row[k] * inverse);
     value = value > T(127) ? T(127) : value < T(-127) ? T(-127) : value;  // of denormals the inverse is infinite
-    int32_t whole = static_cast<int32_t>(value);
+    int32_t whole = static_cast<int32_t>(value == value ? value : T(0));
     to[k] = static_cast<int8_t>(whole);
-    sum += whole;
+    sum += whole, unknown |= row[k] != row[k];
   }
+  if (unknown) *scale = std::numeric_limits<T>::quiet_NaN();  // NaN stays
   for (; k < padded(inputs, DEPTH); k++) to[k] = 0;
   return sum;
 }

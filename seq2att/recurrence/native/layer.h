@@ -21,7 +21,8 @@ template <typename T> struct Layer {
   Status status() const {
     bool gru = cell == GRU, gated = gru || cell == LSTM, kept = previous && extra;
     if (cell < TANH || cell > GRU || width != gates_of(cell) * size || (cell == LSTM && !memory)) return INVALID;
-    if (backward ? (gated && !kept) || (gru && !d_projected) : (gru && !new_bias) || (previous && !extra)) return INVALID;
+    if (backward ? (gated && !kept) || (gru && !d_projected) : gru && !new_bias) return INVALID;
+    if (!backward && previous && !(extra && (gru || memory))) return INVALID;
     return packed_rows(sizes, steps, rows, total);
   }
 };
