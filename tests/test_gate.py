@@ -140,9 +140,7 @@ def feedback(random: Random) -> Call:
     numbers = {name: random.integer(0, 1) for name in ("query_first", "residual", "backward")}
     nothing = dict.fromkeys(("context_weight", "readout_context") if score == 0 else ())
     struct = functions.FEEDBACK.struct
-    values = random.fill(
-        struct, sizes, sizes=alive, levels=levels, cell=CELLS[cell], score=score, **numbers, **nothing
-    )
+    values = random.fill(struct, sizes, sizes=alive, levels=levels, cell=CELLS[cell], score=score, **numbers, **nothing)
     if values["padding"].numel():
         values["padding"].random_(0, 2, generator=random.generator)
     return Call(functions.FEEDBACK, None, values)
@@ -152,9 +150,7 @@ def pack(random: Random) -> Call:
     outputs, inputs = random.integer(0, 70), random.integer(0, 40)
     function = random.choose([functions.PACK, functions.PACK_INT8])
     room = packed_size("i8" if function is functions.PACK_INT8 else KINDS[random.dtype], outputs, inputs)
-    return Call(
-        function, None, random.fill(function.struct, {"outputs": outputs, "inputs": inputs, "room": room})
-    )
+    return Call(function, None, random.fill(function.struct, {"outputs": outputs, "inputs": inputs, "room": room}))
 
 
 def matrix(random: Random, outputs: int, inputs: int) -> Prepared:
