@@ -1,4 +1,4 @@
-"""The loop of a decoder with feedback says what the decoder's own equations say step by step; its gradients too."""
+"""The loop of a decoder with feedback equals the equations of the decoder step by step, gradients included."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seq2att.attention import Additive, Attention, Dot, General, NoAttention
 from seq2att.decoder import GRUDecoder, LSTMDecoder, RecurrentDecoder, RNNDecoder
-from seq2att.recurrence import Dense, Layer, choice, feedback, native
+from seq2att.recurrence import Dense, Layer, Stack, choice, feedback, native
 from seq2att.types import Attended, Decoded, Encoding, Memory, State, length_mask
 from tests.refusals import refused
 
@@ -56,7 +56,7 @@ def make(cell: str, attention: str, kind: str, size: int = SIZE, **options: Any)
     return decoder
 
 
-class Given(NamedTuple):
+class Arguments(NamedTuple):
     """What a decoder is called with; everything has a gradient."""
 
     inputs: Tensor
@@ -68,7 +68,7 @@ class Given(NamedTuple):
         return Encoding(self.outputs, self.mask, self.final)
 
 
-def given(decoder: RecurrentDecoder, rows: int = ROWS, positions: int = POSITIONS) -> Given:
+def make_arguments(decoder: RecurrentDecoder, rows: int = ROWS, positions: int = POSITIONS) -> Arguments:
     """Ragged memories: one is empty, some have holes."""
     generator = torch.Generator().manual_seed(5)
     like = next(decoder.parameters())
@@ -81,36 +81,36 @@ def given(decoder: RecurrentDecoder, rows: int = ROWS, positions: int = POSITION
     mask = torch.rand(rows, positions, generator=generator) > 0.3
     mask[:1] = False
     final = (draw(rows, layers, size), draw(rows, layers, size))
-    return Given(draw(rows, STEPS, INPUT), draw(rows, positions, size), mask, final)
+    return Arguments(draw(rows, STEPS, INPUT), draw(rows, positions, size), mask, final)
 
 
-def run(decoder: RecurrentDecoder, what: Given, lengths: Tensor | None, looped: bool) -> dict[str, Tensor]:
+def run(decoder: RecurrentDecoder, data: Arguments, lengths: Tensor | None, looped: bool) -> dict[str, Tensor]:
     """All that a call says of real positions, and all gradients of a function of it."""
     decoder.zero_grad()
-    for tensor in (what.inputs, what.outputs, *what.final):
+    for tensor in (data.inputs, data.outputs, *data.final):
         tensor.grad = None
     torch.manual_seed(6)
-    memory, start = decoder.start(what.encoding())
+    memory, start = decoder.start(data.encoding())
     start = start._replace(fed=start.fed + 0.3)
-    dropped = decoder.draw(what.inputs)
+    dropped = decoder.draw(data.inputs)
     if looped:
-        said = decoder.loop(what.inputs, memory, start, lengths, dropped)
-        assert said is not None
+        decoded = decoder.loop(data.inputs, memory, start, lengths, dropped)
+        assert decoded is not None
     else:
-        said = decoder.steps(what.inputs, memory, start, dropped)
-    rows, steps = what.inputs.shape[:2]
+        decoded = decoder.steps(data.inputs, memory, start, dropped)
+    rows, steps = data.inputs.shape[:2]
     real = length_mask(torch.full((rows,), steps) if lengths is None else lengths, steps).unsqueeze(2)
-    found = {"outputs": said.outputs * real}
-    if said.weights is not None:
-        found["weights"] = said.weights * real
+    found = {"outputs": decoded.outputs * real}
+    if decoded.weights is not None:
+        found["weights"] = decoded.weights * real
     if lengths is None:
-        found.update({"state": said.state.layers[0], "last": said.state.layers[-1], "fed": said.state.fed})
-    total = torch.zeros((), dtype=what.inputs.dtype)
+        found.update({"state": decoded.state.layers[0], "last": decoded.state.layers[-1], "fed": decoded.state.fed})
+    total = torch.zeros((), dtype=data.inputs.dtype)
     for number, tensor in enumerate(found.values()):
         factor = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
         total = total + (tensor * factor.to(tensor.dtype)).sum()
     total.backward()  # type: ignore[no-untyped-call]
-    leaves = {"inputs": what.inputs, "memory": what.outputs, "h": what.final[0], "c": what.final[1]}
+    leaves = {"inputs": data.inputs, "memory": data.outputs, "h": data.final[0], "c": data.final[1]}
     for name, tensor in {**leaves, **dict(decoder.named_parameters())}.items():
         found[f"gradient of {name}"] = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
     return {name: tensor.detach().clone() for name, tensor in found.items()}
@@ -126,9 +126,9 @@ def compare(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: fl
 
 def check(decoder: RecurrentDecoder, lengths: Tensor | None, **sizes: int) -> dict[str, Tensor]:
     """The loop and the steps say the same, with the same gradients."""
-    what = given(decoder, **sizes)
-    expected = run(decoder, what, lengths, looped=False)
-    compare(run(decoder, what, lengths, looped=True), expected, TOLERANCE[what.inputs.dtype])
+    data = make_arguments(decoder, **sizes)
+    expected = run(decoder, data, lengths, looped=False)
+    compare(run(decoder, data, lengths, looped=True), expected, TOLERANCE[data.inputs.dtype])
     return expected
 
 
@@ -176,21 +176,21 @@ def test_an_empty_memory_gives_no_context(kind: str, kernel: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_row_and_no_step_are_no_loop(kind: str, kernel: str) -> None:
     decoder = make("lstm", "general", kind)
-    what = given(decoder)
-    said = decoder(what.inputs, *decoder.start(what.encoding()), torch.zeros(ROWS, dtype=torch.long))
-    assert said.outputs.shape == (ROWS, STEPS, SIZE)
-    assert decoder(what.inputs[:, :0], *decoder.start(what.encoding())).outputs.shape == (ROWS, 0, SIZE)
-    none = Given(what.inputs[:0], what.outputs[:0], what.mask[:0], tuple(part[:0] for part in what.final))
+    data = make_arguments(decoder)
+    decoded = decoder(data.inputs, *decoder.start(data.encoding()), torch.zeros(ROWS, dtype=torch.long))
+    assert decoded.outputs.shape == (ROWS, STEPS, SIZE)
+    assert decoder(data.inputs[:, :0], *decoder.start(data.encoding())).outputs.shape == (ROWS, 0, SIZE)
+    none = Arguments(data.inputs[:0], data.outputs[:0], data.mask[:0], tuple(part[:0] for part in data.final))
     assert decoder(none.inputs, *decoder.start(none.encoding()), LENGTHS[:0]).outputs.shape == (0, STEPS, SIZE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_past_the_end_of_a_row_is_computed(kind: str, kernel: str) -> None:
     decoder = make("gru", "additive", kind, layers=2)
-    what = given(decoder)
-    expected = run(decoder, what, LENGTHS, looped=True)
+    data = make_arguments(decoder)
+    expected = run(decoder, data, LENGTHS, looped=True)
     padding = ~length_mask(LENGTHS, STEPS)
-    poisoned = what._replace(inputs=what.inputs.detach().clone())
+    poisoned = data._replace(inputs=data.inputs.detach().clone())
     poisoned.inputs[padding] = torch.nan
     found = run(decoder, poisoned._replace(inputs=poisoned.inputs.requires_grad_()), LENGTHS, looped=True)
     compare(found, expected, 0.0)
@@ -201,38 +201,38 @@ def test_nothing_past_the_end_of_a_row_is_computed(kind: str, kernel: str) -> No
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_state_at_the_end_is_that_of_a_rows_last_step(cell: str, kind: str, kernel: str) -> None:
     decoder = make(cell, "general", kind, layers=2)
-    what = given(decoder)
-    memory, start = decoder.start(what.encoding())
-    said = decoder(what.inputs, memory, start, LENGTHS)
+    data = make_arguments(decoder)
+    memory, start = decoder.start(data.encoding())
+    decoded = decoder(data.inputs, memory, start, LENGTHS)
     for row, length in enumerate(LENGTHS.tolist()):
         state = start
         for step in range(length):
-            state = decoder(what.inputs[:, step : step + 1], memory, state).state
-        for found, expected in zip((*said.state.layers, said.state.fed), (*state.layers, state.fed), strict=True):
+            state = decoder(data.inputs[:, step : step + 1], memory, state).state
+        for found, expected in zip((*decoded.state.layers, decoded.state.fed), (*state.layers, state.fed), strict=True):
             torch.testing.assert_close(found[row], expected[row], rtol=1e-10, atol=1e-12)
-        assert not said.outputs[row, length:].any()
+        assert not decoded.outputs[row, length:].any()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_loop_may_be_entered_anywhere(kind: str, kernel: str) -> None:
     decoder = make("lstm", "additive", kind, layers=2)
-    what = given(decoder)
-    memory, start = decoder.start(what.encoding())
-    whole = decoder(what.inputs, memory, start)
-    first = decoder(what.inputs[:, :4], memory, start)
-    second = decoder(what.inputs[:, 4:], memory, first.state)
+    data = make_arguments(decoder)
+    memory, start = decoder.start(data.encoding())
+    whole = decoder(data.inputs, memory, start)
+    first = decoder(data.inputs[:, :4], memory, start)
+    second = decoder(data.inputs[:, 4:], memory, first.state)
     torch.testing.assert_close(torch.cat([first.outputs, second.outputs], 1), whole.outputs, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(second.state.layers, whole.state.layers, rtol=1e-10, atol=1e-12)
 
 
 def test_a_decoder_drops_the_same_with_and_without_a_loop(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = make("lstm", "general", "both", layers=2, dropout=0.5)
-    what = given(decoder)
+    data = make_arguments(decoder)
 
     def outputs() -> Tensor:
         torch.manual_seed(7)
-        said: Decoded = decoder(what.inputs, *decoder.start(what.encoding()), LENGTHS)
-        return said.outputs * length_mask(LENGTHS, STEPS).unsqueeze(2)
+        decoded: Decoded = decoder(data.inputs, *decoder.start(data.encoding()), LENGTHS)
+        return decoded.outputs * length_mask(LENGTHS, STEPS).unsqueeze(2)
 
     looped = outputs()
     monkeypatch.setenv("SEQ2ATT_KERNEL", "torch")
@@ -242,8 +242,8 @@ def test_a_decoder_drops_the_same_with_and_without_a_loop(kernel: str, monkeypat
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kept_graph_gives_its_gradients_again(kind: str, kernel: str) -> None:
     decoder = make("lstm", "additive", kind, layers=2)
-    what = given(decoder)
-    outputs = decoder(what.inputs, *decoder.start(what.encoding()), LENGTHS).outputs
+    data = make_arguments(decoder)
+    outputs = decoder(data.inputs, *decoder.start(data.encoding()), LENGTHS).outputs
     parameters = [*decoder.parameters()]
     first = torch.autograd.grad(outputs.sum(), parameters, retain_graph=True, allow_unused=True)
     torch.testing.assert_close(torch.autograd.grad(outputs.sum(), parameters, allow_unused=True), first)
@@ -254,24 +254,24 @@ def test_a_kept_graph_gives_its_gradients_again(kind: str, kernel: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_there_are_no_second_derivatives(kind: str, kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = make("gru", "general", kind)
-    what = given(decoder)
+    data = make_arguments(decoder)
     for name in ("cpp", "torch"):
         monkeypatch.setenv("SEQ2ATT_KERNEL", name)
-        outputs = decoder(what.inputs, *decoder.start(what.encoding()), LENGTHS).outputs
-        (first,) = torch.autograd.grad(outputs.square().sum(), [what.inputs], create_graph=True)
+        outputs = decoder(data.inputs, *decoder.start(data.encoding()), LENGTHS).outputs
+        (first,) = torch.autograd.grad(outputs.square().sum(), [data.inputs], create_graph=True)
         with refused("E-kernel", "create_graph") if name == "cpp" else contextlib.nullcontext():
             first.sum().backward()
 
 
 def test_without_gradients_nothing_is_kept(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = make("lstm", "additive", "both", layers=2)
-    what = given(decoder)
-    with_gradients = decoder(what.inputs, *decoder.start(what.encoding())).outputs
+    data = make_arguments(decoder)
+    with_gradients = decoder(data.inputs, *decoder.start(data.encoding())).outputs
     loops = []
     build = feedback.build_loop
-    monkeypatch.setattr(feedback, "build_loop", lambda *arguments: loops.append(build(*arguments)) or loops[-1])
+    monkeypatch.setattr(feedback, "build_loop", lambda *data: loops.append(build(*data)) or loops[-1])
     with torch.no_grad():
-        without = decoder(what.inputs, *decoder.start(what.encoding())).outputs
+        without = decoder(data.inputs, *decoder.start(data.encoding())).outputs
     torch.testing.assert_close(without, with_gradients)
     buffers = [
         loops[0].query,
@@ -284,9 +284,9 @@ def test_without_gradients_nothing_is_kept(kernel: str, monkeypatch: pytest.Monk
 
 
 def looped(decoder: RecurrentDecoder, dtype: torch.dtype = torch.float64) -> bool:
-    what = given(decoder.to(dtype))
-    memory, start = decoder.start(what.encoding())
-    return decoder.loop(what.inputs, memory, start, LENGTHS, decoder.draw(what.inputs)) is not None
+    data = make_arguments(decoder.to(dtype))
+    memory, start = decoder.start(data.encoding())
+    return decoder.loop(data.inputs, memory, start, LENGTHS, decoder.draw(data.inputs)) is not None
 
 
 class Doubled(General):
@@ -312,8 +312,8 @@ def test_an_attention_of_ones_own_is_asked_itself(changed: type[Attention], monk
     monkeypatch.setitem(ATTENTIONS, "own", changed)
     monkeypatch.setitem(ATTENTIONS, "base", base)
     own, plain = make("lstm", "own", "luong"), make("lstm", "base", "luong")
-    what = given(own)
-    found, expected = (decoder(what.inputs, *decoder.start(what.encoding())).outputs for decoder in (own, plain))
+    data = make_arguments(own)
+    found, expected = (decoder(data.inputs, *decoder.start(data.encoding())).outputs for decoder in (own, plain))
     assert float((found - expected).detach().abs().max()) > 1e-3
     assert looped(plain)
     assert not looped(own)
@@ -322,16 +322,16 @@ def test_an_attention_of_ones_own_is_asked_itself(changed: type[Attention], monk
 class Louder(LSTMDecoder):
     """Says everything louder."""
 
-    def finish(self, *given: Any) -> Decoded:
-        said = super().finish(*given)
-        return said._replace(outputs=2 * said.outputs)
+    def finish(self, *parts: Any) -> Decoded:
+        decoded = LSTMDecoder.finish(self, *parts)
+        return decoded._replace(outputs=2 * decoded.outputs)
 
 
 def test_a_decoder_of_ones_own_goes_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CELLS, "own", Louder)
     own, plain = make("own", "general", "bahdanau"), make("lstm", "general", "bahdanau")
-    what = given(own)
-    found, expected = (decoder(what.inputs, *decoder.start(what.encoding())).outputs for decoder in (own, plain))
+    data = make_arguments(own)
+    found, expected = (decoder(data.inputs, *decoder.start(data.encoding())).outputs for decoder in (own, plain))
     torch.testing.assert_close(found, 2 * expected)
 
 
@@ -342,8 +342,8 @@ def test_a_hook_sees_every_step(part: str) -> None:
     calls: list[int] = []
     handle = decoder.get_submodule(part).register_forward_hook(lambda *_: calls.append(1))
     assert not looped(decoder)
-    what = given(decoder)
-    decoder(what.inputs, *decoder.start(what.encoding()))
+    data = make_arguments(decoder)
+    decoder(data.inputs, *decoder.start(data.encoding()))
     assert len(calls) == (0 if part == "dropout" else STEPS)
     handle.remove()
     assert looped(decoder)
@@ -362,8 +362,8 @@ def test_a_hook_on_all_modules_sees_every_step() -> None:
 class Halved(Layer):
     """Halves its outputs."""
 
-    def forward(self, *arguments: Any, **options: Any) -> Any:
-        result = super().forward(*arguments, **options)
+    def forward(self, *data: Any, **options: Any) -> Any:
+        result = super().forward(*data, **options)
         return result._replace(outputs=result.outputs / 2)
 
 
@@ -371,7 +371,7 @@ class Negated(Layer):
     """Negates its recurrent matrix."""
 
     def weights(self, hidden_mask: Tensor | None = None) -> Any:
-        weights = super().weights(hidden_mask)
+        weights = Layer.weights(self, hidden_mask)
         return weights._replace(hidden=-weights.hidden)
 
 
@@ -395,7 +395,7 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     ),
     "a method of the decoder": lambda decoder: setattr(decoder, "finish", Louder.finish.__get__(decoder)),
     "a stack's forward": lambda decoder: setattr(
-        decoder.stack, "forward", lambda *given: decoder.stack.__class__.forward(decoder.stack, *given)
+        decoder.stack, "forward", lambda *inputs: Stack.forward(decoder.stack, *inputs)
     ),
     "another dropout": lambda decoder: setattr(decoder.stack, "dropout", nn.AlphaDropout(0.5)),
     "a query with a bias": lambda decoder: setattr(decoder.attention, "query", Dense(SIZE, 5)),
@@ -420,10 +420,10 @@ def test_what_was_changed_never_gets_the_loop_of_its_class(
     CHANGES[change](decoder)
     decoder.double()
     assert not looped(decoder)
-    what = given(decoder)
-    found = decoder(what.inputs, *decoder.start(what.encoding()), LENGTHS).outputs
+    data = make_arguments(decoder)
+    found = decoder(data.inputs, *decoder.start(data.encoding()), LENGTHS).outputs
     monkeypatch.setenv("SEQ2ATT_KERNEL", "torch")
-    expected = decoder(what.inputs, *decoder.start(what.encoding()), LENGTHS).outputs
+    expected = decoder(data.inputs, *decoder.start(data.encoding()), LENGTHS).outputs
     real = length_mask(LENGTHS, STEPS).unsqueeze(2)
     torch.testing.assert_close(found * real, expected * real)
 
@@ -446,11 +446,11 @@ def test_only_plain_tensors_are_looped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_transforms_go_step_by_step() -> None:
     decoder = make("gru", "general", "luong")
-    what = given(decoder)
+    data = make_arguments(decoder)
 
     def total(inputs: Tensor) -> Tensor:
-        said: Decoded = decoder(inputs, *decoder.start(what.encoding()))
-        return said.outputs.sum()
+        decoded: Decoded = decoder(inputs, *decoder.start(data.encoding()))
+        return decoded.outputs.sum()
 
-    expected = torch.autograd.grad(total(what.inputs), what.inputs)[0]
-    torch.testing.assert_close(torch.func.grad(total)(what.inputs.detach()), expected)
+    expected = torch.autograd.grad(total(data.inputs), data.inputs)[0]
+    torch.testing.assert_close(torch.func.grad(total)(data.inputs.detach()), expected)
