@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seq2att.attention import Attention
 from seq2att.errors import UserError, check_probability, check_size
 from seq2att.recurrence import CellName, Dense, Draws, Dropout, Layer, Stack, feedback, is_exact
-from seq2att.registry import Factory, kind, register
+from seq2att.registry import Factory, expect, kind, register
 from seq2att.types import Attended, Decoded, Encoding, Memory, State
 
 
@@ -198,7 +198,7 @@ class RecurrentDecoder(Decoder):
     ) -> Decoded:
         """The cell, then the attention."""
         hidden, layers = self.stack(cell_inputs, state.layers, lengths, dropped.stack)  # [B, T, H]
-        attended = self.attention(hidden, memory, state.attention)
+        attended = expect(self.attention(hidden, memory, state.attention), Attended, "attention", self.attention)
         return self.finish([hidden, attended.context], layers, attended, dropped)
 
     def bahdanau(
@@ -212,7 +212,7 @@ class RecurrentDecoder(Decoder):
     ) -> Decoded:
         """The attention, then the cell."""
         query = state.layers[0][:, -1:]  # [B, 1, H]
-        attended = self.attention(query, memory, state.attention)
+        attended = expect(self.attention(query, memory, state.attention), Attended, "attention", self.attention)
         context = attended.context.expand(-1, inputs.size(1), -1)  # [B, T, C], T = 1 unless C = 0
         hidden, layers = self.stack(torch.cat([cell_inputs, context], 2), state.layers, lengths, dropped.stack)
         return self.finish([hidden, context, inputs], layers, attended, dropped)

@@ -40,13 +40,14 @@ class Model(nn.Module):
 
     def encode(self, source: Column) -> Encoding:
         """What the encoder says about a source column."""
-        encoding: Encoding = self.encoder(self.embedding(source.values), source.lengths)
-        return encoding
+        encoding = self.encoder(self.embedding(source.values), source.lengths)
+        return registry.expect(encoding, Encoding, "encoder", self.encoder)
 
     def forward(self, batch: Batch, state: State = ()) -> Loss:
         """The summed loss of a batch with targets: the one entry of training."""
         assert batch.target is not None
-        return self.head.loss(self.encode(batch.source), batch.target, state)
+        loss = self.head.loss(self.encode(batch.source), batch.target, state)
+        return registry.expect(loss, Loss, "head", self.head)
 
     def score(self, batch: Batch) -> Tensor:
         """Log p(target | source) of every row: `[B]`."""

@@ -13,7 +13,7 @@ from seq2att.decoder import Decoder
 from seq2att.field import Field
 from seq2att.head import Head, target_error
 from seq2att.output import Output
-from seq2att.registry import Factory, register
+from seq2att.registry import Factory, expect, register
 from seq2att.search import Prefixed, Search
 from seq2att.types import (
     BEGIN,
@@ -73,9 +73,13 @@ class Generator(Head):
         """The memory that decoding looks at, and the state before the first token."""
         return self.decoder.start(encoding)
 
+    def decode(self, tokens: Tensor, memory: Memory, state: State, lengths: Tensor | None = None) -> Decoded:
+        """The decoder's answer to tokens `[B, T]`, of which row b needs the first `lengths[b]`; None: all."""
+        return expect(self.decoder(self.embedding(tokens), memory, state, lengths), Decoded, "decoder", self.decoder)
+
     def step(self, tokens: Tensor, memory: Memory, state: State) -> Step:
         """One step after `tokens` `[N]`."""
-        decoded = self.decoder(self.embedding(tokens.unsqueeze(1)), memory, state)
+        decoded = self.decode(tokens.unsqueeze(1), memory, state)
         weights = None if decoded.weights is None else decoded.weights.squeeze(1)  # [N, S]
         return Step(self.output.log_probs(decoded.outputs.squeeze(1)), weights, decoded.state)
 
@@ -88,10 +92,10 @@ class Generator(Head):
         if isinstance(state, CarriedState):
             given, wanted, real = shift_stream(target)  # [B, T] each
             start = start if not leaves(state.before) else where(~state.continues, start, state.before)
-            decoded = self.decoder(self.embedding(given), memory, start)
+            decoded = self.decode(given, memory, start)
             return self.cross_entropy(decoded, wanted, real)._replace(state=detach(decoded.state))
         given, wanted, real = shift_right(target)  # [B, T + 1] each
-        decoded = self.decoder(self.embedding(given), memory, start, target.lengths + 1)
+        decoded = self.decode(given, memory, start, target.lengths + 1)
         return self.cross_entropy(decoded, wanted, real)
 
     def cross_entropy(self, decoded: Decoded, wanted: Tensor, real: Tensor) -> Loss:
@@ -108,7 +112,7 @@ class Generator(Head):
         """Log p(target | source) of every row `[B]`, the end symbol included."""
         given, wanted, real = shift_right(target)
         memory, start = self.start(encoding)
-        outputs = self.decoder(self.embedding(given), memory, start, target.lengths + 1).outputs  # [B, T + 1, D]
+        outputs = self.decode(given, memory, start, target.lengths + 1).outputs  # [B, T + 1, D]
         log_probs = outputs.new_zeros(real.shape)
         log_probs[real] = self.output.log_probs(outputs[real]).gather(1, wanted[real].unsqueeze(1)).squeeze(1)
         total: Tensor = log_probs.sum(1)
@@ -130,9 +134,11 @@ class Generator(Head):
             raise TypeError("a generator predicts by a search; pass Greedy(), Beam() or Sample()")
         lengths = encoding.mask.sum(1)
         if prefixes is None:
-            return self.to_predictions(search(self, encoding, rows), lengths)
+            return self.to_predictions(expect(search(self, encoding, rows), Hypotheses, "search", search), lengths)
         begun = Prefixed(self, prefixes)
-        return self.to_predictions(begun.whole(search(begun, encoding, rows)), lengths)
+        return self.to_predictions(
+            begun.whole(expect(search(begun, encoding, rows), Hypotheses, "search", search)), lengths
+        )
 
     def to_predictions(self, found: Hypotheses, source_lengths: Tensor) -> list[Prediction]:
         """Hypotheses as texts with their tokens, scores and attention."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from seq2att.errors import UserError
-from seq2att.registry import kind
+from seq2att.registry import expect, kind
 
 
 class Score(NamedTuple):
@@ -48,7 +48,7 @@ class Metric:
                 )
             if not row:
                 raise UserError("E-empty", f"{name}: row {number}", "has no reference", "leave it out or add one")
-        return self.measure(predictions, references)
+        return expect(self.measure(predictions, references), Score, "metric", self)
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
         """The score of at least one row, each with at least one reference."""

@@ -243,6 +243,17 @@ def build_listed(kind: str, config: Mapping[str, Any], name: str, *context: Any)
     return build(kind, {slot: {**config.get(kind, {}).get(name, {}), "name": name}}, *context, slot=slot)
 
 
+def expect(value: Any, expected: type[T], kind: str, component: object) -> T:
+    """The value that a component returned; `E-contract` unless it has the type that the base class promises."""
+    if not isinstance(value, expected):
+        entries = _entries[kind].items()
+        name = next((name for name, entry in entries if entry.target is type(component)), type(component).__name__)
+        article = "an" if expected.__name__[0] in "AEIOU" else "a"
+        problem = f"must return {article} {expected.__name__}, got {type(value).__name__}"
+        raise RegistryError("E-contract", f"{kind}={name}", problem, f"docs/plugins/{kind}.md has an example")
+    return value
+
+
 def suggestion(name: str, names: Iterable[str]) -> str:
     """The remedy for an unknown name: the names there are, and the nearest one."""
     names = sorted(names)
