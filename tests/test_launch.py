@@ -258,7 +258,7 @@ SOON, LATE = 3.0, 2.0 + elastic.HANG + 1  # when the last worker ended, in secon
         ({0: 1, 1: -9}, [LOST], LATE, r"^process 2 of 2 \(rank 1\): was killed by SIGKILL \(by the system, if memory"),
         ({0: -6, 1: -9}, [LOST], SOON, r"^process 2 of 2 \(rank 1\): was killed by SIGKILL"),  # the other gave up
         ({0: -15, 1: -11}, [], SOON, r"^process 2 of 2 \(rank 1\): was killed by SIGSEGV; the same command resumes"),
-        ({0: 1, 1: -15}, [LOST], SOON, r"^process 1 of 2: lost the others:\nTraceback"),
+        ({0: 1, 1: -15}, [LOST], SOON, r"^process 1 of 2 \(rank 0\): lost the others:\nTraceback"),
     ],
 )
 def test_the_first_cause_is_reported(

@@ -43,18 +43,12 @@ def train_in_workers(
     from seq2att.trainer.fitting import make_ready
 
     if callbacks:
-        raise UserError(
-            "E-argument",
-            "callbacks",
-            f"objects do not reach the {devices} processes that trainer.devices asks for",
-            "name them in the setting `callbacks`, from a plugin, or start this program with torchrun",
-        )
+        problem = f"objects do not reach the {devices} processes of trainer.devices"
+        raise UserError("E-argument", "callbacks", problem, "name them in the setting `callbacks`, or use torchrun")
     launch_config = make_launch_config(devices, nodes)
     make_ready(config, say)  # errors in settings and data show here, and the workers read the data from the cache
-    start = f"starting {devices} process{'es' * (devices > 1)}"
-    if nodes > 1:
-        start += f" here; all {devices * nodes} on {nodes} machines meet at {launch_config.rdzv_endpoint}"
-    say(start)
+    meeting = f" here; all {devices * nodes} on {nodes} machines meet at {launch_config.rdzv_endpoint}"
+    say(f"starting {devices} process{'es' * (devices > 1)}{meeting * (nodes > 1)}")
     sys.stdout.flush()
     with tempfile.TemporaryDirectory(prefix="seq2att-") as name:
         worker.write_job(Path(name), config)
@@ -70,12 +64,9 @@ def make_launch_config(devices: int, nodes: int) -> LaunchConfig:
     if nodes > 1:
         place = meeting_point(os.environ)
         if place is None:
-            raise UserError(
-                "E-process",
-                f"trainer.num_nodes={nodes}",
-                "the machines do not know where to meet",
-                "set MASTER_ADDR to the name of the first one on each of them, or use torchrun or Slurm's srun",
-            )
+            remedy = "set MASTER_ADDR to the name of the first one on each of them, or use torchrun or Slurm's srun"
+            problem = "the machines do not know where to meet"
+            raise UserError("E-process", f"trainer.num_nodes={nodes}", problem, remedy)
         address, port = place
     options = {"shutdown_timeout": SHUTDOWN, "signals_to_handle": "SIGTERM,SIGINT"}  # without SIGHUP, as under `nohup`
     supported = {field.name for field in fields(LaunchConfig)}  # older versions of PyTorch lack some
@@ -106,12 +97,8 @@ def run_workers(config: LaunchConfig, folder: Path) -> None:
     except SignalException as stop:
         raise interruption(stop.sigval) from None
     except RendezvousError as error:
-        raise UserError(
-            "E-process",
-            f"trainer.num_nodes={config.min_nodes}",
-            f"the machines did not meet at {config.rdzv_endpoint} ({error})",
-            "start the same command on every one of them",
-        ) from error
+        subject, problem = f"trainer.num_nodes={config.min_nodes}", f"no meeting at {config.rdzv_endpoint} ({error})"
+        raise UserError("E-process", subject, problem, "start the same command on every machine") from error
     except ChildFailedError as error:
         codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
         size = config.max_nodes * config.nproc_per_node
@@ -132,29 +119,28 @@ def first_cause(codes: Mapping[int, int], failures: Sequence[worker.Failure], si
         size: the number of processes.
         now: the time at which the last worker ended.
     """
-    by_kind = {kind: [one for one in failures if one.kind == kind] for kind in (worker.USER, worker.BUG)}
-    if users := by_kind[worker.USER]:
+    if users := [one for one in failures if one.kind == worker.USER]:
         return UserError(*users[0].parts)
-    bugs = by_kind[worker.BUG]
+    bugs = [one for one in failures if one.kind == worker.BUG]
     killed = [(rank, -code) for rank, code in sorted(codes.items()) if code < 0 and -code != signal.SIGTERM]
     killed.sort(key=lambda one: one[1] == signal.SIGABRT)  # a worker that loses another may abort in the end
     is_hang = bool(bugs) and now - bugs[0].time > HANG  # then the launcher killed the others
     if killed and not is_hang:
         rank, number = killed[0]
         name = signal.Signals(number).name
-        out_of_memory = " (by the system, if memory ran out)" * (name == "SIGKILL")
-        process = f"process {rank + 1} of {size} (rank {rank})"
-        return UserError(
-            "E-process", process, f"was killed by {name}{out_of_memory}", "the same command resumes from the last save"
-        )
+        problem = f"was killed by {name}" + " (by the system, if memory ran out)" * (name == "SIGKILL")
+        return UserError("E-process", process(rank, size), problem, "the same command resumes from the last save")
     if bugs:
-        process = f"process {bugs[0].rank + 1} of {size} (rank {bugs[0].rank})"
-        return UserError("E-process", process, f"failed:\n{bugs[0].parts[0]}")
+        return UserError("E-process", process(bugs[0].rank, size), f"failed:\n{bugs[0].parts[0]}")
     stops = [number for number in (signal.SIGINT, signal.SIGTERM) if 128 + number in codes.values()]
     if stops or not failures:
         return interruption(stops[0] if stops else signal.SIGTERM)
-    lost = failures[0]
-    return UserError("E-process", f"process {lost.rank + 1} of {size}", f"lost the others:\n{lost.parts[0]}")
+    return UserError("E-process", process(failures[0].rank, size), f"lost the others:\n{failures[0].parts[0]}")
+
+
+def process(rank: int, size: int) -> str:
+    """A process in a message."""
+    return f"process {rank + 1} of {size} (rank {rank})"
 
 
 @contextlib.contextmanager

@@ -29,29 +29,22 @@ def current_processes(options: Mapping[str, Any], environment: MutableMapping[st
     if processes.alone:
         return None
     check_started(options, processes)
-    if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in environment]:
-        raise UserError(
-            "E-process",
-            " and ".join(missing),
-            f"not set, but RANK and WORLD_SIZE make this one of {processes.size} processes",
-            "set it to where rank 0 listens, or start the processes with torchrun",
-        )
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        if name not in environment:
+            problem = f"is not set, but RANK and WORLD_SIZE make this one of {processes.size} processes"
+            raise UserError("E-process", name, problem, "set it to where rank 0 listens, or use torchrun")
     return processes
 
 
 def check_started(options: Mapping[str, Any], processes: Processes) -> None:
     """Refuse settings that ask for another number of processes than were started."""
     for key, number, unit in (
-        ("devices", processes.local_size, "processes on each machine"),
+        ("devices", processes.local_size, "processes here"),
         ("num_nodes", processes.nodes, "machines"),
     ):
         if options[key] not in (1, -1, number):
-            raise UserError(
-                "E-process",
-                f"trainer.{key}={options[key]}",
-                f"{number} {unit} were started",
-                f"set it to {number}, or leave it out",
-            )
+            subject, remedy = f"trainer.{key}={options[key]}", f"set it to {number}, or leave it out"
+            raise UserError("E-process", subject, f"{number} {unit} were started", remedy)
 
 
 def from_torchrun(environment: MutableMapping[str, str]) -> Processes:
@@ -73,23 +66,15 @@ def translate_slurm(environment: MutableMapping[str, str]) -> None:
     size = environment["SLURM_STEP_NUM_TASKS"]
     tasks = environment.get("SLURM_STEP_TASKS_PER_NODE") or size  # 2(x3), 4, 2,1
     if not re.fullmatch(r"\d+(\(x\d+\))?", tasks):
-        raise UserError(
-            "E-process",
-            f"SLURM_STEP_TASKS_PER_NODE={tasks}",
-            "the machines have different numbers of tasks",
-            "start equally many on each (--ntasks-per-node)",
-        )
-    environment.update(
-        {
-            "RANK": environment["SLURM_PROCID"],
-            "WORLD_SIZE": size,
-            "LOCAL_RANK": environment.get("SLURM_LOCALID", "0"),
-            "LOCAL_WORLD_SIZE": tasks.partition("(")[0],
-            "GROUP_RANK": environment.get("SLURM_NODEID", "0"),
-        }
-    )
+        problem, remedy = "the machines have different numbers of tasks", "set --ntasks-per-node"
+        raise UserError("E-process", f"SLURM_STEP_TASKS_PER_NODE={tasks}", problem, remedy)
+    environment["RANK"] = environment["SLURM_PROCID"]
+    environment["WORLD_SIZE"] = size
+    environment["LOCAL_RANK"] = environment.get("SLURM_LOCALID", "0")
+    environment["LOCAL_WORLD_SIZE"] = tasks.partition("(")[0]
+    environment["GROUP_RANK"] = environment.get("SLURM_NODEID", "0")
     if address := meeting_point(environment):
-        environment.update({"MASTER_ADDR": address[0], "MASTER_PORT": str(address[1])})
+        environment["MASTER_ADDR"], environment["MASTER_PORT"] = address[0], str(address[1])
 
 
 def meeting_point(environment: Mapping[str, str]) -> tuple[str, int] | None:

@@ -8,6 +8,7 @@ that fails writes its reason into another.
 from __future__ import annotations
 
 import atexit
+import functools
 import io
 import json
 import os
@@ -77,12 +78,7 @@ def train(config: dict[str, Any]) -> None:
     registry.load(config["plugins"])
     processes = current_processes(config["trainer"], os.environ)
     assert processes is not None
-    launch.join(config, processes, say=print_now, account=lambda line: None)
-
-
-def print_now(line: str) -> None:
-    """Print a line and flush it, because the parent prints to the same stream."""
-    print(line, flush=True)
+    launch.join(config, processes, say=functools.partial(print, flush=True), account=lambda line: None)
 
 
 def classify(error: Exception) -> tuple[str, list[str]]:
