@@ -41,27 +41,27 @@ class Output(nn.Module):
         raise NotImplementedError
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, spread: float) -> tuple[Tensor, Tensor]:
-    """Turn `logits` `[N, V]` into the gradient of their summed cross-entropy; gives that sum, and the sum of the rows.
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, uniform: float) -> tuple[Tensor, Tensor]:
+    """Turn `logits` `[N, V]` into the gradient of their summed cross-entropy; return that sum and the sum of the rows.
 
-    The wanted distribution of a row n has `weights[n]` `[M]` at `targets[n]` `[M]`, and `spread` over all V alike. With
-    logits z and mass m (of all weights and spread) a row's loss is m logsumexp(z) - sum_i w_i z_i - spread mean(z), and
-    its gradient m softmax(z) - w - spread / V.
+    The target distribution of row n has `weights[n]` `[M]` at `targets[n]` `[M]`, and `uniform` divided evenly over all
+    V. With logits z and mass m (all weights and `uniform`) a row's loss is m logsumexp(z) - sum_i w_i z_i - uniform
+    mean(z), and its gradient m softmax(z) - w - uniform / V.
     """
     if logits.device.type == "cpu" and is_compiled() and not is_traced():
-        return softmax.cross_entropy(logits, targets, weights, spread)
+        return softmax.cross_entropy(logits, targets, weights, uniform)
     size = logits.size(1)
     total, sums = logits.new_zeros(()), logits.new_zeros(size)
-    mass = weights.sum(1, keepdim=True) + spread  # [N, 1]
+    mass = weights.sum(1, keepdim=True) + uniform  # [N, 1]
     few = max(1, BLOCK // size if logits.device.type == "cpu" else logits.size(0))  # rows that stay in the cache
     for part, places, shares, whole in zip(
         *(tensor.split(few) for tensor in (logits, targets, weights, mass)), strict=True
     ):
-        wanted = (part.gather(1, places) * shares).sum(1, keepdim=True) + spread * part.mean(1, keepdim=True)
+        wanted = (part.gather(1, places) * shares).sum(1, keepdim=True) + uniform * part.mean(1, keepdim=True)
         largest = part.amax(1, keepdim=True)
         normalizer = part.sub_(largest).exp_().sum(1, keepdim=True)
         total += (whole * (largest + normalizer.log()) - wanted).sum()
-        part.mul_(whole / normalizer).sub_(spread / size).scatter_add_(1, places, -shares)
+        part.mul_(whole / normalizer).sub_(uniform / size).scatter_add_(1, places, -shares)
         sums += part.sum(0)
     return total, sums
 
@@ -75,13 +75,13 @@ class CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        context: Any, outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor, spread: float
+        context: Any, outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor, uniform: float
     ) -> Tensor:
         """From `[N, D]`, `[V, D]`, `[V]`, `[N, M]`, `[N, M]` to the sum; see `cross_entropy`."""
         logits = product.matmul(outputs, weight, bias)  # [N, V]
         context.dtype = logits.dtype
         logits = logits.to(weights.dtype)  # a loss in half precision would be none
-        total, sums = cross_entropy(logits, targets, weights, spread)
+        total, sums = cross_entropy(logits, targets, weights, uniform)
         context.save_for_backward(outputs, weight, logits, sums)
         return total
 
@@ -105,10 +105,10 @@ class CrossEntropy(torch.autograd.Function):
 
 
 def linear_loss(
-    outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor, spread: float
+    outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor, uniform: float
 ) -> Tensor:
     """The summed cross-entropy of a linear layer's softmax; see `cross_entropy` for the wanted distribution."""
-    total: Tensor = CrossEntropy.apply(outputs, weight, bias, targets, weights, spread)  # type: ignore[no-untyped-call]
+    total: Tensor = CrossEntropy.apply(outputs, weight, bias, targets, weights, uniform)  # type: ignore[no-untyped-call]
     return total
 
 
@@ -155,9 +155,9 @@ class Entries(nn.Module):
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(size, input_size)))
         self.bias = nn.Parameter(torch.zeros(size))
 
-    def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor, spread: float) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor, uniform: float) -> Tensor:
         """The summed cross-entropy with the distribution that `cross_entropy` describes."""
-        return linear_loss(outputs, self.weight, self.bias, targets, weights, spread)
+        return linear_loss(outputs, self.weight, self.bias, targets, weights, uniform)
 
     def forward(self, outputs: Tensor) -> Tensor:
         """Log-probabilities."""
@@ -171,9 +171,9 @@ class Tail(Entries):
         super().__init__(width, size)
         self.projection = nn.Parameter(nn.init.xavier_uniform_(torch.empty(width, input_size)))
 
-    def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor, spread: float) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor, uniform: float) -> Tensor:
         """The summed cross-entropy of the entries of the cluster, from the narrower outputs."""
-        return super().loss(product.linear(outputs, self.projection), targets, weights, spread)
+        return super().loss(product.linear(outputs, self.projection), targets, weights, uniform)
 
     def forward(self, outputs: Tensor) -> Tensor:
         """Log-probabilities within the cluster."""
@@ -225,7 +225,7 @@ class Adaptive(Output):
         wanted = torch.where(number == 0, targets, first + number - 1).unsqueeze(1)  # [N, 1]
         weights = torch.full_like(wanted, 1 - smoothing, dtype=dtype)
         sizes = [high - low for low, high in itertools.pairwise(self.bounds[1:])]
-        if smoothing:  # a cluster has as large a part of it as it has entries, one of them by `spread`
+        if smoothing:  # a cluster has as large a part of it as it has entries, one of them by `uniform`
             parts = weights.new_tensor([smoothing * (entries - 1) / size for entries in sizes])  # [K]
             wanted = torch.cat([wanted, clusters.expand(len(targets), -1)], 1)  # [N, 1 + K]
             weights = torch.cat([weights, parts.expand(len(targets), -1)], 1)

@@ -69,7 +69,7 @@ def test_any_wanted_distribution() -> None:
     generator = torch.Generator().manual_seed(2)
     targets = torch.stack([torch.randperm(9, generator=generator)[:3] for _ in range(6)])
     weights = torch.rand(6, 3, generator=generator, dtype=torch.float64)
-    weights[1] = 0  # nothing but the spread
+    weights[1] = 0  # only the uniform part
     ours = linear_loss(outputs, weight, bias, targets, weights, 0.3)
     wanted = torch.full((6, 9), 0.3 / 9, dtype=torch.float64).scatter_add_(1, targets, weights)
     theirs = -(wanted * functional.linear(outputs, weight, bias).log_softmax(1)).sum()

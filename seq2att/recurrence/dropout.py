@@ -1,4 +1,4 @@
-"""Dropout that can keep one mask for a whole sequence, and masks that are drawn before the loop that uses them."""
+"""Dropout with one mask for a whole sequence, and masks that are drawn before the loop that uses them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Dropout(nn.Dropout):
         self.locked = locked
 
     def draw(self, like: Tensor, shape: tuple[int, int, int]) -> Tensor | None:
-        """A mask of that shape `[B, T, F]`, of 0 and 1 / (1 - p); locked `[B, 1, F]`; None where nothing is dropped."""
+        """A mask of `shape` `[B, T, F]`, 0 or 1 / (1 - p); locked: `[B, 1, F]`; None without dropout."""
         if not self.training or self.p == 0:
             return None
         return draw(like, (shape[0], 1, shape[2]) if self.locked else shape, self.p)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """`inputs` `[B, T, F]` with units set to 0 and the others made larger."""
+        """`inputs` `[B, T, F]` with units set to 0 and the others scaled by 1 / (1 - p)."""
         if not self.locked:
             return super().forward(inputs.contiguous())  # torch draws in the order of the memory
         mask = self.draw(inputs, (inputs.size(0), inputs.size(1), inputs.size(2)))
@@ -32,17 +32,17 @@ class Dropout(nn.Dropout):
 
 
 class Draws(NamedTuple):
-    """What a stack drops in one sequence; None: nothing. Lets a loop over steps be one sequence."""
+    """The dropout masks of a stack for one sequence, which may be run step by step; None: no dropout."""
 
-    below: tuple[Tensor | None, ...]  # of each layer, what it reads: [B, T, I], or [B, 1, I] when locked
-    hidden: tuple[Tensor | None, ...]  # of each layer, its recurrent matrix: [G*H, H]
+    below: tuple[Tensor | None, ...]  # on the input of each layer: [B, T, I], or [B, 1, I] when locked
+    hidden: tuple[Tensor | None, ...]  # on the recurrent matrix of each layer: [G*H, H]
 
     def at(self, step: int) -> Draws:
-        """The draws for one step of the sequence."""
+        """The masks of one step of the sequence."""
         below = (mask if mask is None or mask.size(1) == 1 else mask[:, step : step + 1] for mask in self.below)
         return Draws(tuple(below), self.hidden)
 
 
 def draw(like: Tensor, shape: tuple[int, ...], probability: float) -> Tensor:
-    """A mask of `shape`: 0 with that probability, else what makes up for it; of the type and device of `like`."""
+    """A mask of `shape`: 0 with `probability` p, else 1 / (1 - p); of the type and device of `like`."""
     return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(1 - probability).div_(1 - probability)

@@ -1,4 +1,4 @@
-"""One recurrent layer in one direction: its parameters, and how they start."""
+"""One recurrent layer in one direction: its parameters and their initialization."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Layer(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Draw the parameters anew."""
+        """Initialize the parameters."""
         for gate in self.input_weight.detach().split(self.size):
             nn.init.xavier_uniform_(gate)
         for gate in self.hidden_weight.detach().split(self.size):
@@ -45,13 +45,13 @@ class Layer(nn.Module):
         return (like.new_zeros(rows, self.size),) * STATES[self.cell]
 
     def draw(self) -> Tensor | None:
-        """What is dropped of the recurrent matrix in one sequence: a mask `[G*H, H]`; None where nothing is."""
+        """The mask of the recurrent matrix for one sequence `[G*H, H]`; None without weight drop."""
         if not self.training or self.weight_drop == 0:
             return None
         return draw(self.hidden_weight, tuple(self.hidden_weight.shape), self.weight_drop)
 
     def weights(self, hidden_mask: Tensor | None = None) -> Weights:
-        """The parameters, with that mask on the recurrent matrix, or one that is drawn now."""
+        """The parameters, with `hidden_mask` or one that is drawn now on the recurrent matrix."""
         mask = self.draw() if hidden_mask is None else hidden_mask
         hidden = self.hidden_weight if mask is None else self.hidden_weight * mask
         return Weights(self.input_weight, hidden, self.input_bias, self.hidden_bias)
@@ -66,6 +66,6 @@ class Layer(nn.Module):
     ) -> Run:
         """Run over `inputs` `[B, T, I]` from `state`; `backwards` starts at each row's last real position.
 
-        `hidden_mask` is what `draw` gave for the sequence that these steps are a part of.
+        `hidden_mask` is from `draw`, for the sequence that these steps belong to; None: drawn now.
         """
         return run(self.cell, inputs, state, self.weights(hidden_mask), lengths, backwards)

@@ -1,4 +1,4 @@
-"""The recurrence in plain torch: what every faster kernel must equal.
+"""The reference: the recurrence in plain torch, which the C++ kernels must equal.
 
 Equations (`x` input, `h` state, `s` the logistic function, `*` elementwise):
 
@@ -21,7 +21,7 @@ from seq2att.types import length_mask
 CellName = Literal["tanh", "relu", "lstm", "gru"]
 GATES: dict[CellName, int] = {"tanh": 1, "relu": 1, "lstm": 4, "gru": 3}
 STATES: dict[CellName, int] = {"tanh": 1, "relu": 1, "lstm": 2, "gru": 1}
-SATURATED = 1e4  # a gate with this much before its logistic function is exactly open or shut in every precision
+SATURATED = 1e4  # the logistic function of it is exactly 1, of minus it 0, in every precision
 
 
 class Weights(NamedTuple):
@@ -81,7 +81,7 @@ def step(cell: CellName, inputs: Tensor, state: tuple[Tensor, ...], weights: Wei
 
 
 def mark_padding(inputs: Tensor, mask: Tensor, weights: Weights) -> tuple[Tensor, Weights]:
-    """One more input that is 1 on padding and shuts the input gate and opens the forget gate: `c` stays as it is."""
+    """Add an input that is 1 on padding, closes the input gate and opens the forget gate, so that `c` stays."""
     size = weights.hidden.size(1)
     gates = weights.inputs.new_zeros(4, size)  # input, forget, cell, output
     gates[0], gates[1] = -SATURATED, SATURATED
@@ -98,7 +98,7 @@ def last_state(outputs: Tensor, lengths: Tensor, start: Tensor) -> Tensor:
 
 
 def reverse(values: Tensor, lengths: Tensor | None) -> Tensor:
-    """Every row `[B, T, I]` backwards, its padding left where it is; its own inverse."""
+    """The real positions of every row `[B, T, I]` in reverse order, padding left where it is; its own inverse."""
     if lengths is None or bool((lengths == values.size(1)).all()):
         return values.flip(1)
     batch, steps = values.shape[:2]
@@ -106,5 +106,5 @@ def reverse(values: Tensor, lengths: Tensor | None) -> Tensor:
     mirrored = lengths.unsqueeze(1) - 1 - position  # [B, T], negative on padding
     source = torch.where(mirrored >= 0, mirrored, position)
     source = source + steps * torch.arange(batch, device=values.device).unsqueeze(1)
-    turned: Tensor = values.flatten(0, 1).index_select(0, source.flatten()).unflatten(0, (batch, steps))
-    return turned
+    reversed_rows: Tensor = values.flatten(0, 1).index_select(0, source.flatten()).unflatten(0, (batch, steps))
+    return reversed_rows

@@ -1,4 +1,4 @@
-"""Layers on top of each other, in one direction, with the state that decoding carries."""
+"""A stack of recurrent layers in one direction."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Stack(nn.Module):
         self.size = size
 
     def draw(self, inputs: Tensor) -> Draws:
-        """What is dropped in one sequence as long as `inputs` `[B, T, I]`."""
+        """The dropout masks of one sequence as long as `inputs` `[B, T, I]`."""
         shape = (inputs.size(0), inputs.size(1), self.size)
         below = [self.dropout.draw(inputs, shape) if level else None for level in range(len(self.layers))]
         return Draws(tuple(below), tuple(layer.draw() for layer in self.each()))
@@ -50,7 +50,7 @@ class Stack(nn.Module):
     ) -> Run:
         """Run over `inputs` `[B, T, I]` from `state` (`[B, L, H]` each); the final state has the same shape.
 
-        Rows end after `lengths` `[B]`, if given. `draws` are those of the sequence that these steps are a part of.
+        Rows end after `lengths` `[B]`, if given. `draws` are the masks of these steps; None: drawn now.
         """
         draws = self.draw(inputs) if draws is None else draws
         finals = []
@@ -64,5 +64,5 @@ class Stack(nn.Module):
         return Run(inputs, tuple(torch.stack(parts, 1) for parts in zip(*finals, strict=True)))
 
     def each(self) -> Iterator[Layer]:
-        """The layers from the lowest on."""
+        """The layers, lowest first."""
         return (cast(Layer, layer) for layer in self.layers)

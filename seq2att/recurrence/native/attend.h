@@ -25,15 +25,15 @@ inline T energy_of(const T *__restrict query, const T *__restrict key, const T *
   return sum;
 }
 
-// The gradient d of one score: into the query, the key and the energy; tanh is computed again rather than kept.
+// Adds the gradient d of one score to those of query, key and energy; computes tanh again rather than keep it.
 template <typename T>
 inline void energy_backward(T d, const T *__restrict query, const T *__restrict key, const T *__restrict energy,
                             T *__restrict d_query, T *__restrict d_key, T *__restrict d_energy, int64_t size) {
 #pragma GCC ivdep
   for (int64_t j = 0; j < size; j++) {
-    T unit = fast_tanh(query[j] + key[j]), through = d * energy[j] * (T(1) - unit * unit);
-    d_query[j] += through;
-    d_key[j] += through;
+    T unit = fast_tanh(query[j] + key[j]), d_unit = d * energy[j] * (T(1) - unit * unit);
+    d_query[j] += d_unit;
+    d_key[j] += d_unit;
     d_energy[j] += d * unit;
   }
 }
@@ -44,7 +44,7 @@ template <typename T> struct AttentionMemory {
   const T *energy;       // [A]
   const T *keys;         // [rows, S, A]
   const T *values;       // [rows, S, C]
-  const uint8_t *padding;  // [rows, S] 1 where there is nothing; null: nowhere
+  const uint8_t *padding;  // [rows, S] 1 at padding; null: no padding
   bool real(int64_t row, int64_t s) const { return !padding || !padding[row * source + s]; }
 };
 

@@ -30,7 +30,7 @@ FLAGS = (
     ),  # loops become vectors; NaN stays
 )
 MACHINE = ("-march=native", "-mprefer-vector-width=512")
-"""For this very processor; each is left out where the compiler does not know it."""
+"""For this very processor; a flag that the compiler does not know is left out."""
 VARIABLE = "SEQ2ATT_CXXFLAGS"
 """The environment variable with more flags, such as those of a sanitizer."""
 
@@ -38,7 +38,7 @@ log = logging.getLogger("seq2att")
 
 
 class NativeError(RuntimeError):
-    """There is no library, and why."""
+    """The library cannot be compiled or loaded."""
 
 
 @functools.cache
@@ -52,14 +52,14 @@ def library() -> ctypes.CDLL:
 
 @functools.cache
 def failure() -> str | None:
-    """Why there is no library, or None when there is one; says so once in the log."""
+    """Why there is no library, or None when there is one; the log warns once."""
     try:
         if not place().is_file():
             compile_to(place())
         ctypes.CDLL(str(place()))  # on Windows, one whose own libraries are not found fails here
         return None
     except (NativeError, OSError, subprocess.SubprocessError) as error:
-        log.warning("the C++ kernels are not used, PyTorch's own are: %s", error)
+        log.warning("the C++ kernels are not available, PyTorch computes instead, more slowly: %s", error)
         return str(error)
 
 
@@ -70,16 +70,16 @@ def is_available() -> bool:
 
 @functools.cache
 def compiler() -> str:
-    """The C++ compiler: `$CXX`, or the first of c++, g++, clang++ that is there."""
+    """The C++ compiler: `$CXX`, or the first of c++, g++, clang++ on the path."""
     for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
-        if name and (found := shutil.which(name)):
-            return found
+        if name and (path := shutil.which(name)):
+            return path
     raise NativeError("no C++ compiler (c++, g++, clang++ or $CXX) was found")
 
 
 @functools.cache
 def place() -> Path:
-    """Where the library of these sources, this compiler and this processor lies."""
+    """The path of the library for these sources, this compiler and this processor."""
     version = subprocess.run(
         [compiler(), "--version"], capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=False
     ).stdout
@@ -95,13 +95,13 @@ def flags() -> list[str]:
 
 
 def folder() -> Path:
-    """Where libraries lie, in the user's cache."""
+    """The folder of compiled libraries in the user's cache."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return root / "seq2att" / "native"
 
 
 def processor() -> str:
-    """What this processor can do."""
+    """The model and features of this processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
@@ -129,12 +129,12 @@ def compile_to(path: Path) -> None:
         messages.append(None if any(messages) else run_compiler([*flags(), "-shared", *objects, "-o", path.name], made))
         if message := next(filter(None, messages), None):
             raise NativeError(f"{compiler()} failed: {message}")
-        ctypes.CDLL(str(made / path.name))  # what cannot be loaded is not kept
+        ctypes.CDLL(str(made / path.name))  # a library that cannot be loaded is not kept
         os.replace(made / path.name, path)
 
 
 def run_compiler(arguments: list[str], folder: Path) -> str | None:
-    """What the compiler complains of in a folder, in its first lines; None when it succeeds."""
+    """The first lines of the compiler's errors; None when it succeeds."""
     done = subprocess.run(
         [compiler(), *arguments],
         capture_output=True,

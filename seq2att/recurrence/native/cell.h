@@ -1,4 +1,4 @@
-// The cells, elementwise: gates before their functions in, new states out; and the way back.
+// The cells, elementwise: from the gates before their activations to the new state, and the backward pass.
 //
 // Gate order as in torch: LSTM input, forget, cell, output; GRU reset, update, new.
 #pragma once
@@ -64,7 +64,7 @@ template <typename T> void lstm_forward(T *__restrict gates, T *__restrict hidde
   }
 }
 
-// `gates` become their gradients before the functions; `d_memory` goes from c' to c.
+// `gates` become the gradients of the gates before their activations; `d_memory` goes from c' to c.
 template <typename T> void lstm_backward(T *__restrict gates, const T *__restrict memory,
                                          const T *__restrict tanh_memory, const T *__restrict d_hidden,
                                          T *__restrict d_memory, int64_t size) {
@@ -82,7 +82,7 @@ template <typename T> void lstm_backward(T *__restrict gates, const T *__restric
   }
 }
 
-// `projected` [3H] holds U h; its last part leaves with d_n added, as `hidden_new`.
+// `projected` [3H] holds U h; its last part with d_n added goes to `hidden_new`.
 template <typename T> void gru_forward(T *__restrict gates, const T *__restrict projected, const T *__restrict new_bias,
                                        T *__restrict hidden, T *__restrict hidden_new, int64_t size) {
   T *__restrict r = gates, *__restrict z = gates + size, *__restrict n = gates + 2 * size;

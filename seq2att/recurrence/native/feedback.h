@@ -107,7 +107,8 @@ template <typename T> struct LoopRows {
   LoopRows(const Loop<T> &run, const PackedWeights<T> &weights, int64_t first, int64_t last)
       : run(run), weights(weights), first(first), last(last), size(run.size), width(gates_of(run.cell) * run.size),
         fed(run.fed_size), context(run.value_size), query_size(run.key_size),
-        source_memory{run.score, run.rows, run.source, run.key_size, run.value_size, run.energy, run.keys, run.values, run.padding} {
+        source_memory{run.score, run.rows, run.source, run.key_size, run.value_size,
+                      run.energy, run.keys, run.values, run.padding} {
     int64_t rows = last - first;
     projected = allocate<T>(rows * width);
     query = allocate<T>(rows * query_size);
@@ -136,7 +137,7 @@ template <typename T> struct LoopRows {
              run.context + (place + r) * context);
   }
 
-  void layer_input(int64_t l) {  // what the gates did not know before the loop
+  void layer_input(int64_t l) {  // adds the part of the gates that depends on the step before or the layer below
     const Level<T> &level = run.levels[l];
     T *gates = level.gates + place * width;
     if (l == 0) {
@@ -169,7 +170,7 @@ template <typename T> struct LoopRows {
     }
   }
 
-  void readout_forward() {  // the output, which the next step is fed with
+  void readout_forward() {  // the output, which is fed to the next step
     T *readout = run.readout + place * fed, *out = run.out + place * fed;
     const T *top = run.top + place * size;
     if (run.readout_top) {
@@ -178,7 +179,8 @@ template <typename T> struct LoopRows {
       for (int64_t j = 0; j < live * fed; j++) readout[j] = fast_tanh(readout[j]);
     } else
       for (int64_t j = 0; j < live * fed; j++) readout[j] = top[j];
-    for (int64_t j = 0; j < live * fed; j++) out[j] = run.out_mask ? readout[j] * run.out_mask[place * fed + j] : readout[j];
+    for (int64_t j = 0; j < live * fed; j++)
+      out[j] = run.out_mask ? readout[j] * run.out_mask[place * fed + j] : readout[j];
     std::memcpy(run.fed + first * fed, out, live * fed * sizeof(T));
   }
 
@@ -213,15 +215,15 @@ template <typename T> struct LoopRows {
     }
     for (int64_t r = 0; r < live; r++) {
       int64_t at = place + r;
-      attend_backward(source_memory, first + r, additive ? run.query + at * query_size : nullptr, run.weights + at * run.source,
-                      run.d_context + at * context, run.d_weights ? run.d_weights + at * run.source : nullptr,
+      attend_backward(source_memory, first + r, additive ? run.query + at * query_size : nullptr,
+                      run.weights + at * run.source, run.d_context + at * context, run.d_weights ? run.d_weights + at * run.source : nullptr,
                       run.d_scores + at * run.source, d_query + r * query_size, run.d_keys,
                       additive ? run.d_energy + at * query_size : nullptr);
     }
     if (additive) multiply_live(d_query, query_size, weights.query, size, d_query_rows, true);
   }
 
-  void layer_backward(int64_t l) {  // `d_top`: the gradient of what the layer gives in, of what it takes out
+  void layer_backward(int64_t l) {  // `d_top`: first the gradient of the output, then of the input
     const Level<T> &level = run.levels[l];
     bool gru = run.cell == GRU;
     for (int64_t r = 0; r < live; r++) {
@@ -232,12 +234,13 @@ template <typename T> struct LoopRows {
       if (run.cell == LSTM)
         lstm_backward(gates, level.previous + at, level.extra + at, d_hidden, level.memory + (first + r) * size, size);
       else if (gru)
-        gru_backward(gates, level.d_projected + (place + r) * width, level.previous + at, level.extra + at, d_hidden, size);
+        gru_backward(gates, level.d_projected + (place + r) * width, level.previous + at, level.extra + at, d_hidden,
+                     size);
       else simple_backward(run.cell == RELU, gates, d_hidden, size);
     }
     const T *gates = level.gates + place * width;
     multiply_live((gru ? level.d_projected : level.gates) + place * width, width, weights.hidden[l], size,
-          level.hidden + first * size, gru);
+                  level.hidden + first * size, gru);
     if (l == 0) {
       multiply_live(gates, width, weights.fed, fed, run.d_fed + first * fed, false);
       multiply_live(gates, width, weights.context, context, run.d_context + place * context, true);

@@ -147,7 +147,7 @@ template <typename T> void recur(const Recurrence<T> &run, int64_t threads) {
 }
 
 template <typename T> struct Attend {
-  AttentionMemory<T> memory;     // of every sentence
+  AttentionMemory<T> memory;  // of every sentence
   int64_t rows;
   const int64_t *which;  // [rows] the sentence that each row attends to
   const T *query;        // [rows, A], rows `query_row` apart

@@ -6,17 +6,17 @@
 #include "threads.h"
 
 template <typename T> struct Layer {
-  int64_t cell, backwards, backward;  // `backward`: the backward pass
+  int64_t cell, backwards, backward;        // `backwards`: from the last step to the first; `backward`: the gradients
   int64_t steps, rows, total, size, width;  // T, B, N, H, G*H
   const int64_t *sizes;     // [steps]
   const T *weight;          // U [G*H, H]
   const T *new_bias;        // GRU: [H]
   T *gates;                 // [N, G*H] W x + biases; then the gates, activated; then their gradients
-  T *hidden, *memory;       // [rows, H] the state; first the initial one, at last the final one; then gradients
+  T *hidden, *memory;       // [rows, H] first the initial state, at last the final one; in the backward pass their gradients
   T *outputs;               // [N, H] h of every step; in the backward pass: its gradient
   T *previous;              // [N, H] LSTM: c, GRU: h before every step; null when nothing is kept
   T *extra;                 // [N, H] LSTM: tanh of c after it, GRU: U_n h + d_n
-  T *d_projected;               // [N, G*H] GRU, in the backward pass: gradient of U h
+  T *d_projected;           // [N, G*H] GRU, in the backward pass: gradient of U h
 
   Status status() const {
     bool gru = cell == GRU, gated = gru || cell == LSTM, kept = previous && extra;

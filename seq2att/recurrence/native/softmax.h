@@ -9,13 +9,13 @@
 #include "cell.h"
 #include "threads.h"
 
-constexpr int64_t LANES = 32;  // sums that a loop keeps apart, so that it can be vectors
-constexpr int64_t FEW = 1024, FEW_ROWS = 64;  // are summed first: a long sum of small numbers loses digits
+constexpr int64_t LANES = 32;  // partial sums of a loop, so that the compiler uses vectors
+constexpr int64_t BLOCK = 1024, BLOCK_ROWS = 64;  // summed first: a long sum of small numbers loses digits
 
-// The wanted distribution of a row is a list of entries with their weights, and `spread` over all entries alike.
+// The target distribution of a row: `weights` at its `targets`, and `uniform` divided evenly over all entries.
 template <typename T> struct CrossEntropy {
   int64_t rows, size, marks;
-  double spread;
+  double uniform;
   T *logits;               // [rows, size], become the gradient of the loss
   const int64_t *targets;  // [rows, marks]
   const T *weights;        // [rows, marks]
@@ -67,27 +67,27 @@ template <typename T> double cross_entropy_row(const CrossEntropy<T> &run, int64
   const int64_t *targets = run.targets + number * run.marks;
   const T *weights = run.weights + number * run.marks;
   T largest = largest_of(row, run.size, sum);
-  double mass = run.spread, wanted = run.spread * sum / run.size;
-  for (int64_t m = 0; m < run.marks; m++) mass += weights[m], wanted += weights[m] * row[targets[m]];
-  double whole = 0;
-  for (int64_t j = 0; j < run.size; j += FEW) whole += exponentials(row + j, std::min(FEW, run.size - j), largest);
-  T factor = static_cast<T>(mass / whole), spread = static_cast<T>(run.spread / run.size);
+  double mass = run.uniform, expected = run.uniform * sum / run.size;
+  for (int64_t m = 0; m < run.marks; m++) mass += weights[m], expected += weights[m] * row[targets[m]];
+  double normalizer = 0;
+  for (int64_t j = 0; j < run.size; j += BLOCK) normalizer += exponentials(row + j, std::min(BLOCK, run.size - j), largest);
+  T factor = static_cast<T>(mass / normalizer), share = static_cast<T>(run.uniform / run.size);
 #pragma GCC ivdep
   for (int64_t j = 0; j < run.size; j++) {
-    row[j] = row[j] * factor - spread;
+    row[j] = row[j] * factor - share;
     sums[j] += row[j];
   }
   for (int64_t m = 0; m < run.marks; m++) row[targets[m]] -= weights[m], sums[targets[m]] -= weights[m];
-  return mass * (static_cast<double>(largest) + std::log(whole)) - wanted;
+  return mass * (static_cast<double>(largest) + std::log(normalizer)) - expected;
 }
 
 template <typename T> double cross_entropy_rows(const CrossEntropy<T> &run, int64_t first, int64_t last, T *sums) {
   double total = 0;
-  std::vector<T> few(run.size, T(0));
+  std::vector<T> block_sums(run.size, T(0));
   for (int64_t r = first; r < last; r++) {
-    total += cross_entropy_row(run, r, few.data());
-    if ((r - first) % FEW_ROWS == FEW_ROWS - 1 || r == last - 1)
-      for (int64_t j = 0; j < run.size; j++) sums[j] += few[j], few[j] = 0;
+    total += cross_entropy_row(run, r, block_sums.data());
+    if ((r - first) % BLOCK_ROWS == BLOCK_ROWS - 1 || r == last - 1)
+      for (int64_t j = 0; j < run.size; j++) sums[j] += block_sums[j], block_sums[j] = 0;
   }
   return total;
 }
