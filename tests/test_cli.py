@@ -556,6 +556,7 @@ def test_interruption(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> 
     assert run(capfdbinary, "train", "reverse") == (130, "", "seq2att: interrupted\n")
 
 
+@pytest.mark.posix
 def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
     command = f"set -o pipefail; {shlex.quote(sys.executable)} -m seq2att list | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
@@ -728,6 +729,7 @@ def test_examples_of_train_follow_each_other(capfdbinary: Capture, monkeypatch: 
     assert len(runs) == 5
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("command", [*COMMANDS[1:], *(command for command in OTHERS if command not in COMMANDS)])
 def test_examples_work_as_pasted(command: str, reverse_run: Path, tiny_run: Callable[[str], Path], here: Path) -> None:
     (here / "runs").mkdir()

@@ -92,7 +92,10 @@ def trouble():
     return Trouble()
 '''
 
-pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch without torch.distributed")
+pytestmark = [
+    pytest.mark.posix,
+    pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch without torch.distributed"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import os
 import signal
 from pathlib import Path
 from typing import Any, cast
@@ -306,7 +305,7 @@ def train(config: dict[str, Any], stop_after: int | None = None) -> Training:
     class Interrupt(Callback):
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
             if trainer.global_step == stop_after:
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
 
     launch.configure_threads(1, config["seed"])
     model = copy.deepcopy(language_model().model).train()

@@ -50,6 +50,7 @@ def test_every_fence_is_a_block_that_is_tested() -> None:
     assert sum(block.installs for block in BLOCKS) == 2
 
 
+@pytest.mark.posix
 def test_make_lines_name_targets() -> None:
     asked = [line.split()[1] for block in BLOCKS for line in block.text.splitlines() if line.startswith("make ")]
     assert asked == ["demo", "test"]
@@ -97,6 +98,7 @@ def paste(block: Block, desk: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.posix
 def test_the_blocks_run_as_pasted(desk: Path) -> None:
     said: dict[str, str] = {}
     for block in BLOCKS:

@@ -76,7 +76,11 @@ def test_nothing_to_share_is_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("order", "code", "subject"),
-    [("refuse", "E-length", "line 3"), ("die", "E-process", "worker 1 of 2"), ("exit", "E-process", "worker 1 of 2")],
+    [
+        ("refuse", "E-length", "line 3"),
+        pytest.param("die", "E-process", "worker 1 of 2", marks=pytest.mark.posix),
+        ("exit", "E-process", "worker 1 of 2"),
+    ],
 )
 def test_an_error_comes_after_all_that_goes_before_it(order: str, code: str, subject: str) -> None:
     found, _, error = shared("slow", "b", order, *"defghijklmnopqrstuvwxyz")
@@ -153,6 +157,7 @@ def test_two_devices_translate_as_one(reverse_run: Path, tmp_path: Path) -> None
     assert outputs[0].count("\n") == 600
 
 
+@pytest.mark.posix
 def test_ctrl_c_ends_the_workers_too(reverse_run: Path) -> None:
     command = [sys.executable, "-m", "seq2att", "translate", str(reverse_run), "--devices", "2"]
     with subprocess.Popen(
