@@ -120,12 +120,10 @@ def test_every_system_runs_the_commands_of_the_makefile(root: Path) -> None:
     """CI calls what `make check` and `make test` call, on the three systems."""
     workflow = yaml.safe_load((root / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
     job = workflow["jobs"]["test"]
-    targets = re.search(
-        r"^test:.*\n(?:\t.*\n)+\n^check:.*\n(?:\t.*\n)+", (root / "Makefile").read_text("utf-8"), re.MULTILINE
-    )
-    assert targets is not None
-    commands = set(re.findall(r"\$\(BIN\)/(.*)$", targets[0], re.MULTILINE))
-    assert len(commands) == 5
+    targets = re.findall(r"^(?:test|check):.*\n((?:\t.*\n)+)", (root / "Makefile").read_text("utf-8"), re.MULTILINE)
+    commands = set(re.findall(r"\$\(BIN\)/(.*)$", "".join(targets), re.MULTILINE))
+    assert len(targets) == 2
+    assert len(commands) >= 5
     assert commands <= {step.get("run") for step in job["steps"]}
     assert {name.partition("-")[0] for name in job["strategy"]["matrix"]["os"]} == {"ubuntu", "macos", "windows"}
     assert job["env"]["OMP_NUM_THREADS"] == "1"
