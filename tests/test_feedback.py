@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seq2att import registry
 from seq2att.attention import Additive, Attention, Dot, General, NoAttention
 from seq2att.decoder import GRUDecoder, LSTMDecoder, RecurrentDecoder, RNNDecoder
 from seq2att.recurrence import Dense, Layer, Stack, choice, feedback, native
@@ -144,6 +145,15 @@ def test_the_loop_is_its_steps(cell: str, attention: str, kind: str, kernel: str
             assert {name for name, tensor in expected.items() if tensor.numel() and not tensor.any()} <= unused
             check(decoder, LENGTHS)
     assert decoder.feeds_back or (attention, kind) == ("none", "bahdanau")
+
+
+def test_every_registered_decoder_and_attention_is_compared_here() -> None:
+    registry.load()
+    attentions = {getattr(attention, "func", attention) for attention in ATTENTIONS.values()}
+    decoders = {getattr(decoder, "func", decoder) for decoder in CELLS.values()}
+    for kind, tested in (("attention", attentions), ("decoder", decoders)):
+        targets = {entry.target for entry in registry.entries(kind).values()}
+        assert {target for target in targets if target.__module__.startswith("seq2att.")} <= tested
 
 
 @pytest.mark.parametrize("locked", [False, True])

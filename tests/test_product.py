@@ -157,7 +157,10 @@ def test_what_is_watched_or_not_float32_is_left_to_torch(monkeypatch: pytest.Mon
     with torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(inputs, torch.ones_like(inputs))
         tangent = torch.autograd.forward_ad.unpack_dual(linear(dual, weight)).tangent
+        bias = torch.autograd.forward_ad.make_dual(torch.zeros(256), torch.ones(256))
+        of_bias = torch.autograd.forward_ad.unpack_dual(linear(inputs, weight, bias)).tangent
     torch.testing.assert_close(tangent, torch.ones_like(inputs) @ weight.T)
+    torch.testing.assert_close(of_bias, torch.ones(128, 256))
     assert matmul(inputs, weight.requires_grad_()).requires_grad
     assert calls == []
 

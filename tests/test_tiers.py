@@ -14,7 +14,6 @@ from torch import Tensor
 from seq2att.encoder import GRUEncoder, LSTMEncoder
 from seq2att.recurrence import STATES, CellName, Layer, Stack, choice, layer_function, native
 from seq2att.recurrence.native import build
-from seq2att.recurrence.native import layer as native_layer
 from seq2att.recurrence.packing import Packing
 from seq2att.types import length_mask
 from tests.refusals import refused
@@ -213,13 +212,15 @@ def test_nothing_is_kept_without_gradients(cell: CellName, use: Use, monkeypatch
     torch.manual_seed(7)
     expected = case.layer(*case[1:])
     use("cpp")
-    forward, keeps = native_layer.forward, []
+    forward, keeps = layer_function.forward, []
 
-    def watched(*arguments: Any) -> Any:
-        keeps.append(arguments[-1])
-        return forward(*arguments)
+    def watched(*arguments: Any, keep: bool) -> Any:
+        keeps.append(keep)
+        result, saved = forward(*arguments, keep=keep)
+        assert bool(saved) == keep
+        return result, saved
 
-    monkeypatch.setattr(native_layer, "forward", watched)
+    monkeypatch.setattr(layer_function, "forward", watched)
     for context in (torch.no_grad(), torch.inference_mode()):
         torch.manual_seed(7)
         with context:
@@ -265,33 +266,34 @@ def test_a_stack_runs_live_rows_only(cell: CellName, use: Use) -> None:
         torch.testing.assert_close(tuple(part[row : row + 1] for part in found.final), alone.final)
 
 
-def forget_final(layer: Any, saved: Any, d_outputs: Tensor, d_final: tuple[Tensor, ...]) -> Any:
+call_kernel = layer_function.call_kernel
+
+
+def forget_final(settings: Any, backward: bool, *tensors: Any) -> None:
     """Loses the gradient of the final state."""
-    return native_layer_backward(layer, saved, d_outputs, tuple(torch.zeros_like(part) for part in d_final))
+    if backward:
+        for part in tensors[3]:
+            part.zero_()
+    call_kernel(settings, backward, *tensors)
 
 
-def read_backwards(layer: Any, *arguments: Any) -> Any:
+def read_backwards(settings: Any, backward: bool, *tensors: Any) -> None:
     """Reads the rows in the wrong direction in the backward pass."""
-    return native_layer_backward(layer._replace(backwards=not layer.backwards), *arguments)
+    call_kernel(settings._replace(backwards=backward), backward, *tensors)
 
 
-def roughly(*arguments: Any) -> Any:
+def roughly(settings: Any, backward: bool, *tensors: Any) -> None:
     """Gives outputs that are off by a little more than is allowed."""
-    outputs, final, saved = native_layer_forward(*arguments)
-    return outputs * (1 + 1e-8), final, saved
+    call_kernel(settings, backward, *tensors)
+    tensors[4].mul_(1 + 1e-8)
 
 
-native_layer_forward, native_layer_backward = native_layer.forward, native_layer.backward
-
-
-@pytest.mark.parametrize("mutant", [("backward", forget_final), ("backward", read_backwards), ("forward", roughly)])
+@pytest.mark.parametrize("mutant", [forget_final, read_backwards, roughly])
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_comparison_notices(
-    cell: CellName, mutant: tuple[str, Any], use: Use, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_comparison_notices(cell: CellName, mutant: Any, use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
     case = make_case(cell, lengths=[5, 2, 1, 0, 4])
     compare(case, use)
-    monkeypatch.setattr(native_layer, *mutant)
+    monkeypatch.setattr(layer_function, "call_kernel", mutant)
     with pytest.raises(AssertionError):
         compare(case, use)
 

@@ -14,8 +14,7 @@ from torch import Tensor
 from seq2att.errors import UserError
 from seq2att.recurrence import reference
 from seq2att.recurrence.choice import VARIABLE, is_traced, keeps_graph, use_native
-from seq2att.recurrence.native import layer as native_layer
-from seq2att.recurrence.native.layer import PackedLayer
+from seq2att.recurrence.native.functions import CELLS, LAYER
 from seq2att.recurrence.packing import Packing
 from seq2att.recurrence.product import matmul
 from seq2att.recurrence.reference import STATES, CellName, Run, Weights, reverse
@@ -97,22 +96,23 @@ class LayerFunction(torch.autograd.Function):
 
 def forward(
     settings: LayerSettings, inputs: Tensor, state: tuple[Tensor, ...], weights: Weights, keep: bool
-) -> tuple[Run, tuple[Tensor, ...]]:
-    """The run and what `backward` needs: packed inputs, gates, first state, states `[N, H]`, and the kernel's.
+) -> tuple[Run, tuple[Tensor | None, ...]]:
+    """The run, and with `keep` what `backward` needs.
 
-    The states are those after each step; of a GRU those before it, which its kernel keeps.
+    That is the packed inputs, gates, first h, and `[N, H]` each: h after each step; of an LSTM c before and tanh c
+    after it; of a GRU h before it and U_n h + d_n.
     """
-    cell, packing, backwards = settings
+    cell, packing, _ = settings
     bias, new_bias = gate_biases(cell, weights)
     rows = packing.pack(inputs)  # [N, I]
     gates = matmul(rows, weights.inputs, bias)  # [N, G*H]
-    start = tuple(packing.sort(part) for part in state)
-    layer = PackedLayer(cell, gates, weights.hidden, new_bias, packing.sizes, backwards)
-    outputs, final, saved = native_layer.forward(layer, start, keep)
+    final = [packing.sort(part) for part in state]  # first the start
+    first = final[0].clone() if keep else None
+    outputs = gates.new_empty(gates.size(0), weights.hidden.size(1))
+    previous, extra = (torch.empty_like(outputs) if keep and cell in ("lstm", "gru") else None for _ in range(2))
+    call_kernel(settings, False, weights.hidden, new_bias, gates, final, outputs, previous, extra)
     result = Run(packing.unpack(outputs), tuple(packing.unsort(part) for part in final))
-    if not keep:
-        return result, ()
-    return result, (rows, gates, start[0], saved[0] if cell == "gru" else outputs, *saved)
+    return result, (rows, gates, first, outputs, previous, extra) if keep else ()
 
 
 def backward(
@@ -123,17 +123,17 @@ def backward(
 ) -> list[Tensor | None]:
     """The gradients of inputs, states and weights that are `needed`, from those of outputs and final states."""
     cell, packing, backwards = settings
-    input_weight, hidden_weight, rows, gates, start, states, *saved = saved_tensors
-    gates = gates.clone() if keeps_graph() else gates  # the kernel overwrites it
-    d_outputs = torch.zeros_like(states) if d_results[0] is None else packing.pack(d_results[0])  # [N, H]
-    d_final = tuple(torch.zeros_like(start) if part is None else packing.sort(part) for part in d_results[1:])
-    layer = PackedLayer(cell, gates, hidden_weight, None, packing.sizes, backwards)
-    d_gates, d_projected, d_state = native_layer.backward(layer, tuple(saved), d_outputs, d_final)
+    input_weight, hidden_weight, rows, gates, first, outputs, previous, extra = saved_tensors
+    d_gates = gates.clone() if keeps_graph() else gates  # the kernel overwrites it
+    d_projected = torch.empty_like(gates) if cell == "gru" else d_gates  # of U h
+    d_outputs = torch.zeros_like(outputs) if d_results[0] is None else packing.pack(d_results[0])  # [N, H]
+    d_state = [torch.zeros_like(first) if part is None else packing.sort(part) for part in d_results[1:]]
+    call_kernel(settings, True, hidden_weight, None, d_gates, d_state, d_outputs, previous, extra, d_projected)
     needs_inputs, *needs_states, needs_input_weight, needs_hidden_weight, needs_bias, needs_hidden_bias = needed
     d_hidden_weight = None
     if needs_hidden_weight:
-        previous = states if cell == "gru" else packing.previous(start, states, backwards)  # [N, H]
-        d_hidden_weight = matmul(d_projected.t(), previous.t())
+        hidden = previous if cell == "gru" else packing.previous(first, outputs, backwards)  # [N, H] before each step
+        d_hidden_weight = matmul(d_projected.t(), hidden.t())
     d_bias = d_gates.sum(0) if needs_bias or needs_hidden_bias else None  # [G*H]
     d_hidden_bias = d_bias
     if needs_hidden_bias and d_bias is not None:
@@ -146,6 +146,40 @@ def backward(
         d_bias if needs_bias else None,
         d_hidden_bias if needs_hidden_bias else None,
     ]
+
+
+def call_kernel(
+    settings: LayerSettings,
+    backward: bool,
+    hidden_weight: Tensor,
+    new_bias: Tensor | None,
+    gates: Tensor,
+    state: list[Tensor],
+    outputs: Tensor,
+    previous: Tensor | None,
+    extra: Tensor | None,
+    d_projected: Tensor | None = None,
+) -> None:
+    """Run the steps: activate `gates`, turn `state` from the first into the final one, fill the other buffers.
+
+    In the backward pass `gates` become their gradients, `state` turns from the gradient of the final state into that of
+    the first, and `outputs` holds the gradient of the outputs.
+    """
+    LAYER(
+        cell=CELLS[settings.cell],
+        backwards=settings.backwards,
+        backward=backward,
+        sizes=torch.tensor(settings.packing.sizes),
+        weight=hidden_weight.contiguous(),
+        new_bias=None if new_bias is None else new_bias.contiguous(),
+        gates=gates,
+        hidden=state[0],
+        memory=state[1] if len(state) > 1 else None,
+        outputs=outputs,
+        previous=previous,
+        extra=extra,
+        d_projected=None if d_projected is gates else d_projected,
+    )
 
 
 def gate_biases(cell: CellName, weights: Weights) -> tuple[Tensor, Tensor | None]:
