@@ -14,7 +14,7 @@ from seq2att import kernels, registry, testing
 from seq2att.attention import Attention
 from seq2att.decoder import LSTMDecoder
 from seq2att.head import Generator, Translation
-from seq2att.inference import FastGenerator, FastLayer, FastLinear, follows, generator, twin
+from seq2att.inference import FastGenerator, FastLayer, FastLinear, generator, optimize_for_inference, weights_version
 from seq2att.kernels import AttentionMemory, Matrix
 from seq2att.model import Model
 from seq2att.recurrence import Layer
@@ -57,7 +57,7 @@ def case_of(decoder: str, **changes: dict[str, Any]) -> testing.Case:
 @BOTH
 def test_a_twin_keeps_the_laws_of_searching(decoder: str, quantize: bool) -> None:
     case = case_of(decoder)
-    case = case._replace(model=twin(case.model, quantize))
+    case = case._replace(model=optimize_for_inference(case.model, quantize))
     assert isinstance(case.model.head, FastGenerator)
     for law in (searching, distribution):
         law(case)
@@ -68,7 +68,7 @@ def test_every_component_keeps_the_law_of_searching_in_int8(kind: str) -> None:
     for name in registry.entries(kind):
         for case in list(testing.cases(kind, name, {}))[::6]:
             if isinstance(case.model.head, Generator):
-                searching(case._replace(model=twin(case.model, True)))
+                searching(case._replace(model=optimize_for_inference(case.model, True)))
 
 
 @pytest.mark.usefixtures("no_compiler")
@@ -76,13 +76,13 @@ def test_every_component_keeps_the_law_of_searching_in_int8(kind: str) -> None:
 @BOTH
 def test_without_a_compiler_a_twin_keeps_them_too(decoder: str, quantize: bool) -> None:
     case = case_of(decoder)
-    searching(case._replace(model=twin(case.model, quantize)))
+    searching(case._replace(model=optimize_for_inference(case.model, quantize)))
 
 
 @decoders
 def test_a_twin_finds_what_its_model_finds(decoder: str) -> None:
     case = case_of(decoder, encoder={"name": "gru", "size": 4, "layers": 2})
-    same_answers(case, twin(case.model))
+    same_answers(case, optimize_for_inference(case.model))
 
 
 def same_answers(case: testing.Case, other: Model) -> None:
@@ -102,7 +102,7 @@ def same_answers(case: testing.Case, other: Model) -> None:
 @BOTH
 def test_nothing_in_nothing_out(quantize: bool) -> None:
     case = testing.make_case()
-    ready = twin(case.model, quantize)
+    ready = optimize_for_inference(case.model, quantize)
     none: Batch = select(case.batch, torch.tensor([], dtype=torch.long))
     assert ready.predict(none, Beam()) == []
     nothing = torch.zeros(4, dtype=torch.long)
@@ -122,7 +122,7 @@ def test_in_float32_an_answer_is_the_same_to_the_last_bit_beside_any_neighbours(
     options, attention = DECODERS[decoder]
     changes = {"decoder": {**options, "size": 96}, "attention": {"name": attention}}
     case = testing.make_case({**changes, "encoder": {"name": "lstm", "size": 48}})
-    ready = twin(case.model.float(), quantize)
+    ready = optimize_for_inference(case.model.float(), quantize)
     lengths = torch.tensor([21, 20, 17, 17, 12, 9, 8, 8, 5, 3, 1])
     rows = torch.arange(len(lengths))
     values = torch.randint(4, ready.source.size, (len(rows), 21), generator=torch.Generator().manual_seed(3))
@@ -146,7 +146,7 @@ def test_in_float32_an_answer_is_the_same_to_the_last_bit_beside_any_neighbours(
 @BOTH
 def test_an_int8_model_is_near_its_model_but_not_it(quantize: bool) -> None:
     case = testing.make_case({"encoder": {"name": "lstm", "size": 16}, "decoder": {"name": "lstm", "size": 32}})
-    scores = [model.score(case.batch).detach() for model in (twin(case.model, quantize), case.model)]
+    scores = [model.score(case.batch).detach() for model in (optimize_for_inference(case.model, quantize), case.model)]
     gap = float((scores[0] - scores[1]).abs().max())
     assert 1e-6 < gap < 0.1 if quantize else gap < 1e-10
 
@@ -159,7 +159,7 @@ def test_a_twin_shares_the_parameters_and_leaves_its_model_as_it_is(quantize: bo
     case = testing.make_case()
     before = copy.deepcopy(case.model.state_dict())
     kinds = [type(module) for module in case.model.modules()]
-    ready = twin(case.model, quantize)
+    ready = optimize_for_inference(case.model, quantize)
     ready.predict(case.batch._replace(target=None), Greedy())
     assert [type(module) for module in case.model.modules()] == kinds
     assert all(torch.equal(case.model.state_dict()[name], value) for name, value in before.items())
@@ -170,13 +170,13 @@ def test_a_twin_shares_the_parameters_and_leaves_its_model_as_it_is(quantize: bo
 
 def test_it_is_told_when_a_model_changes() -> None:
     model = testing.make_case().model
-    seen = [follows(model), follows(model)]
+    seen = [weights_version(model), weights_version(model)]
     with torch.no_grad():
         next(model.parameters()).mul_(2)
-    seen.append(follows(model))
-    seen.append(follows(model.float()))
+    seen.append(weights_version(model))
+    seen.append(weights_version(model.float()))
     handle = model.encoder.register_forward_hook(lambda *_: None)
-    seen.append(follows(model))
+    seen.append(weights_version(model))
     handle.remove()
     assert seen[0] == seen[1]
     assert len(set(seen)) == 4
@@ -185,9 +185,9 @@ def test_it_is_told_when_a_model_changes() -> None:
 def test_a_model_that_is_watched_runs_itself() -> None:
     model = testing.make_case().model
     handle = model.head.register_forward_pre_hook(lambda *_: None)
-    assert twin(model) is model
+    assert optimize_for_inference(model) is model
     handle.remove()
-    assert twin(model) is not model
+    assert optimize_for_inference(model) is not model
 
 
 class Cosine(Attention):
@@ -226,12 +226,12 @@ class Louder(Translation):
 def test_plugins_are_heard(slot: str, plugin: type, usual: bool) -> None:
     registry.register(slot, "mine")(plugin)
     case = testing.make_case({slot: {"name": "mine"}})
-    ready = twin(case.model)
+    ready = optimize_for_inference(case.model)
     assert isinstance(ready.head, FastGenerator) is usual
     search = Beam(size=3, max_length=5)
     expected = search(case.model.head, case.model.encode(case.batch.source))
     equal(search(ready.head, ready.encode(case.batch.source)), expected, "hypotheses")
-    rounded = twin(case.model, True)
+    rounded = optimize_for_inference(case.model, True)
     assert {FastLinear, FastLayer} <= {type(module) for module in rounded.modules()}
     assert not {nn.Linear, Layer} & {type(module) for module in rounded.modules()}
     if slot != "head":  # whose scores are not those of its steps
@@ -241,7 +241,7 @@ def test_plugins_are_heard(slot: str, plugin: type, usual: bool) -> None:
 def test_a_table_that_would_be_too_large_is_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generator, "TABLE", 0)
     case = testing.make_case()
-    ready = twin(case.model)
+    ready = optimize_for_inference(case.model)
     assert isinstance(ready.head, FastGenerator)
     assert ready.head.table is None
     same_answers(case, ready)
@@ -249,7 +249,7 @@ def test_a_table_that_would_be_too_large_is_a_product(monkeypatch: pytest.Monkey
 
 def test_beams_look_at_one_memory() -> None:
     case = testing.make_case()
-    ready = twin(case.model)
+    ready = optimize_for_inference(case.model)
     memory, _ = ready.head.start(ready.encode(case.batch.source))  # type: ignore[operator]
     grown = select(memory, torch.tensor([0, 0, 3, 3, 3]))
     assert isinstance(grown, Shared)
@@ -259,7 +259,7 @@ def test_beams_look_at_one_memory() -> None:
 
 def test_greedy_and_beam_of_a_twin_are_one_function_of_the_encoding() -> None:
     case = testing.make_case()
-    ready = twin(case.model, True)
+    ready = optimize_for_inference(case.model, True)
 
     def found(search: Search, encoding: Encoding) -> Hypotheses:
         return search(ready.head, encoding)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from seq2att.data import Corpus, Ragged, batches
 from seq2att.data.streams import RunningText, Streams
 from seq2att.errors import UserError
 from seq2att.head import Generator, LanguageModel
-from seq2att.inference import FastGenerator, twin
+from seq2att.inference import FastGenerator, optimize_for_inference
 from seq2att.model import Model
 from seq2att.search import Prefixed
 from seq2att.testing.models import equal
@@ -111,7 +111,7 @@ def test_an_empty_memory_is_looked_at_without_harm(encoder: str, attention: str,
             "head": {"name": "language_model"},
         }
     )
-    model = twin(case.model, quantize)
+    model = optimize_for_inference(case.model, quantize)
     scores = model.score(case.batch)
     assert bool(scores.isfinite().all())
     if not quantize:
@@ -226,7 +226,7 @@ def test_running_text_is_one_sequence_however_it_is_cut(decoder: str) -> None:
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_twin_reads_running_text(decoder: str, quantize: bool) -> None:
     case = language_model(decoder)
-    model = twin(case.model, quantize)
+    model = optimize_for_inference(case.model, quantize)
     assert isinstance(model.head, FastGenerator)
     assert (model.head.loss_metrics, model.head.task) == (LanguageModel.loss_metrics, "generate")
     found = [float(likelihood(one, corpus(12), 1, options()).total) for one in (model, case.model)]
@@ -408,7 +408,7 @@ SEARCHES: dict[str, dict[str, Any]] = {"greedy": {}, "beam": {"size": 3, "n_best
 @BOTH
 def test_answers_go_on_from_their_prefix_and_are_scored_with_it(attention: str, search: str, quantize: bool) -> None:
     case = testing.make_case({"attention": {"name": attention}, "head": {"name": "generation"}})
-    model = twin(case.model, quantize)
+    model = optimize_for_inference(case.model, quantize)
     known = {piece: number for number, piece in enumerate(model.target.pieces(range(model.target.size)))}
     found = begun(case, model, search, PREFIXES, **SEARCHES[search])
     assert len(found) == len(PREFIXES)

@@ -73,7 +73,7 @@ def load(
     torch.set_flush_denormal(True)
     registry.load(plugins)
     model, config = load_bundle(Path(path), device)
-    predictor = Predictor(model, config, say or warn, quantize)
+    predictor = Predictor(model, config, say or warn, quantize, may_change=False)
     if quantize:
         if not is_native(torch.float32):
             predictor.say(f"quantize={quantize} without the C++ kernels is slower than float32; install a C++ compiler")

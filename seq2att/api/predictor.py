@@ -24,7 +24,7 @@ from seq2att.errors import UserError
 from seq2att.field import Field
 from seq2att.field.tags import length_mismatch
 from seq2att.head import Generator
-from seq2att.inference import follows, twin
+from seq2att.inference import optimize_for_inference, weights_version
 from seq2att.model import Model, parameter_count
 from seq2att.search import Search
 from seq2att.types import Batch, Prediction, tree_map
@@ -52,18 +52,25 @@ class Predictor:
     """
 
     def __init__(
-        self, model: Model, config: Mapping[str, Any], say: Callable[[str], None], quantize: str | None = None
+        self,
+        model: Model,
+        config: Mapping[str, Any],
+        say: Callable[[str], None],
+        quantize: str | None = None,
+        *,
+        may_change: bool = True,
     ) -> None:
-        self.model = model
+        self._model = model
+        self._may_change = may_change
         self.config = config
         self.say = say
         self.quantize = quantize
-        self.prepared: tuple[tuple[object, ...], Model] | None = None
+        self._prepared: tuple[tuple[object, ...], Model] | None = None
 
     @property
     def task(self) -> str:
         """The task of the model: the name of its method here, and of its command."""
-        return self.model.head.task
+        return self._model.head.task
 
     def __repr__(self) -> str:
         has_attention = "decoder" in self.config or "attend" in self.config["head"].get("pool", ())
@@ -71,18 +78,24 @@ class Predictor:
         names = [self.config[slot]["name"] for slot in slots if slot in self.config]
         through = " -> ".join(name for name in names if name != "none") or "no network"
         quantized = f", {self.quantize}" if self.quantize else ""
-        return f"<seq2att.Predictor: {self.task}, {through}, {parameter_count(self.model):,} parameters{quantized}>"
+        return f"<seq2att.Predictor: {self.task}, {through}, {parameter_count(self._model):,} parameters{quantized}>"
+
+    @property
+    def model(self) -> Model:
+        """The model. After it has been read, every call compares it with the one that answers, as it may be changed."""
+        self._may_change = True
+        return self._model
 
     def ready(self) -> Model:
-        """The model optimized for inference, or quantized; made again when the weights of the model change."""
-        state = follows(self.model)
-        if self.prepared is None or self.prepared[0] != state:
-            self.prepared = (state, twin(self.model, self.quantize is not None))
-        return self.prepared[1]
+        """The model optimized for inference, or quantized; made again after the model has changed."""
+        version = weights_version(self._model) if self._may_change else ()
+        if self._prepared is None or self._prepared[0] != version:
+            self._prepared = version, optimize_for_inference(self._model, self.quantize is not None)
+        return self._prepared[1]
 
     def __getstate__(self) -> dict[str, Any]:
         """The state without the optimized model, which is made again."""
-        return {**self.__dict__, "prepared": None}
+        return {**self.__dict__, "_prepared": None}
 
     @overload
     def translate(self, texts: str, **options: Unpack[Searching]) -> Prediction: ...
@@ -150,7 +163,7 @@ class Predictor:
         adds at most `max_length` tokens: that of the search's options, of the run's search, or 200. Options are those
         of `Searching`; errors as for `translate`.
         """
-        if self.model.source.has_values:
+        if self._model.source.has_values:
             return self._search_for("generate", inputs, options)
         return self._continue_texts(inputs, options)
 
@@ -166,19 +179,19 @@ class Predictor:
         check_options("generate", options, Searching)
         texts = [beginnings] if isinstance(beginnings, str) else listed("generate", beginnings)
         first_line = options.get("first_line", 1)
-        arrays = encode_values(self.model.target, texts, "line {}", first_line)
-        self._warn_unknown(self.model.target, texts, arrays, first_line)
+        arrays = encode_values(self._model.target, texts, "line {}", first_line)
+        self._warn_unknown(self._model.target, texts, arrays, first_line)
         prefixes = [array.tolist() for array in arrays]
         search = self.searching(options)
         if search.max_length is None:
             search.max_length = CONTINUATION
         rows = np.arange(len(texts)) + first_line
         predictions: list[Prediction] = []
-        size = options.get("batch_size", BATCH_SIZE)
+        size, model = options.get("batch_size", BATCH_SIZE), self.ready()
         with torch.inference_mode():
             for start in range(0, len(texts), size):
                 batch = slice(start, start + size)
-                predictions += self.ready().continue_from(prefixes[batch], search, torch.from_numpy(rows[batch]))
+                predictions += model.continue_from(prefixes[batch], search, torch.from_numpy(rows[batch]))
         return predictions[0] if isinstance(beginnings, str) else predictions
 
     def _answer(self, task: str, inputs: Any, options: Answering) -> Prediction | list[Prediction]:
@@ -242,8 +255,8 @@ class Predictor:
         """Answer all inputs, in their order; inputs of similar length are answered together."""
         from seq2att.data import Ragged
 
-        arrays = encode_values(self.model.source, inputs, "line {}", first_line)
-        self._warn_unknown(self.model.source, inputs, arrays, first_line)
+        arrays = encode_values(self._model.source, inputs, "line {}", first_line)
+        self._warn_unknown(self._model.source, inputs, arrays, first_line)
         source = Ragged.of(self._limit_lengths(arrays, too_long, first_line))
         model = self.ready()
         predictions: list[Prediction | None] = [None] * len(inputs)
@@ -271,7 +284,7 @@ class Predictor:
     ) -> Sequence[npt.NDArray[Any]]:
         """Refuse or cut sources longer than data.max_length, and name their lines."""
         data = self.config["data"]
-        limit: int | None = data.get("max_length") if self.model.source.is_sequence else None
+        limit: int | None = data.get("max_length") if self._model.source.is_sequence else None
         lengths = [len(array) for array in arrays]
         over = [row for row, length in enumerate(lengths) if limit and length > limit]
         if not over or limit is None:
@@ -314,7 +327,7 @@ class Predictor:
         self, pairs: Sequence[tuple[Any, Any]], first: int
     ) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]]]:
         """Encode the sources and the targets of pairs; an error names the pair."""
-        source, target = self.model.source, self.model.target
+        source, target = self._model.source, self._model.target
         for number, pair in enumerate(pairs, first):
             is_pair = isinstance(pair, tuple | list) and len(pair) == 2 and pair[1] is not None
             if not is_pair or (source.has_values and pair[0] is None):

@@ -1,7 +1,15 @@
-"""Models made ready to predict: their weights packed once, in float or int8, and a step that does little else."""
+"""Models optimized for inference: their weights packed once, in float or int8, and decoding one step at a time."""
 
 from seq2att.inference.generator import FastGenerator
 from seq2att.inference.modules import FastLayer, FastLinear, FastOutput
-from seq2att.inference.twin import follows, twin
+from seq2att.inference.optimize import is_supported, optimize_for_inference, weights_version
 
-__all__ = ["FastGenerator", "FastLayer", "FastLinear", "FastOutput", "follows", "twin"]
+__all__ = [
+    "FastGenerator",
+    "FastLayer",
+    "FastLinear",
+    "FastOutput",
+    "is_supported",
+    "optimize_for_inference",
+    "weights_version",
+]

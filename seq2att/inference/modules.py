@@ -1,4 +1,7 @@
-"""Modules that stand for others when nothing learns: the same weights, packed once."""
+"""Fast counterparts of modules for inference: the same parameters, packed once.
+
+They compute in the type of their weights, under autocast too; inputs of another type are converted.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from seq2att.types import length_mask
 
 
 class FastLinear(nn.Module):
-    """Stands for a `torch.nn.Linear`; its parameters are those of the model."""
+    """The counterpart of `torch.nn.Linear`."""
 
     def __init__(self, linear: nn.Linear, quantize: bool) -> None:
         super().__init__()
@@ -24,11 +27,12 @@ class FastLinear(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """`[..., K]` to `[..., M]`; without gradients."""
-        return self.matrix(inputs.detach().reshape(-1, self.in_features)).view(*inputs.shape[:-1], self.out_features)
+        rows = inputs.detach().reshape(inputs.shape[:-1].numel(), inputs.size(-1))
+        return self.matrix(rows).view(*inputs.shape[:-1], self.out_features)
 
 
 class FastOutput(Output):
-    """Stands for the linear output layer."""
+    """The counterpart of the linear output layer."""
 
     def __init__(self, output: Linear, quantize: bool) -> None:
         nn.Module.__init__(self)
@@ -36,15 +40,16 @@ class FastOutput(Output):
         self.matrix = Matrix(output.weight, output.bias, quantize)
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-        """The loss without smoothing, which is for training."""
+        """The summed loss without smoothing, which is for training."""
         return -self.log_probs(outputs).gather(1, targets.unsqueeze(1)).sum()
 
     def log_probs(self, outputs: Tensor) -> Tensor:
+        """Normalised log-probabilities `[N, V]` of `outputs` `[N, D]`."""
         return kernels.log_softmax(self.matrix(outputs.detach()))
 
 
 class FastLayer(Layer):
-    """Stands for one recurrent layer in one direction."""
+    """The counterpart of one recurrent layer in one direction."""
 
     def __init__(self, layer: Layer, quantize: bool) -> None:
         nn.Module.__init__(self)
@@ -63,29 +68,32 @@ class FastLayer(Layer):
         backwards: bool = False,
         hidden_mask: Tensor | None = None,
     ) -> Run:
-        """As of `Layer`, but without gradients and dropout."""
-        inputs = inputs.detach()
+        """As `Layer.forward`, without gradients."""
+        if hidden_mask is not None:
+            return super().forward(inputs, state, lengths, backwards, hidden_mask)
         batch, steps, width = inputs.shape
-        order = None
-        if lengths is not None and bool((lengths[1:] > lengths[:-1]).any()):  # the loop wants the longest first
-            order = lengths.argsort(descending=True, stable=True)
-            inputs, lengths = inputs.index_select(0, order), lengths.index_select(0, order)
-            state = tuple(part.index_select(0, order) for part in state)
-        gates = self.inputs(inputs.reshape(-1, width)).view(batch, steps, self.inputs.outputs)
-        final = tuple(part.detach().clone(memory_format=torch.contiguous_format) for part in state)
-        outputs = inputs.new_empty(batch, steps, self.size)
+        inputs, order = inputs.detach(), None
         if lengths is not None:
-            lengths = lengths.contiguous()
+            lengths = lengths.long().clamp(0, steps).contiguous()
+            if bool((lengths[1:] > lengths[:-1]).any()):  # the kernel takes the longest first
+                order = lengths.argsort(descending=True, stable=True)
+                inputs, lengths = inputs.index_select(0, order), lengths.index_select(0, order)
+                state = tuple(part.index_select(0, order) for part in state)
+        gates = self.inputs(inputs.reshape(batch * steps, width)).view(batch, steps, self.inputs.outputs)
+        dtype = self.inputs.dtype
+        final = tuple(part.detach().to(dtype, memory_format=torch.contiguous_format, copy=True) for part in state)
+        outputs = gates.new_empty(batch, steps, self.size)
+        if lengths is not None:
             outputs.masked_fill_(~length_mask(lengths, steps).unsqueeze(2), 0.0)
         kernels.recur(self.cell, self.hidden, self.new_bias, gates, final, lengths, backwards, outputs)
         if order is None:
             return Run(outputs, final)
-        back = order.argsort()
-        return Run(outputs.index_select(0, back), tuple(part.index_select(0, back) for part in final))
+        inverse = order.argsort()
+        return Run(outputs.index_select(0, inverse), tuple(part.index_select(0, inverse) for part in final))
 
 
 def input_bias(layer: Layer) -> Tensor:
-    """What is added to `W x` `[G*H]`: both biases, but the GRU's `new_bias`."""
+    """The bias that is added to `W x` `[G*H]`: both biases, but the GRU's `new_bias`."""
     bias = layer.input_bias.detach() + layer.hidden_bias.detach()
     if layer.cell == "gru":
         bias[2 * layer.size :] = layer.input_bias.detach()[2 * layer.size :]
