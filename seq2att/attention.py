@@ -1,7 +1,7 @@
-"""Attention: how a decoder looks at the memory.
+"""Attention: from a query to a weighted average of the memory.
 
-A plugin subclasses `Attention` and writes `score`, and `keys` if the memory should be projected once per sentence;
-the base class masks, normalises and averages.
+A plugin subclasses `Attention` and writes `score`, and `keys` to project the memory once per sentence; the base class
+masks, normalises and averages.
 """
 
 from __future__ import annotations
@@ -19,42 +19,51 @@ from seq2att.types import Attended, Memory, State
 
 @kind("attention")
 class Attention(nn.Module):
-    """Scores every position of the memory for a query; the context is their average by the softmax of the scores."""
+    """Attends to a memory: context = sum over s of softmax(score(query, keys))[s] * values[s].
+
+    A subclass writes `score`; most need nothing else. The program gives `query_size` (Q) and `memory_size` (M) to its
+    constructor. One that needs lengths or the mask overrides `forward`; one whose step depends on the step before sets
+    `recurrent = True` and keeps what it needs in the state (`start`).
+    """
 
     recurrent = False
-    """True when step t must see what step t-1 attended to (coverage, location, monotonic)."""
+    """Whether step t needs the state after step t - 1, as in coverage or monotonic attention."""
 
     def __init__(self, query_size: int, memory_size: int) -> None:
         super().__init__()
         self.output_size = memory_size  # C, the size of the context
 
     def keys(self, outputs: Tensor) -> State:
-        """What `score` compares with, computed once per sentence from the encoder's outputs `[B, S, M]`."""
+        """Compute what `score` compares with, once per sentence, from the encoder's outputs `[B, S, M]`."""
         return outputs
 
     def score(self, query: Tensor, keys: State) -> Tensor:
-        """Scores `[B, T, S]` of the memory for the queries `[B, T, Q]`: the one method that a usual plugin writes."""
+        """Score the positions of the memory for the queries `[B, T, Q]`: `[B, T, S]`, before masking."""
         raise NotImplementedError(f"{type(self).__name__} must define score(query, keys) -> [B, T, S]")
 
     def start(self, memory: Memory) -> State:
-        """The state before the first step."""
+        """Make the state before the first step, a tree of tensors whose dimension 0 is the batch."""
         return ()
 
     def fused(self) -> Fused | None:
-        """How a decoder's loop may do this attention's work in one operation; None: it must call `forward`.
+        """Describe this attention to the fused loop of a decoder; None: the loop must call `forward`.
 
-        An attention that says something here promises that its `forward` is exactly that.
+        What is returned promises that `forward` computes exactly that. A plugin needs none of it.
         """
         return None
 
     def forward(self, query: Tensor, memory: Memory, state: State = ()) -> Attended:
-        """Context `[B, T, C]` and weights `[B, T, S]` of the queries `[B, T, Q]`; an empty memory gives zeros."""
+        """Attend with the queries `[B, T, Q]`; an empty memory gives zeros.
+
+        Returns:
+            `Attended(context [B, T, C], weights [B, T, S], state)`; weights are 0 on padding and sum to 1.
+        """
         weights = masked_softmax(self.score(query, memory.keys), memory.mask)  # [B, T, S]
         return Attended(weights @ memory.values, weights, state)
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """The softmax of scores `[B, T, S]` over the real positions of `mask` `[B, S]`; zeros where there is none."""
+    """Softmax of scores `[B, T, S]` over the real positions of `mask` `[B, S]`; zeros where there is none."""
     real = mask.unsqueeze(1)  # [B, 1, S]
     lowest = torch.finfo(scores.dtype).min  # not -inf, whose softmax over an empty row is NaN
     return scores.masked_fill(~real, lowest).softmax(-1) * real
@@ -62,7 +71,7 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
 
 @register("attention", "none")
 class NoAttention(Attention):
-    """Looks at nothing: a context of width 0."""
+    """No attention: a context of size 0."""
 
     def __init__(self, query_size: int, memory_size: int) -> None:
         super().__init__(query_size, memory_size)
@@ -80,14 +89,20 @@ class NoAttention(Attention):
 
 @register("attention", "dot")
 class Dot(Attention):
-    """Dot product of query and memory (Luong et al. 2015), which must be of one size: q . m."""
+    """Dot-product attention: score = q . m, with query and memory of one size (Luong et al. 2015).
+
+    Args:
+        scaled: divide the scores by the square root of the size (Vaswani et al. 2017).
+    """
 
     def __init__(self, query_size: int, memory_size: int, *, scaled: bool = False) -> None:
         super().__init__(query_size, memory_size)
         if query_size != memory_size:
             raise UserError(
-                f"attention=dot compares a query of size {query_size} (decoder.size) with a memory of size "
-                f"{memory_size} (the encoder's output); make them equal, or take attention=general"
+                "E-conflict",
+                "attention=dot",
+                f"the query size {query_size} (decoder.size) must equal the encoder's output size {memory_size}",
+                "make them equal, or set attention=general",
             )
         self.scale = query_size**-0.5 if scaled else 1.0
 
@@ -100,7 +115,7 @@ class Dot(Attention):
 
 @register("attention", "general")
 class General(Attention):
-    """Bilinear form of query and memory (Luong et al. 2015): q . W m."""
+    """General (bilinear) attention: score = q . W m (Luong et al. 2015)."""
 
     def __init__(self, query_size: int, memory_size: int) -> None:
         super().__init__(query_size, memory_size)
@@ -118,9 +133,13 @@ class General(Attention):
 
 @register("attention", "additive")
 class Additive(Attention):
-    """A layer of tanh units between query and memory (Bahdanau et al. 2015): v . tanh(W q + U m + b)."""
+    """Bahdanau (additive) attention: score = v . tanh(W q + U m + b) (Bahdanau et al. 2015).
 
-    AT_ONCE = 2**24  # tanh units held for one chunk of steps: 64 MiB in float32
+    Args:
+        size: units of the tanh layer; at least 1.
+    """
+
+    CHUNK = 2**24  # tanh units held for one chunk of steps: 64 MiB in float32
 
     def __init__(self, query_size: int, memory_size: int, *, size: int = 256) -> None:
         super().__init__(query_size, memory_size)
@@ -138,10 +157,10 @@ class Additive(Attention):
         return self.key(outputs)  # [B, S, A]
 
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
-        steps = max(1, self.AT_ONCE // max(1, keys.numel()))
+        steps = max(1, self.CHUNK // max(1, keys.numel()))
         if query.size(1) <= steps:
             return self.energies(query, keys)
-        # Long sequences go in chunks of steps whose tanh is computed again on the way back: as fast, and small.
+        # Long sequences go in chunks of steps whose tanh is computed again in the backward pass: as fast, and small.
         chunks = [
             checkpoint(self.energies, part, keys, use_reentrant=False, preserve_rng_state=False)
             if torch.is_grad_enabled()
@@ -151,7 +170,7 @@ class Additive(Attention):
         return torch.cat(chunks, 1)
 
     def energies(self, query: Tensor, keys: Tensor) -> Tensor:
-        """Scores `[B, T, S]` of a few steps: holds `[B, T, S, A]`."""
+        """Score a few steps, `[B, T, S]`; holds `[B, T, S, A]`."""
         units = torch.tanh(self.query(query).unsqueeze(2) + keys.unsqueeze(1))  # [B, T, S, A]
         energies: Tensor = self.energy(units)
         return energies.squeeze(3)

@@ -1,7 +1,7 @@
-"""Decoders: what turns the memory and the tokens so far into the next output.
+"""Decoders: from the memory and the tokens so far to the outputs of the next steps.
 
-A plugin subclasses `Decoder`; its state is a tree of tensors whose dimension 0 is the batch, and one `forward` over
-any number of steps serves training and search.
+A plugin subclasses `Decoder`. Its state is a tree of tensors whose dimension 0 is the batch, and one `forward` over any
+number of steps serves training (all steps) and search (one step).
 """
 
 from __future__ import annotations
@@ -12,75 +12,93 @@ import torch
 from torch import Tensor, nn
 
 from seq2att.attention import Attention
+from seq2att.contracts import check_attended
 from seq2att.errors import UserError, check_probability, check_size
 from seq2att.recurrence import CellName, Dense, Draws, Dropout, Layer, Stack, feedback, is_exact
-from seq2att.registry import Factory, expect, kind, register
+from seq2att.registry import Factory, Inherited, kind, register
 from seq2att.types import Attended, Decoded, Encoding, Memory, State
 
 
 @kind("decoder")
 class Decoder(nn.Module):
-    """Reads embedded target tokens `[B, T, E]` beside a memory and gives outputs `[B, T, D]`.
+    """Decodes embedded target tokens `[B, T, E]` with a memory into outputs `[B, T, D]`.
 
-    `start` says what stays (the memory) and what changes (the state). Decoding x is the same as decoding x[:, :k]
-    and then x[:, k:] from the state after it.
+    A subclass sets `output_size` in its constructor, to which the program gives `input_size` (E) and `memory_size` (M),
+    and writes `start` and `forward`. Decoding x must equal decoding x[:, :k] and then x[:, k:] from the state after it.
     """
 
     output_size: int
+    """D, the size of the outputs."""
 
     def __init__(self, input_size: int, memory_size: int) -> None:
         super().__init__()
 
     def start(self, encoding: Encoding) -> tuple[Memory, State]:
-        """The memory that decoding looks at, and the state before the first step."""
+        """Make the memory, which stays the same for a sentence, and the state before the first step."""
         raise NotImplementedError
 
     def forward(self, inputs: Tensor, memory: Memory, state: State, lengths: Tensor | None = None) -> Decoded:
-        """Any number of steps over `inputs` `[B, T, E]`, of which row b needs the first `lengths[b]`; None: all.
+        """Decode T >= 1 steps of `inputs` `[B, T, E]`.
 
-        What is said of a row past its length, and its state at the end, may be anything that is finite: a decoder may
-        leave out that work. Those who pass `lengths` look at none of it.
+        Args:
+            inputs: the embedded tokens.
+            memory: what `start` made.
+            state: the state before these steps.
+            lengths: the number of steps `[B]` that row b needs; None: all. What is returned past them, and the state
+                at the end, may be anything finite: a decoder may leave out that work.
+
+        Returns:
+            `Decoded(outputs [B, T, D], weights [B, T, S] or None, state after the last step)`.
         """
         raise NotImplementedError
 
 
 class DecoderState(NamedTuple):
-    """Where a recurrent decoder stands."""
+    """The state of a recurrent decoder."""
 
     layers: tuple[Tensor, ...]  # (h,) or (h, c), each [B, L, H]
     attention: State
-    fed: Tensor  # [B, D] the last output, or [B, 0] without input feeding
+    fed: Tensor  # [B, D] the last output; [B, 0] without input feeding
 
 
-class Dropped(NamedTuple):
-    """What dropout sets to 0 in one sequence, drawn before its first step."""
+class DropoutMasks(NamedTuple):
+    """The dropout masks of one sequence, drawn before its first step."""
 
     stack: Draws
     outputs: Tensor | None  # [B, T, D], or [B, 1, D] when locked
 
-    def at(self, step: int) -> Dropped:
-        """That of one step."""
+    def at(self, step: int) -> DropoutMasks:
+        """The masks of one step."""
         outputs = self.outputs
         if outputs is not None and outputs.size(1) != 1:
             outputs = outputs[:, step : step + 1]
-        return Dropped(self.stack.at(step), outputs)
+        return DropoutMasks(self.stack.at(step), outputs)
 
 
 class RecurrentDecoder(Decoder):
     """Recurrent layers with attention, in the order of Luong or of Bahdanau.
 
-    luong: the cell takes [embedding ; fed output], its new state asks the attention, and the output is
-    tanh(W [state ; context]) (Luong et al. 2015, eq. 5). bahdanau: the previous state asks the attention, the context
-    enters the cell beside the embedding, and the output is tanh(W [state ; context ; embedding]) (Bahdanau et al.
-    2015, with one tanh layer for their maxout). `input_feeding` gives each output to the next step. Without attention
-    the output is the state itself, unless `readout` asks for a layer of that size. `input_dropout` falls on the
-    embedded tokens, `dropout` on what every layer and the readout give. `locked` dropout is the same at
-    every step (Gal & Ghahramani 2016); `weight_drop` sets numbers of the recurrent matrices to 0 for a whole sequence
-    (Merity et al. 2018).
+    Luong et al. 2015: the cell takes [embedding ; fed output], its new state is the query, and the output is
+    tanh(W [state ; context]) (eq. 5). Bahdanau et al. 2015: the previous state is the query, the cell takes
+    [embedding ; context], and the output is tanh(W [state ; context ; embedding]), one tanh layer in place of their
+    maxout. Without attention the output is the state itself, unless `readout` is set.
+
+    Args:
+        size: units of a layer; at least 1.
+        layers: number of layers; at least 1.
+        dropout: dropout on the outputs of every layer and of the readout; in [0, 1).
+        input_dropout: dropout on the embedded tokens; in [0, 1).
+        bridge: first state from the encoder's last states f: `dense` h = tanh(W f), c = V f; `copy` f; `zeros` 0.
+        order: attend after the cell (`luong`) or before it (`bahdanau`).
+        input_feeding: give each output to the cell at the next step (Luong et al. 2015, 3.3).
+        readout: units of the tanh layer that mixes state and context; at least 1, null for `size`.
+        residual: every layer but the first adds its input to its output (He et al. 2016).
+        locked: use one dropout mask at all steps of a sequence (Gal & Ghahramani 2016).
+        weight_drop: dropout on the recurrent weights, one mask for a batch (Merity et al. 2018); in [0, 1).
     """
 
     interchangeable = True
-    """A recipe that tunes one of them tunes the others: `decoder=gru` keeps the size of its `lstm`."""
+    """The options of a recipe for one of them hold for the others: `decoder=gru` keeps the size of its `lstm`."""
     cell: CellName
 
     def __init__(
@@ -125,52 +143,52 @@ class RecurrentDecoder(Decoder):
         self.dropout = Dropout(dropout, locked)
 
     def start(self, encoding: Encoding) -> tuple[Memory, State]:
-        """The keys of the attention, once; the bridge's states; nothing fed."""
-        memory = Memory(self.attention.keys(encoding.outputs), encoding.outputs, encoding.mask, encoding.tokens)
+        """Compute the keys of the attention once, and the first state by the bridge."""
+        memory = Memory(self.attention.keys(encoding.outputs), encoding.outputs, encoding.mask)
         fed = encoding.outputs.new_zeros(encoding.outputs.size(0), self.fed_size)  # [B, D]
         return memory, DecoderState(self.bridge(encoding), self.attention.start(memory), fed)
 
     def forward(self, inputs: Tensor, memory: Memory, state: State, lengths: Tensor | None = None) -> Decoded:
-        """All steps at once when nothing feeds back; else as one loop, or by the same equations step by step."""
+        """Decode all steps at once where nothing feeds back; else by the fused loop, or step by step."""
         inputs = self.input_dropout(inputs)  # [B, T, E]
         if not self.feeds_back or inputs.size(1) <= 1:
             return self.advance(inputs, memory, state, lengths)
-        dropped = self.draw(inputs)
-        said = self.loop(inputs, memory, state, lengths, dropped)
-        return self.steps(inputs, memory, state, dropped) if said is None else said
+        masks = self.draw(inputs)
+        decoded = self.loop(inputs, memory, state, lengths, masks)
+        return self.steps(inputs, memory, state, masks) if decoded is None else decoded
 
-    def draw(self, inputs: Tensor) -> Dropped:
-        """What is dropped in a sequence as long as `inputs` `[B, T, E]`."""
+    def draw(self, inputs: Tensor) -> DropoutMasks:
+        """Draw the dropout masks of a sequence as long as `inputs` `[B, T, E]`."""
         shape = (inputs.size(0), inputs.size(1), self.output_size)
-        return Dropped(self.stack.draw(inputs), self.dropout.draw(inputs, shape))
+        return DropoutMasks(self.stack.draw(inputs), self.dropout.draw(inputs, shape))
 
-    def steps(self, inputs: Tensor, memory: Memory, state: DecoderState, dropped: Dropped) -> Decoded:
-        """One step after the other."""
+    def steps(self, inputs: Tensor, memory: Memory, state: DecoderState, masks: DropoutMasks) -> Decoded:
+        """Decode one step after the other."""
         steps = []
         for number, token in enumerate(inputs.split(1, 1)):
-            steps.append(self.advance(token, memory, state, None, dropped.at(number)))
+            steps.append(self.advance(token, memory, state, None, masks.at(number)))
             state = steps[-1].state
         outputs, weights, _, penalty = zip(*steps, strict=True)
         return Decoded(torch.cat(outputs, 1), cat_steps(weights), state, cat_steps(penalty))
 
     def loop(
-        self, inputs: Tensor, memory: Memory, state: DecoderState, lengths: Tensor | None, dropped: Dropped
+        self, inputs: Tensor, memory: Memory, state: DecoderState, lengths: Tensor | None, masks: DropoutMasks
     ) -> Decoded | None:
-        """All steps by a loop that computes what is real only, where there is one for them; else None."""
+        """Decode all steps by the fused loop, which leaves out padding; None where it cannot be used."""
         fused = self.attention.fused()
         if fused is None or not self.can_loop():
             return None
         if not feedback.can_run(lengths, inputs, memory.values, state.fed, *state.layers):
             return None
         cell = next(self.stack.each()).cell
-        layers = zip(self.stack.each(), dropped.stack.hidden, strict=True)
+        layers = zip(self.stack.each(), masks.stack.hidden, strict=True)
         weights = feedback.LoopWeights(
             [layer.weights(mask) for layer, mask in layers], None if self.readout is None else self.readout.weight
         )
         kind = feedback.LoopKind(cell, self.query_first, self.fed_size > 0, self.stack.residual)
         start = feedback.LoopState(state.layers, state.fed)
-        masks = feedback.LoopMasks(dropped.stack.below, dropped.outputs)
-        outputs, attended, end = feedback.run(kind, fused, weights, inputs, memory, start, masks, lengths)
+        loop_masks = feedback.LoopMasks(masks.stack.below, masks.outputs)
+        outputs, attended, end = feedback.run(kind, fused, weights, inputs, memory, start, loop_masks, lengths)
         return Decoded(outputs, attended, DecoderState(end.layers, state.attention, end.fed))
 
     def advance(
@@ -179,27 +197,27 @@ class RecurrentDecoder(Decoder):
         memory: Memory,
         state: DecoderState,
         lengths: Tensor | None = None,
-        dropped: Dropped | None = None,
+        masks: DropoutMasks | None = None,
     ) -> Decoded:
-        """`inputs` `[B, T, E]`; with feedback T is 1. `dropped` is that of a longer sequence; None: drawn now."""
+        """Decode `inputs` `[B, T, E]` at once; T is 1 where something feeds back. `masks` None: draw them now."""
         if inputs.size(1) == 0:
             empty = inputs.new_zeros(inputs.size(0), 0, self.output_size)
             return Decoded(empty, empty.new_zeros(inputs.size(0), 0, memory.mask.size(1)), state)
-        dropped = self.draw(inputs) if dropped is None else dropped
+        masks = self.draw(inputs) if masks is None else masks
         cell_inputs = inputs
         if self.fed_size:
             cell_inputs = torch.cat([inputs, state.fed.unsqueeze(1)], 2)  # [B, 1, E + D]
         if self.query_first:
-            return self.bahdanau(inputs, cell_inputs, memory, state, lengths, dropped)
-        return self.luong(cell_inputs, memory, state, lengths, dropped)
+            return self.bahdanau(inputs, cell_inputs, memory, state, lengths, masks)
+        return self.luong(cell_inputs, memory, state, lengths, masks)
 
     def luong(
-        self, cell_inputs: Tensor, memory: Memory, state: DecoderState, lengths: Tensor | None, dropped: Dropped
+        self, cell_inputs: Tensor, memory: Memory, state: DecoderState, lengths: Tensor | None, masks: DropoutMasks
     ) -> Decoded:
-        """The cell, then the attention."""
-        hidden, layers = self.stack(cell_inputs, state.layers, lengths, dropped.stack)  # [B, T, H]
-        attended = expect(self.attention(hidden, memory, state.attention), Attended, "attention", self.attention)
-        return self.finish([hidden, attended.context], layers, attended, dropped)
+        """Run the cell, then the attention."""
+        hidden, layers = self.stack(cell_inputs, state.layers, lengths, masks.stack)  # [B, T, H]
+        attended = check_attended(self.attention, self.attention(hidden, memory, state.attention), hidden)
+        return self.finish([hidden, attended.context], layers, attended, masks)
 
     def bahdanau(
         self,
@@ -208,27 +226,29 @@ class RecurrentDecoder(Decoder):
         memory: Memory,
         state: DecoderState,
         lengths: Tensor | None,
-        dropped: Dropped,
+        masks: DropoutMasks,
     ) -> Decoded:
-        """The attention, then the cell."""
+        """Run the attention, then the cell."""
         query = state.layers[0][:, -1:]  # [B, 1, H]
-        attended = expect(self.attention(query, memory, state.attention), Attended, "attention", self.attention)
+        attended = check_attended(self.attention, self.attention(query, memory, state.attention), query)
         context = attended.context.expand(-1, inputs.size(1), -1)  # [B, T, C], T = 1 unless C = 0
-        hidden, layers = self.stack(torch.cat([cell_inputs, context], 2), state.layers, lengths, dropped.stack)
-        return self.finish([hidden, context, inputs], layers, attended, dropped)
+        hidden, layers = self.stack(torch.cat([cell_inputs, context], 2), state.layers, lengths, masks.stack)
+        return self.finish([hidden, context, inputs], layers, attended, masks)
 
-    def finish(self, mixed: list[Tensor], layers: tuple[Tensor, ...], attended: Attended, dropped: Dropped) -> Decoded:
-        """The outputs from all that they are mixed of, `[B, T, ...]` each, and the new state."""
+    def finish(
+        self, mixed: list[Tensor], layers: tuple[Tensor, ...], attended: Attended, masks: DropoutMasks
+    ) -> Decoded:
+        """Compute the outputs from the parts `[B, T, ...]` of the readout's input, and the new state."""
         outputs = torch.cat(mixed, 2)
         if self.readout is not None:
             outputs = torch.tanh(self.readout(outputs))
-        if dropped.outputs is not None:
-            outputs = outputs * dropped.outputs  # [B, T, D]
+        if masks.outputs is not None:
+            outputs = outputs * masks.outputs  # [B, T, D]
         state = DecoderState(layers, attended.state, outputs[:, -1, : self.fed_size])
         return Decoded(outputs, attended.weights, state, attended.penalty)
 
     def can_loop(self) -> bool:
-        """Whether the loop may stand for the steps: no method or part is replaced, and no hook watches them."""
+        """Whether the fused loop equals the steps: no method or sub-module is replaced, and none has a hook."""
         own = ("steps", "advance", "luong", "bahdanau", "finish")
         if not all(getattr(getattr(self, name), "__func__", None) is getattr(RecurrentDecoder, name) for name in own):
             return False
@@ -240,31 +260,33 @@ class RecurrentDecoder(Decoder):
 
 
 def cat_steps(steps: tuple[Tensor | None, ...]) -> Tensor | None:
-    """The steps side by side along T, or None where they say nothing."""
+    """Concatenate the steps along T; None where they have none."""
     tensors = [tensor for tensor in steps if tensor is not None]
     return torch.cat(tensors, 1) if tensors else None
 
 
 class Bridge(nn.Module):
-    """The decoder's first state from what the encoder found at the end.
+    """The decoder's first state, from the encoder's last states f.
 
-    `dense`: h = tanh(W f), c = V f of the encoder's last states f, layer by layer from the top; the masked mean of the
-    outputs stands for f where the encoder has no last states. `copy`: f itself. `zeros`: nothing.
+    `dense`: h = tanh(W f), c = V f, layer by layer from the top; the mean of the real outputs stands for f where the
+    encoder has no last states. `copy`: f itself. `zeros`: 0.
     """
 
     def __init__(self, how: str, memory_size: int, size: int, layers: int, states: int) -> None:
         super().__init__()
         if how == "copy" and memory_size != size:
             raise UserError(
-                f"decoder.bridge=copy needs decoder.size equal to the encoder's output size, but they are {size} and "
-                f"{memory_size}; make them equal, or take decoder.bridge=dense"
+                "E-conflict",
+                "decoder.bridge=copy",
+                f"decoder.size={size} must equal the encoder's output size {memory_size}",
+                "make them equal, or set decoder.bridge=dense",
             )
         self.how, self.size, self.layers = how, size, layers
         self.dense = nn.ModuleList(Dense(memory_size, size) for _ in range(states if how == "dense" else 0))
         self.states = states
 
     def forward(self, encoding: Encoding) -> tuple[Tensor, ...]:
-        """The first states, `[B, L, H]` each."""
+        """Make the first states, `[B, L, H]` each."""
         if self.how == "zeros":
             zeros = encoding.outputs.new_zeros(encoding.outputs.size(0), self.layers, self.size)
             return (zeros,) * self.states
@@ -276,12 +298,12 @@ class Bridge(nn.Module):
         return (torch.tanh(hidden), *cells)
 
     def aligned(self, final: Tensor) -> Tensor:
-        """Encoder layers `[B, L', M]` as decoder layers `[B, L, M]`, top to top; a missing lower one is the lowest."""
+        """Encoder layers `[B, L', M]` as decoder layers `[B, L, M]`, aligned at the top; the lowest one is repeated."""
         levels = [max(0, final.size(1) - self.layers + level) for level in range(self.layers)]
         return final[:, levels]
 
     def mean(self, encoding: Encoding) -> Tensor:
-        """The mean of the real outputs, for every layer: `[B, L, M]`; 0 where there are none."""
+        """The mean of the real outputs for every layer, `[B, L, M]`; 0 where there are none."""
         real = encoding.mask.unsqueeze(2)  # [B, S, 1]
         total = (encoding.outputs * real).sum(1, keepdim=True)  # [B, 1, M]
         return (total / real.sum(1, keepdim=True).clamp(min=1)).expand(-1, self.layers, -1)
@@ -289,21 +311,25 @@ class Bridge(nn.Module):
 
 @register("decoder", "lstm")
 class LSTMDecoder(RecurrentDecoder):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997) with attention."""
+    """LSTM with attention (Hochreiter & Schmidhuber 1997)."""
 
     cell = "lstm"
 
 
 @register("decoder", "gru")
 class GRUDecoder(RecurrentDecoder):
-    """Gated recurrent units (Cho et al. 2014) with attention."""
+    """GRU with attention (Cho et al. 2014)."""
 
     cell = "gru"
 
 
 @register("decoder", "rnn")
 class RNNDecoder(RecurrentDecoder):
-    """Simple recurrence (Elman 1990) with a tanh or relu, with attention."""
+    """RNN with attention: simple recurrence h' = f(W x + U h + b) (Elman 1990).
+
+    Args:
+        nonlinearity: the activation f.
+    """
 
     cell = "tanh"
 
@@ -313,34 +339,9 @@ class RNNDecoder(RecurrentDecoder):
         memory_size: int,
         attention: Factory[Attention],
         *,
-        size: int = 512,
-        layers: int = 1,
-        dropout: float = 0.0,
-        input_dropout: float = 0.0,
-        bridge: Literal["dense", "copy", "zeros"] = "dense",
-        order: Literal["luong", "bahdanau"] = "luong",
-        input_feeding: bool = False,
-        readout: int | None = None,
-        residual: bool = False,
-        locked: bool = False,
-        weight_drop: float = 0.0,
         nonlinearity: Literal["tanh", "relu"] = "tanh",
+        **options: Inherited,
     ) -> None:
-        super().__init__(
-            input_size,
-            memory_size,
-            attention,
-            size=size,
-            layers=layers,
-            dropout=dropout,
-            input_dropout=input_dropout,
-            bridge=bridge,
-            order=order,
-            input_feeding=input_feeding,
-            readout=readout,
-            residual=residual,
-            locked=locked,
-            weight_drop=weight_drop,
-        )
+        super().__init__(input_size, memory_size, attention, **options)
         for layer in self.stack.layers:
             cast(Layer, layer).cell = nonlinearity

@@ -1,6 +1,6 @@
-"""Encoders: what reads the embedded source.
+"""Encoders: from the embedded source to one output for every position, and final states.
 
-A plugin subclasses `Encoder`, sets `output_size`, and returns an `Encoding`.
+A plugin subclasses `Encoder`, sets `output_size`, and returns an `Encoding` from `forward`.
 """
 
 from __future__ import annotations
@@ -12,30 +12,37 @@ from torch import Tensor, nn
 
 from seq2att.errors import check_probability, check_size
 from seq2att.recurrence import CellName, Dropout, Layer
-from seq2att.registry import kind, register
+from seq2att.registry import Inherited, kind, register
 from seq2att.types import Encoding, length_mask
 
 
 @kind("encoder")
 class Encoder(nn.Module):
-    """Reads a source `[B, S, E]` and says what it found at every position and at the end."""
+    """Encodes an embedded source `[B, S, E]`.
+
+    A subclass sets `output_size` in its constructor, to which the program gives `input_size` (E), and writes `forward`.
+    What stands on padding must not change what is returned for real positions.
+    """
 
     output_size: int
     """M, the size of the outputs and of the final states."""
-    bound: float | None = None
-    """What no number of its outputs and final states exceeds, in training or not, without dropout; None: any may."""
 
     def __init__(self, input_size: int) -> None:
         super().__init__()
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Encoding:
-        """Encode `inputs` `[B, S, E]`, of which row b has `lengths[b]` real positions."""
+        """Encode `inputs` `[B, S, E]`, of which row b has `lengths[b]` real positions.
+
+        Returns:
+            `Encoding(outputs [B, S, M], mask [B, S], final)`. `final` is a tuple of states `[B, L, M]`, the last one of
+            every layer, from which the decoder starts; `()` where there are none.
+        """
         raise NotImplementedError
 
 
 @register("encoder", "none")
 class NoEncoder(Encoder):
-    """Hands the embedded source on as it is, without recurrence: the attention alone looks at it."""
+    """The embedded source itself, without recurrence and without final states."""
 
     def __init__(self, input_size: int) -> None:
         super().__init__(input_size)
@@ -46,16 +53,21 @@ class NoEncoder(Encoder):
 
 
 class RecurrentEncoder(Encoder):
-    """A stack of recurrent layers, each read in one or both directions.
+    """A stack of recurrent layers, in one or both directions.
 
-    `size` is the number of units in one direction. `input_dropout` falls on what the first layer takes, `dropout` on
-    what every layer gives, the last one included; with `residual` every layer but the first adds its input to its
-    output. `locked` dropout is the same at every position (Gal & Ghahramani 2016); `weight_drop` is the probability
-    with which a number of a recurrent matrix is 0 for a whole batch (Merity et al. 2018).
+    Args:
+        size: units of a layer in each direction; at least 1.
+        layers: number of layers; at least 1.
+        bidirectional: read in both directions; the outputs of both stand side by side, so M = 2 * size.
+        dropout: dropout on the outputs of every layer, the last one included; in [0, 1).
+        input_dropout: dropout on the input of the first layer; in [0, 1).
+        residual: every layer but the first adds its input to its output (He et al. 2016).
+        locked: use one dropout mask at all positions of a sequence (Gal & Ghahramani 2016).
+        weight_drop: dropout on the recurrent weights, one mask for a batch (Merity et al. 2018); in [0, 1).
     """
 
     interchangeable = True
-    """A recipe that tunes one of them tunes the others: `encoder=gru` keeps the size of its `lstm`."""
+    """The options of a recipe for one of them hold for the others: `encoder=gru` keeps the size of its `lstm`."""
     cell: CellName
 
     def __init__(
@@ -77,8 +89,6 @@ class RecurrentEncoder(Encoder):
         for name, share in (("dropout", dropout), ("input_dropout", input_dropout), ("weight_drop", weight_drop)):
             check_probability(f"encoder.{name}", share)
         self.output_size = size * (2 if bidirectional else 1)
-        ours = type(self).forward is RecurrentEncoder.forward
-        self.bound = 1.0 if ours and (layers == 1 or not residual) else None  # a state is a tanh, or a share of such
         widths = [input_size] + [self.output_size] * (layers - 1)
         self.forwards = nn.ModuleList(Layer(self.cell, width, size, weight_drop) for width in widths)
         self.backwards = nn.ModuleList(Layer(self.cell, width, size, weight_drop) for width in widths if bidirectional)
@@ -87,11 +97,11 @@ class RecurrentEncoder(Encoder):
         self.residual = residual
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Encoding:
-        known = lengths if inputs.is_cuda or bool((lengths < inputs.size(1)).any()) else None
+        needed = lengths if inputs.is_cuda or bool((lengths < inputs.size(1)).any()) else None
         inputs = self.input_dropout(inputs)  # [B, S, E]
         finals = []
         for level in range(len(self.forwards)):
-            outputs, final = self.read(level, inputs, known)
+            outputs, final = self.read(level, inputs, needed)
             if self.residual and level > 0:
                 outputs = outputs + inputs
             inputs = self.dropout(outputs)  # [B, S, M]
@@ -100,7 +110,7 @@ class RecurrentEncoder(Encoder):
         return Encoding(inputs, length_mask(lengths, inputs.size(1)), final)
 
     def read(self, level: int, inputs: Tensor, lengths: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """One layer in its directions, side by side: outputs `[B, S, M]` and final states `[B, M]`."""
+        """Run a layer in its directions: outputs `[B, S, M]` and final states `[B, M]`, side by side."""
         runs = []
         for layers, backwards in ((self.forwards, False), (self.backwards, True)):
             if len(layers):
@@ -114,21 +124,25 @@ class RecurrentEncoder(Encoder):
 
 @register("encoder", "lstm")
 class LSTMEncoder(RecurrentEncoder):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997)."""
+    """LSTM: long short-term memory (Hochreiter & Schmidhuber 1997)."""
 
     cell = "lstm"
 
 
 @register("encoder", "gru")
 class GRUEncoder(RecurrentEncoder):
-    """Gated recurrent units (Cho et al. 2014)."""
+    """GRU: gated recurrent units (Cho et al. 2014)."""
 
     cell = "gru"
 
 
 @register("encoder", "rnn")
 class RNNEncoder(RecurrentEncoder):
-    """Simple recurrence (Elman 1990) with a tanh or relu."""
+    """RNN: simple recurrence h' = f(W x + U h + b) (Elman 1990).
+
+    Args:
+        nonlinearity: the activation f.
+    """
 
     cell = "tanh"
 
@@ -136,27 +150,9 @@ class RNNEncoder(RecurrentEncoder):
         self,
         input_size: int,
         *,
-        size: int = 256,
-        layers: int = 1,
-        bidirectional: bool = True,
-        dropout: float = 0.0,
-        input_dropout: float = 0.0,
-        residual: bool = False,
-        locked: bool = False,
-        weight_drop: float = 0.0,
         nonlinearity: Literal["tanh", "relu"] = "tanh",
+        **options: Inherited,
     ) -> None:
-        super().__init__(
-            input_size,
-            size=size,
-            layers=layers,
-            bidirectional=bidirectional,
-            dropout=dropout,
-            input_dropout=input_dropout,
-            residual=residual,
-            locked=locked,
-            weight_drop=weight_drop,
-        )
-        self.bound = self.bound if nonlinearity == "tanh" else None
+        super().__init__(input_size, **options)
         for layer in (*self.forwards, *self.backwards):
             cast(Layer, layer).cell = nonlinearity

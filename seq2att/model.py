@@ -1,8 +1,8 @@
-"""The model: a source field, an encoder and a head, as one module; and the bundle that carries it.
+"""The model: a source field, an encoder and a head as one module; and the bundle that it is saved in.
 
 A bundle is a folder: `config.yaml`, `model.safetensors`, the fields' files under `source/` and `target/`,
-`metrics.json` and a model card. There is no pickle in it, and loading imports nothing that it names,
-but what comes with seq2att's own recipes.
+`metrics.json` and a model card. It holds no pickle, and loading it imports no plugin but those of seq2att's own
+recipes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2att import registry
+from seq2att.contracts import check_encoding, check_loss, check_predictions, check_scores
 from seq2att.encoder import Encoder
 from seq2att.errors import UserError
 from seq2att.field import Field
@@ -24,11 +25,11 @@ from seq2att.head import Generator, Head
 from seq2att.search import Search
 from seq2att.types import Batch, Column, Encoding, Loss, Prediction, State, select
 
-FORMAT = 1  # of the bundle; raised when an older seq2att could not read a newer one
+FORMAT = 1  # version of the bundle's format; raised when an earlier seq2att cannot read it
 
 
 class Model(nn.Module):
-    """Encodes the source and lets the head speak."""
+    """A source field with its embedding, an encoder, and a head with the target field."""
 
     def __init__(self, source: Field, target: Field, embedding: nn.Module, encoder: Encoder, head: Head) -> None:
         super().__init__()
@@ -39,45 +40,48 @@ class Model(nn.Module):
         self.head = head
 
     def encode(self, source: Column) -> Encoding:
-        """What the encoder says about a source column."""
-        encoding = self.encoder(self.embedding(source.values), source.lengths)
-        return registry.expect(encoding, Encoding, "encoder", self.encoder)
+        """Encode a source column."""
+        inputs = self.embedding(source.values)  # [B, S, E]
+        encoding = self.encoder(inputs, source.lengths)
+        return check_encoding(self.encoder, encoding, inputs, self.encoder.output_size)
 
     def forward(self, batch: Batch, state: State = ()) -> Loss:
-        """The summed loss of a batch with targets: the one entry of training."""
+        """Compute the summed loss of a batch with targets; training calls nothing else."""
         assert batch.target is not None
-        loss = self.head.loss(self.encode(batch.source), batch.target, state)
-        return registry.expect(loss, Loss, "head", self.head)
+        return check_loss(self.head, self.head.loss(self.encode(batch.source), batch.target, state))
 
     def score(self, batch: Batch) -> Tensor:
-        """Log p(target | source) of every row: `[B]`."""
+        """Compute log p(target | source) of every row: `[B]`."""
         assert batch.target is not None
-        return self.head.score(self.encode(batch.source), batch.target)
+        scores = self.head.score(self.encode(batch.source), batch.target)
+        return check_scores(self.head, scores, len(batch.rows))
 
     def predict(self, batch: Batch, search: Search | None) -> list[Prediction]:
-        """An answer for every row of the batch, in its order; an empty source gets an empty answer."""
+        """Predict every row of the batch, in order; an empty source gets an empty prediction."""
         predictions = [Prediction("", 0.0)] * batch.source.lengths.size(0)
         full = (batch.source.lengths >= int(self.source.has_values)).nonzero().squeeze(1)  # [N]
         source: Column = select(batch.source, full)
         ids, lengths = source.values.tolist(), source.lengths.tolist()
-        found = self.head.predict(self.encode(source), search, batch.rows[full])
-        for row, prediction, row_ids, length in zip(full.tolist(), found, ids, lengths, strict=True):
+        answers = check_predictions(
+            self.head, self.head.predict(self.encode(source), search, batch.rows[full]), len(ids)
+        )
+        for row, prediction, row_ids, length in zip(full.tolist(), answers, ids, lengths, strict=True):
             pieces = self.source.pieces(row_ids[:length])
             others = tuple(other._replace(source_tokens=pieces) for other in prediction.others)
             predictions[row] = prediction._replace(source_tokens=pieces, others=others)
         return predictions
 
     def continue_from(self, prefixes: list[Sequence[int]], search: Search, rows: Tensor) -> list[Prediction]:
-        """What follows after each of the prefixes, for a model without a source; `rows` are their numbers."""
+        """Continue each of the prefixes, by a model without a source; `rows` are their numbers."""
         device = next(self.parameters()).device
-        nothing = torch.zeros(len(prefixes), dtype=torch.long, device=device)
-        source = Column(nothing.new_zeros(len(prefixes), 0), nothing)
+        lengths = torch.zeros(len(prefixes), dtype=torch.long, device=device)
+        source = Column(lengths.new_zeros(len(prefixes), 0), lengths)
         assert isinstance(self.head, Generator)
         return self.head.predict(self.encode(source), search, rows.to(device), prefixes)
 
 
 def make(config: Mapping[str, Any], source: Field, target: Field) -> Model:
-    """The model that a resolved configuration describes, for fields that know their sizes."""
+    """Build the model of a composed configuration, for fitted fields."""
     shared = config.get("share") == "embedding"
     embedding = source.embed()
     encoder = registry.build("encoder", config, embedding.output_size)
@@ -92,7 +96,7 @@ def make(config: Mapping[str, Any], source: Field, target: Field) -> Model:
 
 
 def make_fields(config: Mapping[str, Any]) -> tuple[Field, Field]:
-    """The source and target fields of a configuration, not fitted yet; with `share` they have one tokenizer."""
+    """Build the source and target fields of a configuration, not fitted yet; with `share` they have one tokenizer."""
     source, target = make_field(config, "source"), make_field(config, "target")
     if config.get("share", "nothing") != "nothing":
         target.share_tokenizer(source)
@@ -114,25 +118,27 @@ def make_field(config: Mapping[str, Any], side: str) -> Any:
 
 
 def save(model: Model, config: Mapping[str, Any], path: Path, metrics: Mapping[str, Any]) -> None:
-    """Write the bundle into a folder."""
+    """Save a model as a bundle."""
     from omegaconf import OmegaConf
     from safetensors.torch import save_model
 
     path.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create({"format": FORMAT, **config}), path / "config.yaml")
     save_model(model, str(path / "model.safetensors"))
-    (path / "model.safetensors").chmod((path / "config.yaml").stat().st_mode)  # the library writes for the owner alone
+    (path / "model.safetensors").chmod(
+        (path / "config.yaml").stat().st_mode
+    )  # safetensors makes it readable for the owner only
     for slot, field in (("source", model.source), ("target", model.target)):
         (path / slot).mkdir(exist_ok=True)
         for name, content in field.files().items():
             (path / slot / name).write_bytes(content)
     (path / "README.md").write_text(card(model, config, metrics), "utf-8")
-    # Last, for it tells that a run is finished.
+    # Last: it marks the run as finished.
     (path / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def load(path: Path, device: str = "cpu") -> tuple[Model, dict[str, Any]]:
-    """The model of a bundle, ready to predict, and its configuration."""
+    """Load the model of a bundle, ready to predict, and its configuration."""
     from safetensors import safe_open
     from safetensors.torch import load_model
 
@@ -155,48 +161,44 @@ def load(path: Path, device: str = "cpu") -> tuple[Model, dict[str, Any]]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The configuration of a bundle."""
+    """Read the configuration of a bundle."""
     from omegaconf import OmegaConf
 
     if not path.is_dir():
         near = sorted(str(item.parent) for item in path.parent.glob("*/model.safetensors"))
-        raise UserError(
-            f"there is no folder {path}; {registry.suggestion(str(path), near)}; train one with seq2att train RECIPE"
-        )
+        remedy = f"{registry.suggestion(str(path), near)}; train one with seq2att train RECIPE"
+        raise UserError("E-bundle", f"{path}", "there is no such folder", remedy)
     needed = [path / name for name in ("config.yaml", "model.safetensors")]
     missing = [file.name for file in needed if not file.is_file()]
     if missing:
-        unfinished = " (its training has not finished: resume it)" if (path / "checkpoints").is_dir() else ""
-        raise UserError(
-            f"{path} is no bundle: {' and '.join(missing)} missing{unfinished}; name a finished run's folder"
-        )
+        remedy = "resume its training" if (path / "checkpoints").is_dir() else "name the folder of a finished run"
+        raise UserError("E-bundle", f"{path}", f"{' and '.join(missing)} is missing, so it is no bundle", remedy)
     config = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
     assert isinstance(config, dict)
     if config.pop("format", 0) > FORMAT:
-        raise UserError(f"{path}/config.yaml is of a newer format than this seq2att reads ({FORMAT}); upgrade seq2att")
+        problem = f"its format is newer than this seq2att reads ({FORMAT})"
+        raise UserError("E-bundle", f"{path}/config.yaml", problem, "upgrade seq2att")
     return {str(key): value for key, value in config.items()}
 
 
 def missing_plugin(path: Path, config: Mapping[str, Any], error: registry.RegistryError) -> UserError:
-    """The error of a bundle that needs a component which is not there."""
+    """The error about a bundle with a component that is not installed."""
     plugins = config.get("plugins") or []
-    remedy = (
-        f"it was trained with plugins=[{','.join(plugins)}]: give 'plugins=[{','.join(plugins)}]' on the command line, "
-        f"load(..., plugins=[...]) in Python, or install them"
-        if plugins
-        else "install the plugin that brings it"
-    )
-    return UserError(f"{path}: {error.args[0].split(';')[0]}; {remedy}")
+    remedy = "install the plugin that brings it"
+    if plugins:
+        names = ",".join(plugins)
+        remedy = f"give 'plugins=[{names}]' on the command line, load(..., plugins=[...]) in Python, or install them"
+    return UserError("E-plugin", f"{path}", f"{error.subject}: {error.problem}", remedy)
 
 
 def card(model: Model, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    """The model card: what this is, how good, how to use it."""
-    looks = "decoder" in config or "attend" in config["head"].get("pool", ())
-    slots = ("encoder", "decoder", *(["attention"] if looks else []))
+    """The model card: components, usage and metrics."""
+    has_attention = "decoder" in config or "attend" in config["head"].get("pool", ())
+    slots = ("encoder", "decoder", *(["attention"] if has_attention else []))
     names = [f"{slot}={config[slot]['name']}" for slot in slots if slot in config]
     task = model.head.task
-    asked = '"..."' if task != "generate" or not model.source.has_values else '["..."]'
-    answer = "[0].text" if asked.startswith("[") else ".text"
+    argument = '"..."' if task != "generate" or not model.source.has_values else '["..."]'
+    answer = "[0].text" if argument.startswith("[") else ".text"
     lines = [
         f"# {config.get('recipe', 'model')}",
         "",
@@ -204,9 +206,9 @@ def card(model: Model, config: Mapping[str, Any], metrics: Mapping[str, Any]) ->
         f"seed {config.get('seed')}.",
         "",
         "    import seq2att",
-        f'    print(seq2att.load(".").{task}({asked}){answer})',
+        f'    print(seq2att.load(".").{task}({argument}){answer})',
         "",
-        "| measure on the validation split | value |",
+        "| metric on the validation split | value |",
         "|---|---|",
     ]
     values = metrics.get("validation", metrics)
@@ -215,7 +217,7 @@ def card(model: Model, config: Mapping[str, Any], metrics: Mapping[str, Any]) ->
 
 
 def parameter_count(model: nn.Module) -> int:
-    """How many numbers training changes."""
+    """The number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 

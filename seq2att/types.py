@@ -7,7 +7,7 @@ V vocabulary size, K hypotheses a row, N rows of a search. Dimension 0 of every 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -44,25 +44,23 @@ class Batch(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """What an encoder says about the source."""
+    """What an encoder returns."""
 
     outputs: Tensor  # [B, S, M]
     mask: Tensor  # [B, S] bool, True = real
     final: tuple[Tensor, ...]  # last states, each [B, L, M]: (h,), (h, c) or (); bidirectional: [forward ; backward]
-    tokens: Tensor | None = None  # [B, S] source ids in the target vocabulary, for copying
 
 
 class Memory(NamedTuple):
-    """What decoding looks at; fixed for the sentence."""
+    """What a decoder attends to; it stays the same for a sentence."""
 
-    keys: State  # the outputs as the attention wants them, computed once per sentence
+    keys: State  # what `Attention.keys` returns, computed once per sentence
     values: Tensor  # [B, S, M]
-    mask: Tensor  # [B, S] bool
-    tokens: Tensor | None = None  # [B, S]
+    mask: Tensor  # [B, S] bool, True = real
 
 
 class Attended(NamedTuple):
-    """What an attention read from the memory in T steps."""
+    """What an attention returns for T queries."""
 
     context: Tensor  # [B, T, C]
     weights: Tensor | None  # [B, T, S]
@@ -71,7 +69,7 @@ class Attended(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What a decoder said in T steps, and where it stands now."""
+    """What a decoder returns for T steps."""
 
     outputs: Tensor  # [B, T, D]
     weights: Tensor | None  # [B, T, S]
@@ -80,10 +78,10 @@ class Decoded(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """A sum of losses and what it sums over, so that devices and micro-batches add."""
+    """A summed loss and its number of terms, so that devices and micro-batches add."""
 
     total: Tensor  # scalar, summed over everything that counts
-    count: Tensor  # type: ignore[assignment]  # scalar, how many targets that were; nobody counts in a Loss
+    count: Tensor  # type: ignore[assignment]  # scalar, the number of targets; it hides tuple.count
     state: State = ()  # detached, for running text
 
 
@@ -95,7 +93,7 @@ class CarriedState(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step of a generator, all that a search ever sees."""
+    """One step of a generator: all that a search sees."""
 
     log_probs: Tensor  # [N, V'] normalised; V' may exceed V (copying); a search may write into it
     weights: Tensor | None  # [N, S]
@@ -103,7 +101,7 @@ class Step(NamedTuple):
 
 
 class Hypotheses(NamedTuple):
-    """What a search found, best first; position T counts the end symbol, rows are padded after their length."""
+    """What a search returns, best first; lengths count the end symbol."""
 
     tokens: Tensor  # [B, K, T] int64, padded with PAD
     lengths: Tensor  # [B, K] number of tokens, the end symbol included where it was reached
@@ -113,7 +111,7 @@ class Hypotheses(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """One answer of a head for one row."""
+    """The prediction of a head for one row."""
 
     value: Any  # what the target field decodes to: a text, a label, a number
     score: float  # log p(value | source)
@@ -191,15 +189,6 @@ def where(rows: Tensor, one: State, other: State) -> State:
 def detach(tree: State) -> State:
     """The same tree, cut from the graph of gradients."""
     return tree_map(lambda tensor: tensor.detach(), tree)
-
-
-def join(encodings: Sequence[Encoding]) -> Encoding:
-    """Several encodings of the same rows as one, side by side along S; final states come from the first."""
-    return Encoding(
-        torch.cat([encoding.outputs for encoding in encodings], 1),  # [B, S1 + S2 + ..., M]
-        torch.cat([encoding.mask for encoding in encodings], 1),  # [B, S1 + S2 + ...]
-        encodings[0].final,
-    )
 
 
 def class_order(names: Iterable[str]) -> list[str]:

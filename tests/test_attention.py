@@ -69,7 +69,7 @@ def test_additive_in_chunks_is_the_same_with_the_same_gradient(monkeypatch: pyte
         return [parameter.grad.clone() for parameter in attention.parameters() if parameter.grad is not None]
 
     whole = gradients()
-    monkeypatch.setattr(Additive, "AT_ONCE", 1)
+    monkeypatch.setattr(Additive, "CHUNK", 1)
     check_against(attention, additive_score(attention))
     assert len(whole) == 4
     torch.testing.assert_close(gradients(), whole, rtol=1e-10, atol=1e-12)

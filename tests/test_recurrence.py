@@ -279,13 +279,3 @@ def test_wrong_probabilities_and_sizes_are_refused() -> None:
     ):
         with refused(code, f"encoder.{option}"):
             GRUEncoder(3, **{option: value})
-
-
-def test_what_no_state_exceeds_is_known() -> None:
-    torch.manual_seed(1)
-    inputs, lengths = 50 * torch.randn(4, 9, 3), torch.full((4,), 9)
-    for encoder in (LSTMEncoder(3, size=5, layers=2), GRUEncoder(3, size=5), RNNEncoder(3, size=5)):
-        found = encoder(inputs, lengths)
-        assert max(float(part.detach().abs().max()) for part in (found.outputs, found.final[0])) <= 1 == encoder.bound
-    assert RNNEncoder(3, size=5, nonlinearity="relu").bound is None
-    assert LSTMEncoder(3, size=5, layers=2, residual=True).bound is None

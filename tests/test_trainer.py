@@ -28,11 +28,9 @@ import seq2att.logger
 import seq2att.optimizer
 import seq2att.schedule  # noqa: F401
 from seq2att import launch, registry
-from seq2att import model as models
 from seq2att.config import compose
 from seq2att.config.options import DataOptions, TrainerOptions
 from seq2att.data import Ragged, collate
-from seq2att.encoder import LSTMEncoder
 from seq2att.errors import UserError
 from seq2att.metric import Score
 from seq2att.trainer import answer, checks, evaluate, fitting, folder, likelihood, measure
@@ -820,45 +818,6 @@ def test_what_an_optimizer_refuses_is_a_message(tmp_path):
     config = make_config(tmp_path / "run", optimizer={"name": "sgd", "learning_rate": 0.1, "momentum": -1.0})
     with pytest.raises(UserError, match=r"^optimizer=sgd: Invalid momentum value: -1.0; correct that option$"):
         toy(config)
-
-
-@pytest.mark.parametrize("standardize", [False, True])
-@pytest.mark.parametrize(("scale", "refused"), [(0.01, None), (0.0104, False), (1.0, True)])
-def test_numbers_beyond_the_reach_of_a_bare_unit_are_refused(standardize, scale, refused):
-    numbers = np.linspace(4, 100, 49) * scale
-    target = registry.build("field", {"field": {"name": "number", "standardize": standardize}})
-    target.fit(numbers.tolist())
-    source = registry.build("field", {"field": {"name": "numbers"}})
-    source.fit([[1.0]])
-    unit = {"name": "lstm", "size": 1, "bidirectional": False}
-    config = {"encoder": unit, "head": {"name": "regression", "projection": False}, "attention": {"name": "none"}}
-    rows = np.concatenate(target.encode_batch(numbers.tolist()))  # [49, 1]
-    corpus = SimpleNamespace(target=SimpleNamespace(values=rows))
-    said = []
-    low, high = (-1, 1) if not standardize else (numbers.mean() - numbers.std(), numbers.mean() + numbers.std())
-    beyond = int(((numbers > high) | (numbers < low)).sum())
-    message = (
-        f"head.projection=false: the model can say {low:.4g} to {high:.4g}, but {beyond} of 49 training targets "
-        f"({numbers[0]:.4g} to {numbers[-1]:.4g}) are beyond; set head.projection=true"
-        f"{'' if standardize else ' and target.standardize=true'}, or scale the data"
-    )
-
-    class Larger(LSTMEncoder):  # of a plugin
-        def forward(self, inputs, lengths):
-            return super().forward(10 * inputs, lengths)
-
-    assert (LSTMEncoder(1).bound, Larger(1).bound) == (1.0, None)
-    if refused or standardize:
-        with pytest.raises(UserError) as error:
-            checks.check_reach(models.make(config, source, target), corpus, said.append)
-        assert str(error.value) == message
-    else:
-        checks.check_reach(models.make(config, source, target), corpus, said.append)
-        assert said == ([] if refused is None else [f"note: {message}"])
-    for anything in ({**unit, "name": "rnn", "nonlinearity": "relu"}, {"name": "none"}):
-        checks.check_reach(models.make({**config, "encoder": anything}, source, target), corpus, pytest.fail)
-    layer = {**config, "head": {"name": "regression"}}
-    checks.check_reach(models.make(layer, source, target), corpus, pytest.fail)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")

@@ -1,6 +1,6 @@
-"""Heads: what a model is for, from an encoding to a loss and to predictions.
+"""Heads: from an encoding to a loss and to predictions, for one task.
 
-A `Generator` says sequences: it is all that a search, an ensemble or an export ever sees of a model.
+A `Generator` generates sequences token by token: it is all that a search sees of a model.
 """
 
 from __future__ import annotations
@@ -10,25 +10,31 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from seq2att.contracts import setting_name
 from seq2att.errors import UserError
 from seq2att.field import Field
-from seq2att.registry import entries, kind
+from seq2att.registry import kind
 from seq2att.search import Search
 from seq2att.types import Column, Encoding, Loss, Prediction, State
 
 
 @kind("head")
 class Head(nn.Module):
-    """Says something about an encoded source, and how wrong that is."""
+    """Computes the loss of the right targets for an encoded source, their score, and predictions.
+
+    A subclass sets `task` and `metrics`, writes `loss`, `predict` and `score`, and may refuse target fields in `check`.
+    The program gives `memory_size` (M, that of the encoder's outputs) and `target` (the fitted field) to its
+    constructor.
+    """
 
     metrics: ClassVar[tuple[str, ...]] = ()
-    """Metrics that are reported when the configuration names none."""
+    """The metrics of a configuration that names none."""
     task: ClassVar[str] = "translate"
-    """What such a model is asked to do: the method of the Python API and the command."""
+    """The task: `translate`, `classify`, `tag`, `estimate` or `generate`, a method of `Predictor` and a command."""
     loss_metrics: ClassVar[Mapping[str, Callable[[float], float]]] = {}
-    """What else is told of the mean loss, such as the perplexity; less is better."""
+    """Metrics that are functions of the mean loss, such as the perplexity; lower is better."""
     multiple_references: ClassVar[bool] = False
-    """Whether all targets of equal sources are right answers for each of them, so that each is asked once."""
+    """Whether the targets of rows with equal sources are all right answers, so that a source is predicted once."""
 
     def __init__(self, memory_size: int, target: Field) -> None:
         super().__init__()
@@ -36,44 +42,53 @@ class Head(nn.Module):
 
     @classmethod
     def check(cls, target: Field) -> None:
-        """Refuse a target field that such a head cannot say; called before data are read as well."""
-
-    def reach(self, bound: float | None) -> float | None:
-        """The largest size of a number that it can say where no output of its encoder exceeds `bound`; None: any."""
-        return None
+        """Raise `UserError` for a target field that this head cannot predict; also called before data are read."""
 
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
-        """The summed loss of the right answers and their number; `state` is that of running text."""
+        """Compute the summed loss of the targets.
+
+        Args:
+            encoding: the encoded sources, B rows.
+            target: the targets, padded.
+            state: a `CarriedState` in training on running text, else ().
+
+        Returns:
+            `Loss(total, count)`: scalars, the sum over all targets (tokens or rows) and their number.
+        """
         raise NotImplementedError
 
     def predict(self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None) -> list[Prediction]:
-        """An answer for every row, in row order."""
+        """Predict every row, in order: a list of B `Prediction`.
+
+        `search` finds sequences (None for other heads); `rows` `[B]` are the numbers of the rows, which seed samples.
+        """
         raise NotImplementedError
 
     def score(self, encoding: Encoding, target: Column) -> Tensor:
-        """Log p(target | source) of every row: `[B]`."""
+        """Compute log p(target | source) of every row: `[B]`."""
         raise NotImplementedError
 
 
-def target_error(head: type[Head], target: Field, says: str, allowed: str) -> UserError:
-    """The error about a target field that a head cannot say."""
+def target_error(head: type[Head], target: Field, predicts: str, allowed: str) -> UserError:
+    """The error about a target field that a head cannot predict."""
     return UserError(
-        f"{setting('target', 'field', type(target))}: {setting('head', 'head', head)} says {says}; "
-        f"set target={allowed}, or another head"
+        "E-conflict",
+        setting_name("field", target, "target"),
+        f"{setting_name('head', head)} predicts {predicts}",
+        f"set target={allowed}, or another head",
     )
-
-
-def setting(slot: str, kind: str, component: type) -> str:
-    """How settings ask for a component, as in `target=tags`."""
-    names = [name for name, entry in entries(kind).items() if entry.target is component]
-    return f"{slot}={names[0] if names else component.__name__}"
 
 
 # The components stand below the base class that they are made from.
 from seq2att.head.classification import Classification  # noqa: E402
-from seq2att.head.generation import Generation  # noqa: E402
-from seq2att.head.generator import Generator, Translation, shift_right, shift_stream  # noqa: E402
-from seq2att.head.language_model import LanguageModel  # noqa: E402
+from seq2att.head.generator import (  # noqa: E402
+    Generation,
+    Generator,
+    LanguageModel,
+    Translation,
+    shift_right,
+    shift_stream,
+)
 from seq2att.head.regression import Regression  # noqa: E402
 from seq2att.head.tagging import Tagging  # noqa: E402
 

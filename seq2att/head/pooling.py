@@ -1,4 +1,4 @@
-"""Pooling: one vector for a whole source, and the heads that speak from it."""
+"""Pooling: one vector for a source, and the base of the heads that read it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2att.attention import Attention
+from seq2att.contracts import check_attended
 from seq2att.errors import UserError, check_probability, check_size
 from seq2att.field import Field
 from seq2att.head import Head
@@ -19,7 +20,7 @@ PoolName = Literal["last", "mean", "max", "attend"]
 
 
 class Pooled(NamedTuple):
-    """One vector for every source."""
+    """One vector for every source, and the weights that made it."""
 
     values: Tensor  # [B, P]
     weights: Tensor | None  # [B, S] of `attend`; 0 on padding, the sum is 1
@@ -27,54 +28,60 @@ class Pooled(NamedTuple):
 
 
 class Pool(nn.Module):
-    """One vector for a source, of several kinds side by side.
+    """One vector for a source: the concatenation of several poolings.
 
     `last` is the top layer's last state, `mean` and `max` are over the positions of the outputs, `attend` is their
-    average by an attention whose one query is learned. An empty source gives zeros (`last`: the encoder's state).
+    average by an attention with one learned query. An empty source gives zeros (`last`: the encoder's state).
     """
 
     def __init__(self, memory_size: int, kinds: Sequence[PoolName], attention: Factory[Attention]) -> None:
         super().__init__()
         if not kinds or len(set(kinds)) < len(kinds):
-            raise UserError(f"head.pool={list(kinds)} names none or one twice; name some of last, mean, max, attend")
+            raise UserError(
+                "E-choice", f"head.pool={list(kinds)}", "must hold one or more of last, mean, max, attend, each once"
+            )
         self.kinds = tuple(kinds)
         self.attention: Attention | None = None
         self.output_size = memory_size * len(kinds)  # P
         if "attend" in kinds:
             self.attention = attention(memory_size, memory_size)
             if self.attention.output_size == 0:
-                raise UserError("head.pool=attend needs an attention, but attention=none; set attention=additive")
+                raise UserError(
+                    "E-conflict", "head.pool=attend", "needs an attention, not attention=none", "set attention=additive"
+                )
             self.query = nn.Parameter(torch.randn(memory_size) * memory_size**-0.5)  # [M]
             self.output_size += self.attention.output_size - memory_size
 
     def forward(self, encoding: Encoding) -> Pooled:
-        """The vectors `[B, P]` of encoded sources."""
+        """Pool the encodings into vectors `[B, P]`."""
         parts, weights, penalty = [], None, None
         for kind in self.kinds:
             if kind == "attend":
                 attended, weights, penalty = self.attend(encoding)
                 parts.append(attended)
             else:
-                parts.append({"last": last, "mean": mean, "max": largest}[kind](encoding))
+                parts.append({"last": last, "mean": mean, "max": maximum}[kind](encoding))
         return Pooled(torch.cat(parts, 1), weights, penalty)
 
     def attend(self, encoding: Encoding) -> Pooled:
-        """The average by attention `[B, C]`, and its weights."""
+        """Average by attention: `[B, C]`, and the weights."""
         assert self.attention is not None
         outputs = encoding.outputs
-        memory = Memory(self.attention.keys(outputs), outputs, encoding.mask, encoding.tokens)
+        memory = Memory(self.attention.keys(outputs), outputs, encoding.mask)
         query = self.query.expand(outputs.size(0), 1, -1)  # [B, 1, M]
-        found = self.attention(query, memory, self.attention.start(memory))
-        weights = None if found.weights is None else found.weights.squeeze(1)
-        return Pooled(found.context.squeeze(1), weights, None if found.penalty is None else found.penalty.squeeze(1))
+        attended = check_attended(self.attention, self.attention(query, memory, self.attention.start(memory)), query)
+        weights, penalty = (None if part is None else part.squeeze(1) for part in (attended.weights, attended.penalty))
+        return Pooled(attended.context.squeeze(1), weights, penalty)
 
 
 def last(encoding: Encoding) -> Tensor:
     """The top layer's last state `[B, M]`."""
     if not encoding.final:
         raise UserError(
-            "head.pool=last takes the encoder's last state, but this encoder has none (encoder=none); "
-            "set head.pool=mean, or encoder=lstm"
+            "E-conflict",
+            "head.pool=last",
+            "needs the encoder's last state, but this encoder has none",
+            "set head.pool=[mean], or encoder=lstm",
         )
     return encoding.final[0][:, -1]
 
@@ -85,20 +92,24 @@ def mean(encoding: Encoding) -> Tensor:
     return total / encoding.mask.sum(1, keepdim=True).clamp(min=1)
 
 
-def largest(encoding: Encoding) -> Tensor:
+def maximum(encoding: Encoding) -> Tensor:
     """The largest of the real outputs in every component `[B, M]`."""
     outputs, mask = encoding.outputs, encoding.mask
     if outputs.size(1) == 0:
         return outputs.new_zeros(outputs.size(0), outputs.size(2))
     lowest = torch.finfo(outputs.dtype).min
-    found = outputs.masked_fill(~mask.unsqueeze(2), lowest).amax(1)  # [B, M]
-    return found.masked_fill(~mask.any(1, keepdim=True), 0.0)
+    values = outputs.masked_fill(~mask.unsqueeze(2), lowest).amax(1)  # [B, M]
+    return values.masked_fill(~mask.any(1, keepdim=True), 0.0)
 
 
 class PooledHead(Head):
-    """Speaks from one vector: pooled, through `hidden` units where a size is set, then a linear layer.
+    """Predicts from one pooled vector: dropout, an optional hidden layer, a linear layer.
 
-    Dropout falls on the pooled vector and on the hidden units.
+    Args:
+        pool: one or more of `last`, `mean`, `max` and `attend`, concatenated; see `Pool`.
+        dropout: dropout on the pooled vector and on the hidden units; in [0, 1).
+        hidden: units of a layer before the last one; at least 1, null for no such layer.
+        activation: activation of the hidden layer.
     """
 
     def __init__(
@@ -107,10 +118,10 @@ class PooledHead(Head):
         target: Field,
         attention: Factory[Attention],
         *,
-        pool: Sequence[PoolName],
-        dropout: float,
-        hidden: int | None,
-        activation: Literal["tanh", "relu"],
+        pool: tuple[Literal["last", "mean", "max", "attend"], ...] = ("last",),
+        dropout: float = 0.0,
+        hidden: int | None = None,
+        activation: Literal["tanh", "relu"] = "tanh",
     ) -> None:
         super().__init__(memory_size, target)
         if hidden is not None:
@@ -120,10 +131,10 @@ class PooledHead(Head):
         self.dropout = nn.Dropout(check_probability("head.dropout", dropout))
         self.hidden = None if hidden is None else nn.Linear(self.pool.output_size, hidden)
         self.activation = activation
-        self.width = hidden or self.pool.output_size  # of what the last layer reads
+        self.width = hidden or self.pool.output_size  # of the features
 
     def features(self, encoding: Encoding) -> Pooled:
-        """What the last layer reads `[B, width]`, with the weights of the pool."""
+        """Compute the input of the last layer `[B, width]`, with the weights of the pool."""
         pooled: Pooled = self.pool(encoding)
         values = self.dropout(pooled.values)
         if self.hidden is not None:
@@ -134,12 +145,12 @@ class PooledHead(Head):
 
 def one_value(target: Column) -> tuple[Tensor, Tensor]:
     """The one value of every row, `[B]` or `[B, F]`, and which rows have one, `[B]` bool."""
-    there = target.lengths > 0
+    has_value = target.lengths > 0
     if target.values.size(1) == 0:
-        return target.values.new_zeros(target.values.size(0), *target.values.shape[2:]), there
-    return target.values[:, 0], there
+        return target.values.new_zeros(target.values.size(0), *target.values.shape[2:]), has_value
+    return target.values[:, 0], has_value
 
 
-def seen(weights: Tensor | None, row: int, length: int) -> Tensor | None:
-    """The attention `[1, S]` of one row to its source."""
+def row_attention(weights: Tensor | None, row: int, length: int) -> Tensor | None:
+    """The attention weights `[1, S]` of one row."""
     return None if weights is None else weights[row : row + 1, :length].detach().cpu()

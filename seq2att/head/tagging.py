@@ -1,4 +1,4 @@
-"""Tagging: something said of every item of the source."""
+"""Tagging: a tag for every item of the source."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from seq2att.types import Column, Encoding, Loss, Prediction, State
 
 @register("head", "tagging")
 class Tagging(Head):
-    """Synced many-to-many: a tag for every item of the source, from what the encoder says there.
+    """Synced many-to-many: a tag for every item of the source, from the encoder's output there.
 
-    `hidden` units of a tanh layer stand between the two (null: none); `dropout` falls on what either gives.
-    `transitions` scores neighbours as well: a linear-chain conditional random field (Lafferty et al. 2001), trained on
-    whole paths of tags. `constrain` keeps answers to the rules of spans where the tags are such: `I-x` comes after
-    `B-x` or `I-x` only. A tag that training does not have is left out of the loss; as part of a path, any may stand
-    there.
+    A tag that does not occur in training is left out of the loss; in a CRF any tag may stand in its place.
+
+    Args:
+        hidden: units of a tanh layer before the last layer; at least 1, null for no such layer.
+        dropout: dropout on the encoder's outputs and on the hidden units; in [0, 1).
+        transitions: score pairs of neighbouring tags too: a linear-chain CRF (Lafferty et al. 2001).
+        constrain: predict only sequences that keep the rules of spans: `I-x` follows `B-x` or `I-x`.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("tag_accuracy", "span_f1")
@@ -52,19 +54,19 @@ class Tagging(Head):
         self.layer = nn.Linear(memory_size if hidden is None else hidden, target.size)
         self.transitions = Transitions(target.size) if transitions else None
         follow = target.valid_transitions()
-        if follow is None:  # no tags of spans
-            self.metrics = ("tag_accuracy",)  # type: ignore[misc]  # there is nothing else to measure
+        if follow is None:  # the tags mark no spans
+            self.metrics = ("tag_accuracy",)  # type: ignore[misc]
         limits = torch.from_numpy(follow) if constrain and follow is not None and not follow.all() else None
-        self.register_buffer("follow", limits, persistent=False)  # [K + 1, K + 1] which tag may come after which
+        self.register_buffer("follow", limits, persistent=False)  # [K + 1, K + 1] which tag may follow which
 
     @classmethod
     def check(cls, target: Field) -> None:
-        """Refuse a target that has not one item for each item of its source."""
+        """Refuse a target without one item for each item of the source."""
         if not target.is_aligned:
             raise target_error(cls, target, "a tag for each item of its source", "tags")
 
     def emissions(self, encoding: Encoding) -> Tensor:
-        """The score of every tag at every item: `[B, S, K]`."""
+        """Score every tag at every item: `[B, S, K]`."""
         inputs = self.dropout(encoding.outputs)
         if self.hidden is not None:
             inputs = self.dropout(product.linear(inputs, self.hidden.weight, self.hidden.bias).tanh())
@@ -72,7 +74,7 @@ class Tagging(Head):
         return scores.to(full_precision(scores))
 
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
-        """Minus log p of the right tags that training has, and their number."""
+        """Minus log p of the tags that occur in training, and their number."""
         total = -self.log_likelihood(self.emissions(encoding), encoding, target).sum()
         return Loss(total, (target.mask() & (target.values >= 0)).sum())
 
@@ -81,17 +83,17 @@ class Tagging(Head):
         return self.log_likelihood(self.emissions(encoding), encoding, target)
 
     def log_likelihood(self, emissions: Tensor, encoding: Encoding, target: Column) -> Tensor:
-        """Log p of the tags `[B]` from the scores of all."""
+        """Compute log p of the tags `[B]` from the emissions."""
         check_lengths(encoding, target)
         if self.transitions is not None:
-            found = log_probability(emissions, target.lengths, target.values, self.transitions.chain())
-            return found.to(emissions.dtype)
+            log_probs = log_probability(emissions, target.lengths, target.values, self.transitions.chain())
+            return log_probs.to(emissions.dtype)
         real = target.mask() & (target.values >= 0)  # [B, S]
         log_probs = emissions.log_softmax(2).gather(2, target.values.clamp(min=0).unsqueeze(2)).squeeze(2)  # [B, S]
         return log_probs.masked_fill(~real, 0.0).sum(1)
 
     def predict(self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None) -> list[Prediction]:
-        """The best tags of every row, with log p of each of them and of all together."""
+        """Predict the best tags of every row, with log p of each tag and of the sequence."""
         emissions, lengths = self.emissions(encoding), encoding.mask.sum(1)
         tags = self.best(emissions, lengths)  # [B, S]
         if self.transitions is None:
@@ -104,20 +106,18 @@ class Tagging(Head):
         ids = tags.tolist()
         predictions = []
         for row, length in enumerate(lengths.tolist()):
-            said = ids[row][:length]
-            pieces = self.target.pieces(said)
-            predictions.append(
-                Prediction(self.target.decode(said), scores[row], pieces, token_scores=tuple(each[row][:length]))
-            )
+            row_ids, token_scores = ids[row][:length], tuple(each[row][:length])
+            pieces = self.target.pieces(row_ids)
+            predictions.append(Prediction(self.target.decode(row_ids), scores[row], pieces, token_scores=token_scores))
         return predictions
 
     def best(self, emissions: Tensor, lengths: Tensor) -> Tensor:
-        """The tags of the highest score together `[B, S]`, within the rules where there are such."""
+        """Find the tags with the highest score together `[B, S]`, within the rules of spans."""
         if self.transitions is None and self.follow is None:
             return emissions.argmax(2)
         if self.transitions is None:
-            nothing = exact(emissions.new_zeros(self.target.size))
-            chain = Chain(nothing, nothing.expand(self.target.size, -1), nothing)
+            zeros = exact(emissions.new_zeros(self.target.size))
+            chain = Chain(zeros, zeros.expand(self.target.size, -1), zeros)
         else:
             chain = self.transitions.chain()
         return best_path(emissions, lengths, chain if self.follow is None else chain.limited(self.follow))
@@ -126,12 +126,14 @@ class Tagging(Head):
 def check_lengths(encoding: Encoding, target: Column) -> None:
     """Refuse rows whose source and target have different numbers of items."""
     if target.values.shape == encoding.mask.shape and target.values.is_cuda:
-        return  # to compare each row would wait for the device; the data were checked when they were read
-    given, wanted = encoding.mask.sum(1), target.lengths
-    wrong = (given != wanted).nonzero().flatten().tolist()
+        return  # comparing each row would wait for the device; the data were checked when they were read
+    num_items, num_tags = encoding.mask.sum(1), target.lengths
+    wrong = (num_items != num_tags).nonzero().flatten().tolist()
     if wrong or target.values.shape != encoding.mask.shape:
         row = wrong[0] if wrong else 0
         raise UserError(
-            f"head=tagging: row {row + 1} of a batch has {int(given[row])} items in its source and {int(wanted[row])} "
-            f"tags; give one tag for each item, and cut the source as the tags are (source/tokenizer=word)"
+            "E-length",
+            "head=tagging",
+            f"row {row + 1} of a batch has {int(num_items[row])} items in its source and {int(num_tags[row])} tags",
+            "give each item one tag, and tokenize the source as the tags are (source/tokenizer=word)",
         )

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from seq2att import registry
 from seq2att.errors import UserError, check_positive, check_size
 
 if TYPE_CHECKING:
-    from seq2att.data import Corpus
-    from seq2att.model import Model
+    pass
 
 MANY = 0.1  # the share of targets out of reach with which no run makes sense
 
@@ -74,27 +72,6 @@ def check_numbers(config: Mapping[str, Any]) -> None:
         check_size(f"data.{name}", config["data"].get(name, 1))
     if config["optimizer"].get("learning_rate") is not None:
         check_positive("optimizer.learning_rate", config["optimizer"]["learning_rate"])
-
-
-def check_reach(model: Model, corpus: Corpus, say: Callable[[str], None]) -> None:
-    """Refuse, or say of a few, numbers to learn that the model's last units cannot say."""
-    reach = model.head.reach(model.encoder.bound)
-    if reach is None or corpus.target is None:
-        return
-    values = corpus.target.values.reshape(-1)
-    out = int((np.abs(values) > reach * (1 + 1e-6)).sum())
-    if not out:
-        return
-    ends: list[Any] = [-reach, reach, values.min(), values.max()]
-    least, most, low, high = (model.target.decode([end]) for end in ends)  # in the unit of the data
-    standardize = "" if getattr(model.target, "standardize", True) else " and target.standardize=true"
-    problem = (
-        f"head.projection=false: the model can say {least:.4g} to {most:.4g}, but {out:,} of {len(values):,} training "
-        f"targets ({low:.4g} to {high:.4g}) are beyond; set head.projection=true{standardize}, or scale the data"
-    )
-    if out > MANY * len(values):
-        raise UserError(problem)
-    say(f"note: {problem}")
 
 
 def check_accelerator(name: str) -> None:

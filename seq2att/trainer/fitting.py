@@ -18,7 +18,7 @@ from seq2att import registry
 from seq2att.data import prepare
 from seq2att.errors import UserError
 from seq2att.trainer import folder
-from seq2att.trainer.checks import check_figures, check_numbers, check_reach, check_trainer, known_figures
+from seq2att.trainer.checks import check_figures, check_numbers, check_trainer, known_figures
 from seq2att.trainer.evaluation import answer, measure, references
 from seq2att.trainer.processes import ALONE, Processes, seed
 
@@ -64,7 +64,6 @@ def train(
     model = models.make(config, ready.source, ready.target)
     higher = known_figures(config, model.head)  # of this model: what tags there are decides what is measured
     check_figures(config, higher)
-    check_reach(model, ready.corpora["train"], account)
     if not run.resume:
         warm(model, data_root(config), say)
     if config["trainer"]["threads"] is None:
