@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -513,7 +513,8 @@ def test_mistakes_are_one_message_and_exit_code_2(
 USAGE = {
     "trian reverse": "no command is called 'trian'; known: baseline, classify, ",
     "clasify runs/x": "did you mean 'classify'?",
-    "train": "the following arguments are required: RECIPE\n",
+    "train": "error [E-missing]: RECIPE: train needs a recipe; give one, as in seq2att train reverse; seq2att list rec",
+    "train encoder=gru": "[E-missing]: RECIPE",
     "train reverse --frobnicate": "unrecognized arguments: --frobnicate; see seq2att train --help",
     "translate runs/x a b": "unrecognized arguments: b; see seq2att translate --help",
     "translate runs/x --beam 0": "argument --beam: '0' must be a whole number of at least 1",
@@ -540,11 +541,11 @@ def test_alone_it_says_what_there_is(capfdbinary: Capture) -> None:
 def test_a_kind_without_components_is_listed(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     registry.load()
     monkeypatch.setitem(registry.component._entries, "callback", {})
-    assert run(capfdbinary, "list", "callback").out == "callback\n  none yet; a plugin may bring one\n"
+    assert run(capfdbinary, "list", "callback").out == "callback\n  no components; a plugin may add some\n"
 
 
 def test_a_list_is_shown_with_what_it_may_hold(capfdbinary: Capture) -> None:
-    text = " ".join(run(capfdbinary, "list", "head", "classification").out.split())
+    text = " ".join(run(capfdbinary, "list", "head.classification").out.split())
     assert "pool: list[last|mean|max|attend] = [last]" in text
 
 
@@ -574,59 +575,88 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
 # list
 
 
-def test_list_shows_every_component(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
+def test_list_shows_every_component_in_one_line(capfdbinary: Capture) -> None:
     result = run(capfdbinary, "list")
     assert result.code == 0
     registry.load()
+    lines = result.out.splitlines()
     for kind in registry.kinds():
         for name, entry in registry.entries(kind).items():
-            assert re.search(rf"^  {name} ", result.out, re.MULTILINE), name
-            assert entry.location in result.out
+            assert any(re.fullmatch(rf"  {name} +{re.escape(entry.doc)}", line) for line in lines), name
             assert entry.doc
-            assert entry.doc.split()[0] in result.out
-    assert max(map(len, result.out.splitlines())) <= max(100, *(len(entry.location) + 20 for entry in entries()))
-
-
-def entries() -> Iterator[registry.Entry]:
+    assert ".py" not in result.out
+    with_paths = run(capfdbinary, "list", "--paths").out
     for kind in registry.kinds():
-        yield from registry.entries(kind).values()
+        for entry in registry.entries(kind).values():
+            assert f"[{entry.location}]" in with_paths
+    assert len(with_paths.splitlines()) == len(lines)
 
 
 def test_list_of_a_kind(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     monkeypatch.chdir(root)
+    registry.load()
+    attentions = registry.entries("attention")
     result = run(capfdbinary, "list", "attention")
+    title, *lines = result.out.splitlines()
+    assert title == "attention"
+    assert [line.split()[0] for line in lines] == list(attentions)
     text = (root / "seq2att/attention.py").read_text("utf-8")
     line = text[: text.index("class Additive")].count("\n") + 1
-    assert result.out.startswith("attention\n  none      Looks at nothing: a context of width 0.\n")
-    assert result.out.endswith(f"            size: int = 256\n            seq2att/attention.py:{line}\n")
-    assert "lstm" not in result.out
+    path = f"seq2att/attention.py:{line}"
+    assert path not in result.out
+    assert run(capfdbinary, "list", "attention", "--paths").out.endswith(f"  [{path}]\n")
+
+
+def test_list_of_a_component_shows_its_options(capfdbinary: Capture) -> None:
+    registry.load()
+    for pattern in ("attention.additive", "attention=additive"):
+        entry = registry.find("attention", "additive")
+        first, *lines = run(capfdbinary, "list", pattern).out.splitlines()
+        assert first == f"attention.additive: {entry.doc}"
+        assert lines[0] == "  size: int = 256"
+        assert " ".join(" ".join(lines[1:]).split()) == entry.options["size"].doc
+    tokenizer = run(capfdbinary, "list", "tokenizer.char").out
+    assert tokenizer.startswith("tokenizer.char (in the slots source/tokenizer, target/tokenizer): ")
 
 
 def test_list_by_pattern_and_of_settings(capfdbinary: Capture) -> None:
     lstm = run(capfdbinary, "list", "*lstm*").out
     assert re.findall(r"^\S+|^  \S+", lstm, re.MULTILINE)[:4] == ["encoder", "  lstm", "decoder", "  lstm"]
-    assert run(capfdbinary, "list", "encoder=lstm").out.startswith("encoder\n  lstm")
+    assert run(capfdbinary, "list", "encoder=lstm").out.startswith("encoder.lstm: ")
     settings = run(capfdbinary, "list", "trainer", "data").out
     assert "batch_by: sentences|tokens = sentences" in settings
-    assert "max_length: int|null = null" in settings
+    assert "max_length: int|null = null\n      tokens that a source or a target may have; null for any" in settings
     assert "precision: 32|bf16|16|64 = 32" in settings
-    assert "train: str (required)" in run(capfdbinary, "list", "tsv").out
+    assert "train: str (required)" in run(capfdbinary, "list", "reader.tsv").out
+    assert [line.split()[0] for line in run(capfdbinary, "list", "settings").out.splitlines()] == [
+        "settings", "run", "data", "trainer"
+    ]  # fmt: skip
     assert run(capfdbinary, "list", "tokenizer").out.startswith(
         "tokenizer (in the slots source/tokenizer, target/tokenizer)\n"
     )
     assert set(re.findall(r"^  (\S+)", run(capfdbinary, "list", "recipe").out, re.MULTILINE)) == set(recipes())
 
 
+def test_list_names_a_broken_plugin_in_one_line(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.component._broken, "seq2att-odd", "odd: RuntimeError: no")
+    result = run(capfdbinary, "list", "attention")
+    assert result.code == 0
+    assert result.err == (
+        "seq2att: the installed plugin seq2att-odd cannot be imported (odd: RuntimeError: no); "
+        "install what it needs, or `pip uninstall seq2att-odd`\n"
+    )
+
+
 @pytest.mark.usefixtures("own_registry")
 def test_list_with_a_plugin(capfdbinary: Capture, here: Path) -> None:
     (here / "plugin_l.py").write_text(
         "from seq2att.registry import register\n\n@register('metric', 'mine')\n"
-        "def mine(*, 크기: int = 3):\n    'Mine.'\n",
+        "def mine(*, 크기: int = 3):\n    'Mine.\\n\\n    Args:\\n        크기: Of it.'\n",
         "utf-8",
     )
-    result = run(capfdbinary, "list", "mine", "plugins=[plugin_l.py]")
-    assert result.out == "metric\n  mine  Mine.\n        크기: int = 3\n        plugin_l.py:3\n"
+    result = run(capfdbinary, "list", "mine", "plugins=[plugin_l.py]", "--paths")
+    assert result.out == "metric\n  mine  Mine.  [plugin_l.py:3]\n"
+    assert run(capfdbinary, "list", "metric.mine").out == "metric.mine: Mine.\n  크기: int = 3\n      Of it.\n"
 
 
 # What is loaded

@@ -15,7 +15,7 @@ import yaml
 from seq2att import registry
 from seq2att.attention import Attention
 from seq2att.config import ConfigError, DataOptions, TrainerOptions, compose, folder, options_of, recipes, sweep
-from seq2att.config.override import parse_value, quote, split_commas
+from seq2att.config.override import parse_value, quote, split_commas, split_overrides
 from seq2att.config.recipe import presets
 from seq2att.config.slots import Slots
 from seq2att.config.sweeping import folder_name
@@ -249,6 +249,9 @@ def test_what_is_rendered_is_read_back(text: str) -> None:
 
 def test_lists_of_odd_texts() -> None:
     assert parse_value("[한국/a.py, b c, '[']", list[str]) == ["한국/a.py", "b c", "["]
+    for text in ("{a: 가, b: http://x}", "{a:가,b: http://x}"):
+        assert parse_value(text, dict[str, str]) == {"a": "가", "b": "http://x"}
+    assert parse_value("{가: 1}", dict[str, int]) == {"가": 1}
     assert split_commas("a,[b,c],'d,e',f(g,h)") == ["a", "[b,c]", "'d,e'", "f(g,h)"]
 
 
@@ -534,7 +537,7 @@ def test_recipes_that_are_no_mapping(here: Path) -> None:
 
 def test_missing_recipes() -> None:
     for name in ("revers", "no/such.yaml"):
-        assert refused(recipe=name) == [("E-recipe", f"recipe={name}")]
+        assert refused(recipe=name) == [("E-recipe", name)]
     assert "did you mean 'reverse'?" in str(problems_of(recipe="revers")[0])
 
 
@@ -719,13 +722,14 @@ def test_an_error_in_a_job_reaches_us(here: Path) -> None:
 
 
 def test_names_of_run_folders() -> None:
-    assert folder_name(["encoder=gru", "hydra.job.num=1", "run=x", "data.root=/a", "seed=1"]) == "encoder=gru,seed=1"
-    assert (
-        folder_name(["reader.train=../a b/c", "source/tokenizer=char"]) == "reader.train=.._a_b_c,source.tokenizer=char"
-    )
-    long = folder_name([f"source.remove={'가' * 300}"])
+    def name(*overrides: str) -> str:
+        return folder_name(split_overrides(overrides))
+
+    assert name("encoder=gru", "seed=1") == "encoder=gru,seed=1"
+    assert name("reader.train=../a b/c", "source/tokenizer=char") == "reader.train=.._a_b_c,source.tokenizer=char"
+    long = name(f"source.remove={'가' * 300}")
     assert len(long.encode()) < 255
-    assert long != folder_name([f"source.remove={'가' * 299}"])
+    assert long != name(f"source.remove={'가' * 299}")
 
 
 # Laziness and place

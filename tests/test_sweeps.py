@@ -7,11 +7,59 @@ from typing import Any
 import pytest
 import yaml
 
-from seq2att import launch
+from seq2att import launch, registry
 from seq2att.cli import main
-from seq2att.cli.train import different, table
+from seq2att.cli.train import distinctive_part, table
+from seq2att.config import compose, sweep
 from seq2att.errors import UserError
+from tests.refusals import refused
 
+PLUGIN = """
+from seq2att.registry import register
+
+@register("callback", "probe")
+def probe(*, rows: tuple[int, ...] = (), sizes: dict[str, int] | None = None, note: str | None = None):
+    ...
+"""
+RECIPE = """
+defaults: [config, override source/tokenizer: word]
+reader: {train: x}
+plugins: [sweep_plugin.py]
+callbacks: [probe]
+"""
+registry.load()
+KINDS = {  # two values of every kind of override
+    "head=classification target=label head.pool": ("attend", "[last,max]"),
+    "target=label head=classification head.pool": ("[attend]", "[mean, 'max']"),
+    "reader=csv reader.train": ("r.csv", "한국/~a b(1).csv"),
+    "reader=csv reader.train=r.csv reader.source": ("review", "['2','a,b']"),
+    "encoder": ("rnn", "gru"),
+    "attention": ("none", "additive"),
+    "source": ("text", "features"),
+    "source/tokenizer": ("char", "word"),
+    "source.tokenizer.min_count": ("2", "3"),
+    "target/tokenizer=char target.tokenizer.lower": ("true", "false"),
+    "source.tokenizer.pattern": (r"'[^\\W\\d]+|\\d'", "null"),
+    "optimizer.learning_rate": ("1e-4", "1"),
+    "trainer": ("debug", "gpu"),
+    "trainer.precision": ("16", "bf16"),
+    "trainer.patience": ("null", "3"),
+    "trainer.limit_train_batches": ("3", "0.5"),
+    "metrics": ("[bleu,chrf]", "null"),
+    "metrics=[bleu] metric.bleu.tokenize": ("char", "none"),
+    "data.language": ("한국", "1.10"),
+    "data.root": ("null", "'a b'"),
+    "data.missing": ("NA", "[NA, '', \"it's\"]"),
+    "source.remove": ("'x,y'", "{"),
+    "source.replace": ("{a: b}", "null"),
+    "source.replace.a": ("b", "~"),
+    "decoder.size": ("${encoder.size}", "7"),
+    "callback.probe.rows": ("[1,2]", "3"),
+    "callback.probe.sizes": ("{가: 1}", "null"),
+    "callback.probe.sizes.a": ("1", "2"),
+    "callback.probe.note": ("a=b", '"quoted, text"'),
+    "share=nothing run": ("x/${encoder.name}", "y"),
+}
 FIGURES = {"none": (0.9, 10.0), "dot": (0.5, 30.0), "additive": (0.7, 90.0)}  # loss, exact
 
 
@@ -107,6 +155,36 @@ def test_runs_with_other_figures_fit_into_a_table(tmp_path: Path) -> None:
 
 def test_a_job_is_called_by_what_sets_it_apart() -> None:
     names = ["a=1,seed=2,b=x,y", "a=1,seed=3,b=x,z"]
-    assert [different(name, names) for name in names] == ["seed=2,y", "seed=3,z"]
-    assert different("a=1,b=2", ["a=1,b=2"]) == "a=1,b=2"
-    assert different("a=1", ["a=1", "a=1,b=2"]) == "a=1"
+    assert [distinctive_part(name, names) for name in names] == ["seed=2,y", "seed=3,z"]
+    assert distinctive_part("a=1,b=2", ["a=1,b=2"]) == "a=1,b=2"
+    assert distinctive_part("a=1", ["a=1", "a=1,b=2"]) == "a=1"
+
+
+@pytest.mark.usefixtures("own_registry")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_is_composed_as_a_single_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sweep_plugin.py").write_text(PLUGIN)
+    Path("r.yaml").write_text(RECIPE)
+    *fixed, key = kind.split()
+    jobs: list[dict[str, Any]] = []
+    sweep("r.yaml", [*fixed, f"{key}={','.join(KINDS[kind])}"], jobs.append)
+    sweep("r.yaml", [*fixed, f"{key}={KINDS[kind][0]}", "seed=1,2"], jobs.append)
+    overrides = [[f"{key}={value}"] for value in KINDS[kind]]
+    overrides += [[*overrides[0], f"seed={seed}"] for seed in (1, 2)]
+    singles = [compose("r.yaml", [*fixed, *job]) for job in overrides]
+    assert len({job["run"] for job in jobs}) == len(jobs) == len(singles)
+    for job, single in zip(jobs, singles, strict=True):
+        assert job.pop("run").startswith(f"{single.pop('run')}/")
+        assert job == single
+
+
+def test_a_sweep_of_a_recipe_and_of_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s.yaml").write_text("defaults: [reverse]\nhydra: {sweeper: {params: {seed: '1,2', decoder: 'gru,lstm'}}}\n")
+    jobs: list[dict[str, Any]] = []
+    sweep("s.yaml", ["seed=3", "attention=glob(d*)", "encoder.size=range(1,3)"], jobs.append)
+    found = [(job["seed"], job["decoder"]["name"], job["attention"]["name"], job["encoder"]["size"]) for job in jobs]
+    assert sorted(found) == [(3, decoder, "dot", size) for decoder in ("gru", "lstm") for size in (1, 2)]
+    with refused("E-syntax", "encoder.size=range(x,)"):
+        sweep("s.yaml", ["encoder.size=range(x,)"], jobs.append)

@@ -1,4 +1,4 @@
-"""`seq2att list`: the components, their options, and where they are written."""
+"""`seq2att list`: kinds, components and their options, settings, and recipes."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from seq2att.cli.train import Commands
     from seq2att.registry import Option
 
-SENTENCE = re.compile(r".*?(?:[.?!:](?= )|$)")
 EXAMPLES = """examples:
   seq2att list
   seq2att list attention
-  seq2att list "*lstm*"
+  seq2att list attention.additive
+  seq2att list "*lstm*" --paths
   seq2att list trainer data recipe
 
 An option is set by its slot: seq2att train reverse encoder=gru encoder.size=64."""
 
 
 class Row(NamedTuple):
-    """One thing that can be chosen or set."""
+    """Something that can be chosen or set."""
 
     name: str
     doc: str
     options: Mapping[str, Option]
-    place: str
+    location: str
 
 
 def add(commands: Commands) -> None:
@@ -46,34 +46,45 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "list",
         help="list components, their options, settings and recipes",
-        description="List components with their options, the settings of data and trainer, and the recipes.",
+        description="List components, the settings of data and trainer, and the recipes, one a line; "
+        "KIND.NAME shows the options of a component.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("patterns", metavar="KIND", nargs="*", help="a kind, a name, or a pattern such as '*lstm*'")
+    what = "a kind, a component (attention.additive), or a pattern such as '*lstm*'"
+    parser.add_argument("patterns", metavar="KIND", nargs="*", help=what)
+    parser.add_argument("--paths", action="store_true", help="show where each component is written")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what matches, all of it without a pattern."""
-    patterns = arguments.patterns
+    """Print what matches, everything without a pattern."""
+    from seq2att import registry
+
+    patterns = [pattern.replace("=", ".") for pattern in arguments.patterns]
     groups = gather(plugins(arguments))
+    for message in registry.broken_plugins():
+        print(f"seq2att: {message}", file=sys.stderr)
     chosen = {title: [row for row in rows if matches(title, row, patterns)] for title, rows in groups.items()}
     empty = [title for title in groups if title in patterns and not groups[title]]
     if not any(chosen.values()) and not empty:
-        from seq2att.registry import suggestion
-
         names = {title.partition(" ")[0] for title in groups}
-        raise UserError(f"list: nothing is called {' or '.join(patterns)}; {suggestion(patterns[0], names)}")
+        remedy = registry.suggestion(patterns[0], names)
+        raise UserError("E-component", " ".join(arguments.patterns), "nothing has this name", remedy)
     width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
-    blocks = ["\n".join([title, *lines_of(rows, width)]) for title, rows in chosen.items() if rows]
-    blocks += [f"{title}\n  none yet; a plugin may bring one" for title in empty]
+    blocks = []
+    for title, rows in chosen.items():
+        details = [row for row in rows if is_detailed(title, row, patterns)]
+        lines = [row for row in rows if row not in details]
+        blocks += [section(title, lines, arguments.paths)] if lines else []
+        blocks += ["\n".join(detail_lines(title, row, width, arguments.paths)) for row in details]
+    blocks += [f"{title}\n  no components; a plugin may add some" for title in empty]
     sys.stdout.buffer.write(("\n\n".join(blocks) + "\n").encode())
 
 
 def gather(names: list[str]) -> dict[str, list[Row]]:
-    """Everything there is, by kind; a kind's title names its slots where they are not called as the kind."""
+    """Everything there is, by kind; a kind's title names its slots where their names differ from the kind's."""
     from seq2att import registry
     from seq2att.config import DataOptions, Settings, TrainerOptions, options_of, recipes
     from seq2att.config.slots import Slots
@@ -85,40 +96,47 @@ def gather(names: list[str]) -> dict[str, list[Row]]:
         places = [slot for slot, of in slots.items() if of == kind]
         title = kind if places in ([kind], []) else f"{kind} (in the slots {', '.join(places)})"
         entries = registry.entries(kind).values()
-        groups[title] = [Row(entry.name, entry.doc, entry.options, near(entry.location)) for entry in entries]
+        groups[title] = [Row(entry.name, entry.doc, entry.options, entry.location) for entry in entries]
     groups["settings"] = [
-        Row(name, first_line(settings), options_of(settings), near(registry.location(settings)))
-        for name, settings in (("(top)", Settings), ("data", DataOptions), ("trainer", TrainerOptions))
+        Row(name, first_line(settings), options_of(settings), registry.location(settings))
+        for name, settings in (("run", Settings), ("data", DataOptions), ("trainer", TrainerOptions))
     ]
-    groups["recipe"] = [Row(name, comment(file), {}, near(str(file))) for name, file in recipes().items()]
+    groups["recipe"] = [Row(name, comment(file), {}, str(file)) for name, file in recipes().items()]
     return groups
 
 
 def matches(title: str, row: Row, patterns: list[str]) -> bool:
-    """Whether a row belongs to a kind that is asked for, or its name or `kind=name` matches a pattern."""
+    """Whether a row belongs to a kind of that name, or its name or `kind.name` matches a pattern."""
     kind = title.partition(" ")[0]
-    names = (kind, row.name, f"{kind}={row.name}")
+    names = (kind, row.name, f"{kind}.{row.name}")
     return not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
-def lines_of(rows: list[Row], width: int) -> Iterator[str]:
-    """The rows of one kind: name and meaning, below them options and place."""
-    column = max(len(row.name) for row in rows) + 4
-    for row in rows:
-        indent = " " * column
-        head = f"  {row.name}".ljust(column)
-        yield from textwrap.wrap(row.doc or row.place, width, initial_indent=head, subsequent_indent=indent)
-        options = ", ".join(option_text(name, option) for name, option in row.options.items())
-        yield from wrap_options(options, width, indent)
-        if row.doc:
-            yield indent + row.place
+def is_detailed(title: str, row: Row, patterns: list[str]) -> bool:
+    """Whether a pattern is the name of a block of settings, or `kind.name`."""
+    kind = title.partition(" ")[0]
+    named = [pattern for pattern in patterns if "." in pattern]
+    is_named = any(fnmatch.fnmatchcase(f"{kind}.{row.name}", pattern) for pattern in named)
+    return is_named or (kind == "settings" and row.name in patterns)
 
 
-def wrap_options(options: str, width: int, indent: str) -> list[str]:
-    """Options in lines, none broken within."""
-    solid = options.replace(" ", "\0").replace(",\0", ", ")
-    wrapped = textwrap.wrap(solid, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
-    return [line.replace("\0", " ") for line in wrapped]
+def section(title: str, rows: list[Row], has_paths: bool) -> str:
+    """A kind with one line for each of its rows."""
+    column = max(len(row.name) for row in rows) + 2
+    paths = [f"  [{near(row.location)}]" if has_paths else "" for row in rows]
+    return "\n".join([title, *(f"  {row.name:{column}}{row.doc}{path}" for row, path in zip(rows, paths, strict=True))])
+
+
+def detail_lines(title: str, row: Row, width: int, has_paths: bool) -> Iterator[str]:
+    """One row with its options: type and default, below them the meaning."""
+    kind = title.partition(" ")[0]
+    name = row.name if kind == "settings" else f"{kind}.{row.name}{title.removeprefix(kind)}"
+    yield from textwrap.wrap(f"{name}: {row.doc}", width, subsequent_indent="  ")
+    if has_paths:
+        yield f"  {near(row.location)}"
+    for option_name, option in row.options.items():
+        yield f"  {option_text(option_name, option)}"
+        yield from textwrap.wrap(option.doc, width, initial_indent="      ", subsequent_indent="      ")
 
 
 def option_text(name: str, option: Option) -> str:
@@ -148,10 +166,10 @@ def type_text(annotation: Any) -> str:
     return format_type(annotation).replace(" | ", "|")
 
 
-def near(place: str) -> str:
-    """A place as a path from here, when it is below."""
-    path = Path(place)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else place
+def near(location: str) -> str:
+    """A path from the current folder, where it is below."""
+    path = Path(location)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else location
 
 
 def first_line(documented: Any) -> str:
@@ -160,7 +178,8 @@ def first_line(documented: Any) -> str:
 
 
 def comment(file: Path) -> str:
-    """The first sentence of a recipe's comment, which says what it is."""
+    """What a recipe's comment begins with: what it learns, and (`Data: ...`) where the data come from."""
     lines = itertools.takewhile(lambda line: line.startswith("#"), file.read_text("utf-8").splitlines())
     text = " ".join(line.lstrip("# ") for line in lines)
-    return SENTENCE.match(text)[0] if text else ""  # type: ignore[index]  # it matches any text
+    start = re.match(r".*?\bData: .*?\.(?= |$)", text) or re.match(r".*?[.?!](?= |$)", text)
+    return start[0] if start else text

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seq2att.errors import UserError
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -31,7 +33,7 @@ def add(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name or YAML file")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="a recipe's name or YAML file")
     parser.add_argument(
         "overrides", metavar="key=value", nargs="*", default=[], help="settings in place of the recipe's"
     )
@@ -49,6 +51,9 @@ def run(arguments: argparse.Namespace) -> None:
     from seq2att.config import compose, sweep
 
     recipe, overrides = arguments.recipe, [*arguments.plugins, *arguments.overrides]
+    if recipe is None or "=" in recipe:
+        remedy = "give one, as in seq2att train reverse; seq2att list recipe shows them all"
+        raise UserError("E-missing", "RECIPE", "train needs a recipe", remedy)
     if arguments.cfg == "job":
         print_config(compose(recipe, [one for one in overrides if not one.startswith("hydra.mode=")]))
     elif arguments.cfg:
@@ -60,23 +65,23 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def start(config: dict[str, Any]) -> Path:
-    """Train what a configuration describes, and give the run folder; only now Lightning is loaded."""
+    """Train what a configuration describes; returns the run folder."""
     from seq2att import launch
 
     return launch.run(config)
 
 
 def run_all(recipe: str, overrides: list[str]) -> None:
-    """Train every job of a sweep, and show what came of those that finished, also when one of them fails."""
+    """Train every job of a sweep, and show the results of those that finished, also when one of them fails."""
     from seq2att.config import sweep
 
     done: list[dict[str, Any]] = []
 
     def job(config: dict[str, Any]) -> float:
         """One job of the sweep."""
-        figure = measure(config)
+        value = measure(config)
         done.append(config)
-        return figure
+        return value
 
     try:
         sweep(recipe, overrides, job)
@@ -86,9 +91,9 @@ def run_all(recipe: str, overrides: list[str]) -> None:
 
 
 def measure(config: dict[str, Any]) -> float:
-    """Train, and give the figure that the best model was kept by: what a sweeper such as Optuna looks at.
+    """Train; returns the loss or metric that chose the best model, which a sweeper such as Optuna optimizes.
 
-    What was trained before with the same settings is not trained again.
+    A run that finished before with the same settings is not trained again.
     """
     from seq2att.trainer.folder import finished
 
@@ -96,37 +101,37 @@ def measure(config: dict[str, Any]) -> float:
         print(f"{config['run']}: finished before with the same settings; not trained again")
     else:
         start(config)
-    figures = results(config)
-    return float(figures["validation"][figures["best_by"]])
+    metrics = results(config)
+    return float(metrics["validation"][metrics["best_by"]])
 
 
 def results(config: dict[str, Any]) -> dict[str, Any]:
-    """What is known of a finished run."""
-    figures: dict[str, Any] = json.loads((Path(config["run"]) / "metrics.json").read_text("utf-8"))
-    return figures
+    """The metrics of a finished run."""
+    metrics: dict[str, Any] = json.loads((Path(config["run"]) / "metrics.json").read_text("utf-8"))
+    return metrics
 
 
 def table(jobs: list[dict[str, Any]]) -> list[str]:
-    """The finished jobs of a sweep as lines, the best one first: epoch of the best model, its figures, what was set."""
+    """The finished jobs of a sweep as lines, the best one first: epoch of the best model, metrics, overrides."""
     from seq2att import registry
 
-    found = {Path(config["run"]).name: results(config) for config in jobs}
-    by = next(iter(found.values()))["best_by"]
-    is_metric = by in registry.entries("metric")  # else the loss, or what a head tells of it: less is better
-    higher = is_metric and registry.build_listed("metric", jobs[0], by).higher_is_better
-    figures = {name: found[name]["validation"] for name in found}
-    order = sorted(found, key=lambda name: (by not in figures[name], figures[name].get(by, 0) * (-1 if higher else 1)))
-    names = list(dict.fromkeys(name for values in figures.values() for name in values))
+    finished = {Path(config["run"]).name: results(config) for config in jobs}
+    by = next(iter(finished.values()))["best_by"]
+    is_metric = by in registry.entries("metric")  # else a loss: less is better
+    sign = -1 if is_metric and registry.build_listed("metric", jobs[0], by).higher_is_better else 1
+    metrics = {job: finished[job]["validation"] for job in finished}
+    order = sorted(finished, key=lambda job: (by not in metrics[job], sign * metrics[job].get(by, 0)))
+    names = list(dict.fromkeys(name for values in metrics.values() for name in values))
     rows = [["epoch", *names, f"best by {by}"]]
     for job in order:
-        values = [found[job].get("epoch"), *(figures[job].get(name) for name in names)]
-        rows.append([*("" if value is None else f"{value:.4g}" for value in values), different(job, order)])
+        values = [finished[job].get("epoch"), *(metrics[job].get(name) for name in names)]
+        rows.append([*("" if value is None else f"{value:.4g}" for value in values), distinctive_part(job, order)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([*map(str.rjust, row[:-1], widths), row[-1]]) for row in rows]
 
 
-def different(name: str, names: list[str]) -> str:
-    """What sets the name of a job apart from the others'."""
+def distinctive_part(name: str, names: list[str]) -> str:
+    """The overrides in the name of a job that not all jobs have."""
     common = set.intersection(*(set(other.split(",")) for other in names))
     return ",".join(part for part in name.split(",") if part not in common) or name
 

@@ -58,10 +58,7 @@ def parse_value(text: str, annotation: Any) -> Any:
         is_quoted = parsed is not None and text[:1] in "'\"" and len(split_commas(text)) == 1
         is_null = text.lower() == "null" and type(None) in typing.get_args(annotation)
         return parsed.value() if parsed is not None and (is_quoted or is_null) else text
-    if parsed is None:  # quote what Hydra's grammar lacks, as in [한국/a.py, b]
-        pieces = PIECES.findall(text)
-        parsed = parse("".join(one if one in "[]{}:,()" or parse(one) else quote(one.strip()) for one in pieces))
-    return text if parsed is None else parsed.value()
+    return parse_yaml(text) if parsed is None else parsed.value()
 
 
 def parse(value: str) -> Any | None:
@@ -73,6 +70,21 @@ def parse(value: str) -> Any | None:
         return OverridesParser.create().parse_override(f"key={value}")
     except HydraException:
         return None
+
+
+def parse_yaml(text: str) -> Any:
+    """A list or a mapping with texts that Hydra's grammar lacks, as in `[한국/a.py, b]`; any other text as it is."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if not text.startswith(("[", "{")):
+        return text
+    spaced = re.sub(r"([{,]\s*[^\W\d]\w*):(?=\S)", r"\1: ", text) if text.startswith("{") else text
+    try:
+        return OmegaConf.to_container(OmegaConf.create(spaced))
+    except (YAMLError, OmegaConfBaseException):
+        return text
 
 
 def quote(text: str) -> str:

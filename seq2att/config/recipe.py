@@ -82,7 +82,7 @@ def find(recipe: str, parent: Path) -> Path:
         if path.is_file():
             return path
     remedy = f"{suggestion(recipe, ours)}; for a recipe of your own give the path of its file, as in my.yaml"
-    raise ConfigError("E-recipe", f"recipe={recipe}", "there is no such recipe", remedy)
+    raise ConfigError("E-recipe", recipe, "there is no such recipe", remedy)
 
 
 def read_layer(file: Path) -> tuple[Layer, str | None]:

@@ -12,7 +12,7 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from seq2att.config.composing import compose, load_plugins
@@ -24,7 +24,7 @@ from seq2att.errors import UserError
 from seq2att.registry import entries
 
 PRIMARY = "seq2att-recipe"  # the name in Hydra's store
-UNNAMED = ("run", "overwrite", "plugins", "data.root", "data.cache")  # overrides that are no part of a folder's name
+UNNAMED = ("run", "overwrite", "plugins", "data.root", "data.cache")  # named in a folder only where they are swept
 CHECKED = 200  # jobs that are checked before the first one starts
 LONGEST = 200  # bytes in the name of a run folder
 
@@ -42,24 +42,27 @@ def sweep(
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
 
     changes = split_overrides(overrides)
     load_plugins(read_recipe(recipe), changes)
     values = {one.key: job_values(one) for one in changes if not one.is_hydra}
     texts = {f"++{key}={hydra_value(value)}": f"{key}={value}" for key in values for value in values[key] or ()}
     config = check_jobs(recipe, changes, values) if "--multirun" in flags else compose(recipe, overrides)
-    lines = [hydra_line(one, values.get(one.key)) for one in changes if one.is_hydra or is_sweep(one)]
+    arguments = [hydra_line(one, values.get(one.key)) for one in changes if one.is_hydra or is_sweep(one)]
     fixed = [one.key for one in changes if not is_sweep(one)]
 
     def job(_: Any) -> Any:
         """One job, composed as a single run is."""
-        chosen = [texts.get(line, line) for line in HydraConfig.get().overrides.task]
-        named = {one.key: one.text for one in (*changes, *split_overrides(chosen)) if not one.is_hydra}
-        job_config = compose(recipe, list(named.values()))
-        job_config["run"] = "/".join(filter(None, (job_config["run"], folder_name(list(named.values())))))
+        lines: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+        chosen = split_overrides([texts.get(line, line) for line in lines])
+        named = {one.key: one for one in (*changes, *chosen) if not one.is_hydra}
+        job_config = compose(recipe, [one.text for one in named.values()])
+        parts = [one for key, one in named.items() if key not in UNNAMED or (one in chosen and key != "run")]
+        job_config["run"] = "/".join(filter(None, (job_config["run"], folder_name(parts))))
         return train(job_config)
 
-    with stored(primary_node(recipe, config, fixed)), arguments(["seq2att", *flags, *lines]):
+    with stored(primary_node(recipe, config, fixed)), command_line(["seq2att", *flags, *arguments]):
         hydra.main(version_base="1.3", config_path=None, config_name=PRIMARY)(job)()
 
 
@@ -116,14 +119,13 @@ def check_jobs(
     return configs[0]
 
 
-def folder_name(overrides: Sequence[str]) -> str:
+def folder_name(overrides: Iterable[Override]) -> str:
     """The name of a job's folder: its overrides, without what no file name may hold."""
     parts = []
-    for override in split_overrides(overrides):
-        if override.key not in UNNAMED and not override.is_hydra:
-            parsed = parse(override.value) if override.value[:1] in "'\"" else None
-            value = override.value.replace(", ", ",") if parsed is None else parsed.value()
-            parts.append(f"{override.key.replace('/', '.')}={value}")
+    for override in overrides:
+        parsed = parse(override.value) if override.value[:1] in "'\"" else None
+        value = override.value.replace(", ", ",") if parsed is None else parsed.value()
+        parts.append(f"{override.key.replace('/', '.')}={value}")
     name = re.sub(r'[\x00-\x20/\\:*?"<>|]+', "_", ",".join(parts))
     if len(name.encode()) <= LONGEST:
         return name
@@ -156,7 +158,7 @@ def stored(node: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def arguments(argv: list[str]) -> Iterator[None]:
+def command_line(argv: list[str]) -> Iterator[None]:
     """Hydra reads its arguments from sys.argv, and raises errors as they are with HYDRA_FULL_ERROR."""
     saved, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
