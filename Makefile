@@ -7,7 +7,7 @@ DEMO := runs/pronounce
 WORDS := sequence attention knowledge robot michelle
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test sanitize check clean
+.PHONY: help install demo test sanitize docs check clean
 
 help:  ## List what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -37,6 +37,9 @@ test: $(INSTALLED)  ## Run every test
 
 sanitize: $(INSTALLED)  ## Fuzz the native functions under AddressSanitizer (skipped where there is none)
 	$(BIN)/python -m tests.sanitize
+
+docs: $(INSTALLED)  ## Write the generated pages docs/errors.md and docs/reference.md
+	$(BIN)/python docs/generate.py
 
 check: $(INSTALLED)  ## Lint, format, types and arrows
 	$(BIN)/ruff check .
