@@ -67,24 +67,22 @@ class UserError(Exception):
         parts = [part for part in (subject, problem) if part]
         super().__init__(": ".join(parts) + (f"; {remedy}" if remedy else ""))
 
-    def at(self, place: str) -> UserError:
-        """The same error at a place of an input, without its remedy, which is about the files of training."""
-        if not self.code:
-            return UserError(f"{place}: {getattr(self, 'asked', self)}")  # transitional
-        return UserError(self.code, place, f"{self.subject}: {self.problem}" if self.subject else self.problem)
+    def at(self, place: str, side: str = "", keep_remedy: bool = False) -> UserError:
+        """The same error at a place, of a value on a side of the data.
+
+        Args:
+            place: where the value stands: `file:line`, or `line 3` of an input.
+            side: source or target; empty if it needs no mention.
+            keep_remedy: whether the remedy applies, which is about the files of training.
+        """
+        value = f"the {side} {self.subject}".rstrip() if side else self.subject
+        problem = f"{value}: {self.problem}" if value else self.problem
+        return UserError(self.code or "E-data", place, problem, self.remedy if keep_remedy else "")
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, ...]]:
         """Pickle by the parts, so that an error of a worker process arrives whole."""
         arguments = (self.code, self.subject, self.problem, self.remedy) if self.code else (self.problem,)
         return type(self), arguments
-
-
-class InputError(UserError):
-    """A value of the data that a field refuses."""
-
-    def __init__(self, code: str, subject: str = "", problem: str = "", remedy: str = "") -> None:
-        super().__init__(code, subject if code in CODES else "", problem, remedy)
-        self.asked = str(self) if code in CODES else (subject or code)  # transitional
 
 
 def check_size(key: str, value: int, minimum: int = 1, null: str = "") -> int:

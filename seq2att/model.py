@@ -8,7 +8,6 @@ recipes.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from seq2att import registry
 from seq2att.contracts import check_encoding, check_loss, check_predictions, check_scores
 from seq2att.encoder import Encoder
 from seq2att.errors import UserError
-from seq2att.field import Field
+from seq2att.field import Field, with_side
 from seq2att.head import Generator, Head
 from seq2att.search import Search
 from seq2att.types import Batch, Column, Encoding, Loss, Prediction, State, select
@@ -89,9 +88,8 @@ def make(config: Mapping[str, Any], source: Field, target: Field) -> Model:
     if shared:
         embedding = head.embedding
         if embedding.output_size != source.embed().output_size:
-            raise UserError(
-                "share=embedding needs source.embedding_size equal to target.embedding_size; set one of them"
-            )
+            remedy = "set source.embedding_size equal to target.embedding_size"
+            raise UserError("E-conflict", "share=embedding", "both sides need vectors of one size", remedy)
     return Model(source, target, embedding, encoder, head)
 
 
@@ -104,17 +102,11 @@ def make_fields(config: Mapping[str, Any]) -> tuple[Field, Field]:
 
 
 def make_field(config: Mapping[str, Any], side: str) -> Any:
-    """The field of a side; what it or its tokenizer refuses is told by the whole name of the option."""
+    """The field of a side; an error names the whole key of the option, as `source.tokenizer.size`."""
     try:
         return registry.build("field", config, slot=side)
-    except registry.RegistryError:
-        raise
     except UserError as error:
-        option = re.match(r"(field|tokenizer)(=\w+)?: (?=\w+=)", str(error))
-        if option is None:
-            raise
-        owner = side if option[1] == "field" else f"{side}.tokenizer"
-        raise UserError(f"{owner}.{str(error)[option.end() :]}") from error
+        raise with_side(error, side) from error
 
 
 def save(model: Model, config: Mapping[str, Any], path: Path, metrics: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Tokenizers: how a text becomes pieces, and how pieces become the text again."""
+"""Tokenizers: split text into the pieces of a vocabulary, and join pieces to text."""
 
 from __future__ import annotations
 
@@ -10,47 +10,46 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_size
 from seq2att.registry import kind, register
 from seq2att.types import BEGIN, END, PAD, SPECIALS, UNKNOWN
 
-THREADS = 4  # sentencepiece adds up floats per thread: were it the machine's number, the pieces would depend on it
-AT_ONCE = 4096  # texts that a vocabulary is counted from at once
-FEW_TEXTS = 16  # that sentencepiece cuts sooner one by one than by starting threads
-LONGEST_LINE = 1 << 20  # in bytes; sentencepiece silently skips training lines that are longer (by its default: 4,192)
+NUM_THREADS = 4  # fixed: sentencepiece sums floats per thread, so the pieces depend on the number
+CHUNK = 4096  # texts that are counted together
+MIN_THREADED = 16  # texts; with fewer, starting threads takes longer than it saves
+MAX_LINE_BYTES = 1 << 20  # sentencepiece silently skips longer training lines (default: 4,192)
+MIN_SIZE = len(SPECIALS) + 1
 
 
 @kind("tokenizer")
 class Tokenizer:
-    """Cuts text into the pieces of a vocabulary.
-
-    `pieces` is the vocabulary without the four special tokens, fixed by `fit` or `restore`: piece i has the id i + 4.
-    """
+    """Splits text into the pieces of a vocabulary."""
 
     pieces: tuple[str, ...] = ()
+    """The vocabulary without the four special tokens, fixed by `fit` or `restore`: piece i has the id i + 4."""
 
     def fit(self, texts: Iterable[str]) -> None:
-        """Learn the pieces from training texts, read once; `UserError` when they cannot give such a vocabulary."""
+        """Learn the pieces from training texts, which can be read once; raises UserError if it cannot."""
         raise NotImplementedError
 
     def encode(self, text: str) -> list[str]:
-        """The text as pieces; what the vocabulary does not know stays as it is written."""
+        """The pieces of a text; a piece that the vocabulary does not have is returned as it is written."""
         raise NotImplementedError
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[str]]:
-        """Every text as pieces, in order."""
+        """The pieces of every text, in order; equal to `encode` of each."""
         return [self.encode(text) for text in texts]
 
     def encode_ids(self, texts: Sequence[str]) -> Sequence[Sequence[int]] | None:
-        """The ids of every text's pieces, in order, where the tokenizer has them at hand; None: take `encode_batch`."""
+        """The ids of every text's pieces, in order, if the tokenizer computes them itself; None: use `encode_batch`."""
         return None
 
     def decode(self, pieces: Sequence[str]) -> str:
-        """The text that the pieces are cut from."""
+        """The text of pieces."""
         raise NotImplementedError
 
     def files(self) -> dict[str, bytes]:
-        """What was learned, as files of a bundle: text, JSON or a model, never a pickle."""
+        """What `fit` has learned, as files of a bundle: text, JSON or a model, never a pickle."""
         raise NotImplementedError
 
     def restore(self, files: Mapping[str, bytes]) -> None:
@@ -59,56 +58,57 @@ class Tokenizer:
 
 
 class CountingTokenizer(Tokenizer):
-    """A tokenizer whose vocabulary is what `encode` gives often enough; a subclass writes `encode` and `decode`."""
+    """A tokenizer whose vocabulary is the most frequent pieces of `encode`; a subclass writes `encode` and `decode`."""
 
     def __init__(self, size: int | None, min_count: int) -> None:
-        if size is not None and size <= len(SPECIALS):
-            raise UserError(no_room(size))
+        if size is not None:
+            check_size("tokenizer.size", size, MIN_SIZE, null="no limit")
         self.size = size
         self.min_count = min_count
 
     def fit(self, texts: Iterable[str]) -> None:
-        """Keep the most frequent pieces; among equally frequent ones, by code point: row order does not matter."""
+        """Keep the most frequent pieces, equally frequent ones by code point: the order of texts does not matter."""
         counts: collections.Counter[str] = collections.Counter()
-        for part in parts(texts):
-            for pieces in self.encode_batch(part):
+        remaining = iter(texts)
+        while chunk := list(itertools.islice(remaining, CHUNK)):
+            for pieces in self.encode_batch(chunk):
                 counts.update(pieces)
-        self.keep(counts)
+        self.set_vocabulary(counts)
 
-    def keep(self, counts: collections.Counter[str]) -> None:
+    def set_vocabulary(self, counts: collections.Counter[str]) -> None:
         """Make the most frequent pieces the vocabulary."""
         if not counts:
-            raise UserError(self.nothing())
-        often = sorted((-count, piece) for piece, count in counts.items() if count >= self.min_count)
-        if not often:
-            raise UserError(
-                f"tokenizer: min_count={self.min_count} leaves no piece, the most frequent one occurs "
-                f"{max(counts.values())} times; lower source.tokenizer.min_count (or target's)"
-            )
-        kept = None if self.size is None else self.size - len(SPECIALS)
-        self.pieces = tuple(piece for _, piece in often[:kept])
+            raise self.no_pieces()
+        frequent = sorted((-count, piece) for piece, count in counts.items() if count >= self.min_count)
+        if not frequent:
+            problem = f"leaves no piece, because the most frequent one occurs {max(counts.values())} times"
+            raise UserError("E-vocabulary", f"tokenizer.min_count={self.min_count}", problem, "set a smaller one")
+        limit = None if self.size is None else self.size - len(SPECIALS)
+        self.pieces = tuple(piece for _, piece in frequent[:limit])
 
-    def nothing(self) -> str:
-        """What to say when no training text has a piece."""
+    def no_pieces(self) -> UserError:
+        """The error about training texts without a piece."""
         return no_text()
 
     def files(self) -> dict[str, bytes]:
-        """The pieces as JSON (a piece may hold line ends), one a line."""
+        """The pieces as JSON, one on a line."""
         return {"pieces.json": json.dumps(self.pieces, ensure_ascii=True, indent=0).encode("ascii")}
 
     def restore(self, files: Mapping[str, bytes]) -> None:
-        """Take the pieces from `pieces.json`."""
+        """Read the pieces from `pieces.json`."""
         self.pieces = tuple(json.loads(files["pieces.json"]))
 
 
 @register("tokenizer", "word")
 class WordTokenizer(CountingTokenizer):
-    r"""Words between white space, or what `pattern` finds.
+    r"""Words between white space, or the matches of a pattern; other words are `<unk>`.
 
-    `size` is the largest vocabulary: the most frequent words and the special tokens, of which `<pad>` is 0 and `<unk>`,
-    which stands for every other word, is 1; `min_count` drops rarer words; `lower` ignores case. `pattern` is a regular
-    expression of one word, such as `[^\W\d_]+` for runs of letters: what it does not find is left out.
-    `stop_words` are left out too, before words are counted; with `lower` their case does not matter either.
+    Args:
+        size: size of the vocabulary, the four special tokens included; at least 5, or null for all words.
+        min_count: number of times that a word must occur in training; at least 1.
+        lower: whether to convert text to lower case.
+        pattern: regular expression of one word, as `[^\W\d_]+` for letters; empty for words between white space.
+        stop_words: words that are removed before counting; with `lower`, in any case.
     """
 
     def __init__(
@@ -124,39 +124,41 @@ class WordTokenizer(CountingTokenizer):
         try:
             self.pattern = re.compile(pattern) if pattern else None
         except re.error as error:
-            raise UserError(f"tokenizer: pattern={pattern!r} is no regular expression ({error}); mend it") from error
+            problem = f"is not a regular expression ({error})"
+            raise UserError("E-syntax", f"tokenizer.pattern={pattern!r}", problem) from error
         self.lower = lower
         self.stop_words = frozenset(word.lower() if lower else word for word in stop_words)
 
     def encode(self, text: str) -> list[str]:
-        """The words in their order, those that are no piece of the vocabulary too; no stop words."""
+        """The words in order, without stop words."""
         if self.lower:
             text = text.lower()
-        words = (
-            text.split() if self.pattern is None else [found[0] for found in self.pattern.finditer(text) if found[0]]
-        )
+        if self.pattern is None:
+            words = text.split()
+        else:
+            words = [match[0] for match in self.pattern.finditer(text) if match[0]]
         return [word for word in words if word not in self.stop_words] if self.stop_words else words
 
     def decode(self, pieces: Sequence[str]) -> str:
         """The words with one space between them."""
         return " ".join(pieces)
 
-    def nothing(self) -> str:
-        """What to say when no training text has a word."""
+    def no_pieces(self) -> UserError:
+        """The error about training texts without a word."""
         if self.pattern is None and not self.stop_words:
             return no_text()
-        pattern = "" if self.pattern is None else f"pattern={self.pattern.pattern!r} and "
-        return (
-            f"tokenizer: {pattern}{len(self.stop_words)} stop_words leave no word of the training texts; "
-            f"mend source.tokenizer (or target's), or check the files that the reader names"
-        )
+        subject = "tokenizer.stop_words" if self.pattern is None else f"tokenizer.pattern={self.pattern.pattern!r}"
+        problem = f"leaves no word of the training texts ({len(self.stop_words)} stop words)"
+        return UserError("E-vocabulary", subject, problem, "correct it, or check the files that the reader names")
 
 
 @register("tokenizer", "char")
 class CharTokenizer(CountingTokenizer):
     """Single Unicode characters, spaces included.
 
-    `min_count` drops rarer characters; `lower` ignores case.
+    Args:
+        min_count: number of times that a character must occur in training; at least 1.
+        lower: whether to convert text to lower case.
     """
 
     def __init__(self, *, min_count: int = 1, lower: bool = False) -> None:
@@ -168,7 +170,7 @@ class CharTokenizer(CountingTokenizer):
         return list(text.lower() if self.lower else text)
 
     def decode(self, pieces: Sequence[str]) -> str:
-        """The characters side by side."""
+        """The text of the characters."""
         return "".join(pieces)
 
 
@@ -186,11 +188,11 @@ class ByteTokenizer(Tokenizer):
         """Nothing to learn."""
 
     def encode(self, text: str) -> list[str]:
-        """The bytes; those that do not print are written as `<0x20>`."""
+        """The bytes; those that cannot be printed are written as `<0x20>`."""
         return [BYTE_PIECES[byte] for byte in text.encode("utf-8", "surrogatepass")]
 
     def decode(self, pieces: Sequence[str]) -> str:
-        """The text of the bytes; bytes that are no UTF-8 (a model may say anything) become U+FFFD."""
+        """The text of the bytes; bytes that are not valid UTF-8 become U+FFFD."""
         text = bytearray()
         for piece in pieces:
             text += bytes([BYTE_VALUES[piece]]) if piece in BYTE_VALUES else piece.encode("utf-8", "surrogatepass")
@@ -200,26 +202,28 @@ class ByteTokenizer(Tokenizer):
             return text.decode("utf-8", "replace")
 
     def files(self) -> dict[str, bytes]:
-        """None."""
+        """No files."""
         return {}
 
     def restore(self, files: Mapping[str, bytes]) -> None:
         """Nothing to restore."""
 
 
-SPACE = "\u2581"  # how sentencepiece writes a space, so a text may not hold it as it is
-ESCAPE = "\U000f0000"  # private use; a reserved character becomes ESCAPE, its hexadecimal number, ESCAPE
+SPACE = "\u2581"  # sentencepiece writes a space so; in a text it is escaped
+ESCAPE = "\U000f0000"  # private use; a reserved character is written ESCAPE, its number in hexadecimal, ESCAPE
 RESERVED = re.compile(f"[\0{SPACE}\u2585{ESCAPE}\ud800-\udfff]")  # NUL and U+2585 make sentencepiece skip the line
 ESCAPED = re.compile(f"{ESCAPE}([0-9a-f]+){ESCAPE}")
 
 
 @register("tokenizer", "sentencepiece")
 class SentencePieceTokenizer(Tokenizer):
-    """Subword pieces learned by sentencepiece (Kudo and Richardson 2018), which take in the spaces: nothing is lost.
+    """Subword pieces learned by sentencepiece (Kudo and Richardson 2018); spaces are part of pieces, nothing is lost.
 
-    `size` is the size of the vocabulary, special tokens included; `model` is unigram (Kudo 2018) or bpe (Sennrich et
-    al. 2016); `coverage` is the share of the training text's characters that become known; `sample` is the largest
-    number of lines it learns from, drawn from all.
+    Args:
+        size: size of the vocabulary, the four special tokens included; at least 5.
+        model: `unigram` (Kudo 2018) or `bpe` (Sennrich et al. 2016).
+        coverage: share of the characters of the training text that become pieces; 0.98 to 1.
+        sample: largest number of training lines to learn from, drawn at random; at least 101.
     """
 
     def __init__(
@@ -230,12 +234,10 @@ class SentencePieceTokenizer(Tokenizer):
         coverage: float = 1.0,
         sample: int = 1_000_000,
     ) -> None:
-        if size <= len(SPECIALS):
-            raise UserError(no_room(size))
+        check_size("tokenizer.size", size, MIN_SIZE)
+        check_size("tokenizer.sample", sample, 101)
         if not 0.98 <= coverage <= 1.0:
-            raise UserError(f"tokenizer: coverage={coverage} is not between 0.98 and 1; 1 makes every character known")
-        if sample <= 100:
-            raise UserError(f"tokenizer: sample={sample} is too little for sentencepiece; set 101 or more")
+            raise UserError("E-range", f"tokenizer.coverage={coverage}", "must be at least 0.98 and at most 1")
         self.size = size
         self.model = model
         self.coverage = coverage
@@ -246,84 +248,82 @@ class SentencePieceTokenizer(Tokenizer):
         """Train the sentencepiece model; the same texts give the same model."""
         import sentencepiece
 
-        sentencepiece.set_random_generator_seed(1)  # which lines are drawn when there are more than `sample`
+        sentencepiece.set_random_generator_seed(1)  # for drawing `sample` lines
         lines = TrainingLines(texts)
         try:
             self.restore({"tokenizer.model": self.train(lines)})
         except RuntimeError as error:
             if lines.error is not None:
                 raise lines.error from None
-            raise UserError(self.explain(str(error))) from error
+            raise self.explain(str(error)) from error
 
     def train(self, lines: TrainingLines) -> bytes:
-        """The sentencepiece model of these lines; `RuntimeError` when there is none."""
+        """The sentencepiece model of these lines; raises RuntimeError if sentencepiece refuses."""
         import sentencepiece
 
-        written = io.BytesIO()
+        model = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(lines),
-            model_writer=written,
+            model_writer=model,
             model_type=self.model,
             vocab_size=self.size,
             character_coverage=self.coverage,
             input_sentence_size=self.sample,
-            max_sentence_length=LONGEST_LINE,
+            max_sentence_length=MAX_LINE_BYTES,
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
             add_dummy_prefix=True,
-            num_threads=THREADS,
+            num_threads=NUM_THREADS,
             minloglevel=2,
             pad_id=PAD,
             unk_id=UNKNOWN,
             bos_id=BEGIN,
             eos_id=END,
-            pad_piece=f"{ESCAPE}pad",  # names that no escaped text can hold
+            pad_piece=f"{ESCAPE}pad",  # no escaped text contains these names
             unk_piece=f"{ESCAPE}unk",
             bos_piece=f"{ESCAPE}bos",
             eos_piece=f"{ESCAPE}eos",
         )
-        return written.getvalue()
+        return model.getvalue()
 
-    def explain(self, message: str) -> str:
-        """What the user can change when sentencepiece refuses to train."""
+    def explain(self, message: str) -> UserError:
+        """The error about a training that sentencepiece refuses."""
         largest = re.search(r"too high \(\d+\).*<= (\d+)", message)
+        smallest = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
+        subject = f"tokenizer.size={self.size}"
         if largest:
-            return (
-                f"tokenizer: size={self.size} is more than the training text allows, which is {largest[1]}; "
-                f"set source.tokenizer.size={largest[1]} or less (target.tokenizer.size for the target)"
-            )
-        least = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
-        if least:
-            return (
-                f"tokenizer: size={self.size} is less than the training text's characters take, which is {least[1]}; "
-                f"set source.tokenizer.size={least[1]} or more (target.tokenizer.size for the target), or less coverage"
-            )
+            problem = f"is too large for the training text, which allows at most {largest[1]}"
+            return UserError("E-vocabulary", subject, problem, f"set {largest[1]} or less")
+        if smallest:
+            problem = f"is too small for the characters of the training text, which need at least {smallest[1]}"
+            return UserError("E-vocabulary", subject, problem, f"set {smallest[1]} or more, or a smaller coverage")
         if "sentences_.empty()" in message:
             return no_text()
-        return f"tokenizer: sentencepiece could not learn from the training text: {message}"
+        return UserError("E-vocabulary", "tokenizer=sentencepiece", f"cannot learn from the training text: {message}")
 
     def encode(self, text: str) -> list[str]:
-        """The pieces."""
-        pieces: list[str] = self.processor.encode(escape(text), out_type=str)
-        return pieces
+        """The pieces of a text."""
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[str]]:
-        """Every text as pieces, in order, in several threads."""
-        if len(texts) < FEW_TEXTS:
-            return super().encode_batch(texts)
-        pieces: list[list[str]] = self.processor.encode(list(map(escape, texts)), out_type=str, num_threads=THREADS)
+        """The pieces of every text, in order."""
+        pieces: list[list[str]] = self.process(texts, str)
         return pieces
 
     def encode_ids(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
-        """Sentencepiece's own ids: `train` gives the special tokens the places that they have here."""
-        escaped = list(map(escape, texts))
-        if len(texts) < FEW_TEXTS:
-            return [self.processor.encode(text, out_type=int) for text in escaped]
-        ids: list[list[int]] = self.processor.encode(escaped, out_type=int, num_threads=THREADS)
+        """The ids of sentencepiece, which `train` makes equal to ours."""
+        ids: list[list[int]] = self.process(texts, int)
         return ids
 
+    def process(self, texts: Sequence[str], kind: type) -> Any:
+        """The pieces (str) or ids (int) of every text, in threads of sentencepiece."""
+        escaped = list(map(escape, texts))
+        if len(texts) < MIN_THREADED:
+            return [self.processor.encode(text, out_type=kind) for text in escaped]
+        return self.processor.encode(escaped, out_type=kind, num_threads=NUM_THREADS)
+
     def decode(self, pieces: Sequence[str]) -> str:
-        """The text; the first space is sentencepiece's own."""
+        """The text without the leading space, which sentencepiece adds."""
         text = "".join(pieces).replace(SPACE, " ").removeprefix(" ")
         return ESCAPED.sub(lambda match: chr(int(match[1], 16)), text) if ESCAPE in text else text
 
@@ -332,7 +332,7 @@ class SentencePieceTokenizer(Tokenizer):
         return {"tokenizer.model": self.processor.serialized_model_proto()}
 
     def restore(self, files: Mapping[str, bytes]) -> None:
-        """Take the sentencepiece model from `tokenizer.model`."""
+        """Read the sentencepiece model from `tokenizer.model`."""
         import sentencepiece
 
         self.processor = sentencepiece.SentencePieceProcessor(model_proto=files["tokenizer.model"])
@@ -340,15 +340,8 @@ class SentencePieceTokenizer(Tokenizer):
         self.pieces = tuple(self.processor.id_to_piece(list(ids)))
 
 
-def parts(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts, some thousand at once."""
-    rest = iter(texts)
-    while part := list(itertools.islice(rest, AT_ONCE)):
-        yield part
-
-
 class TrainingLines:
-    """The texts as sentencepiece may see them; keeps an error of their source, which sentencepiece would hide."""
+    """Escaped training texts for sentencepiece; keeps an error of their source, which sentencepiece would hide."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.texts = texts
@@ -365,18 +358,11 @@ class TrainingLines:
 
 
 def escape(text: str) -> str:
-    """The text without the characters that sentencepiece keeps for itself; `decode` brings them back."""
+    """The text with the characters escaped that sentencepiece reserves; `decode` restores them."""
     return RESERVED.sub(lambda match: f"{ESCAPE}{ord(match[0]):x}{ESCAPE}", text)
 
 
-def no_room(size: int) -> str:
-    """What to say when the special tokens alone fill the vocabulary."""
-    return (
-        f"tokenizer: size={size} leaves no room beside the {len(SPECIALS)} special tokens; "
-        f"set source.tokenizer.size (or target's) to {len(SPECIALS) + 1} or more"
-    )
-
-
-def no_text() -> str:
-    """What to say when there is nothing to learn from."""
-    return "tokenizer: the training set holds no text to learn a vocabulary from; check the files that the reader names"
+def no_text() -> UserError:
+    """The error about training texts that are all empty."""
+    problem = "the training rows have no text to learn a vocabulary from"
+    return UserError("E-vocabulary", "tokenizer", problem, "check the files that the reader names")

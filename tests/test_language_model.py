@@ -149,7 +149,7 @@ def test_every_token_is_said_once_and_in_order(ends: bool, count: int, steps: in
 
 def test_a_batch_knows_the_rows_that_it_is_taken_from() -> None:
     texts = Texts(40)
-    text = RunningText(texts.target, ends=True)
+    text = RunningText(texts.target, has_ends=True)
     rows = np.repeat(np.arange(40), texts.target.lengths + 1)
     assert text.row(np.arange(text.size)).tolist() == rows.tolist()
     batch = read(cast(Corpus, texts), options())[1]

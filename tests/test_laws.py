@@ -258,7 +258,7 @@ class Reversed(TagsField):
 
     def restore(self, files: Mapping[str, bytes]) -> None:
         super().restore(files)
-        self.learn(self.tags[::-1], self.regular)
+        self.set_tags(self.tags[::-1], self.regular)
 
 
 class CaseFolding(registry.find("tokenizer", "char").target):  # type: ignore[misc]
@@ -314,7 +314,7 @@ class Unordered(LabelField):
 
     def restore(self, files: Mapping[str, bytes]) -> None:
         super().restore(files)
-        self.learn(dict(zip(reversed(self.classes), self.counts, strict=True)))
+        self.set_classes(dict(zip(reversed(self.classes), self.counts, strict=True)))
 
 
 class Drifting(NumberField):

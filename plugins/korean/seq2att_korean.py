@@ -70,7 +70,7 @@ class KoreanTokenizer(CountingTokenizer):
                 uses.update(morphemes)
                 if len(self.known) < KEPT:
                     self.known[text] = morphemes
-        self.keep(counts)
+        self.set_vocabulary(counts)
         order = sorted(uses.items(), key=lambda use: (use[1], use[0]))  # of each piece, the most frequent comes last
         held = set(self.pieces)
         self.speech = {piece: speech for (piece, speech), _ in order if piece in held}

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seq2att.data.corpus import Corpus, Ragged, Rows
-from seq2att.data.streams import Streams, runs
+from seq2att.data.streams import Streams, is_stream
 from seq2att.field import Field
 from seq2att.types import Batch
 
@@ -156,7 +156,7 @@ def batches(
     `mine` gives the part of a batch's rows that this process works on, which may be none of them: all processes form
     the same batches, so their number and their rows do not depend on how many processes share them.
     """
-    if runs(data_options):
+    if is_stream(data_options):
         streams = Streams.of(corpus, data_options)
         return loader(streams, partial(streams.batch, mine))
     buckets = Buckets(

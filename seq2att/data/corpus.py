@@ -1,4 +1,4 @@
-"""A split as a model sees it: flat token ids with offsets, beside the texts that they were made from."""
+"""A split as a model sees it: flat token ids with offsets, and the texts that they were made from."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ class Ragged:
     """Sequences of different lengths in one flat array: row r is `values[offsets[r] : offsets[r + 1]]`."""
 
     def __init__(self, values: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> None:
-        self.values = np.asarray(
-            values
-        )  # [total] ids, or [total, F] vectors; a plain array: np.memmap is slow to index
+        self.values = np.asarray(values)  # [total] ids or [total, F] vectors; not a np.memmap, which is slow to index
         self.offsets = np.asarray(offsets)  # [rows + 1]
 
     def __len__(self) -> int:
@@ -47,7 +45,7 @@ class Ragged:
 
     @classmethod
     def of(cls, arrays: Sequence[npt.NDArray[Any]]) -> Ragged:
-        """The given rows in memory."""
+        """Rows in memory."""
         offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int64)
         return cls(np.concatenate(arrays) if arrays else np.zeros(0, np.int32), offsets)
 
@@ -56,26 +54,26 @@ class Ragged:
         """Map the rows that a `RaggedWriter` wrote."""
         meta = json.loads((folder / f"{side}.json").read_text("utf-8"))
         shape, path = tuple(meta["shape"]), folder / f"{side}.bin"
-        empty = 0 in shape  # nothing cannot be mapped
-        values = np.zeros(shape, meta["dtype"]) if empty else np.memmap(path, meta["dtype"], mode="r", shape=shape)
+        is_empty = 0 in shape  # an empty file cannot be mapped
+        values = np.zeros(shape, meta["dtype"]) if is_empty else np.memmap(path, meta["dtype"], mode="r", shape=shape)
         return cls(values, np.load(folder / f"{side}.npy", mmap_mode="r", allow_pickle=False))
 
 
 class RaggedWriter:
-    """Writes the flat values of one side as they come."""
+    """Writes the flat values of one side, a chunk at a time."""
 
     def __init__(self, folder: Path, side: str) -> None:
         self.folder, self.side = folder, side
         self.file = (folder / f"{side}.bin").open("wb")
         self.lengths: list[npt.NDArray[np.int64]] = []
-        self.sample = np.zeros(0, np.int32)  # tells the type and the width of the values
+        self.last = np.zeros(0, np.int32)  # the last chunk, for the type and width of the values
 
     def add(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
         """Write more rows."""
         if arrays:
             self.lengths.append(np.array([len(array) for array in arrays], np.int64))
-            self.sample = np.concatenate(arrays)
-            self.file.write(np.ascontiguousarray(self.sample).tobytes())
+            self.last = np.concatenate(arrays)
+            self.file.write(np.ascontiguousarray(self.last).tobytes())
 
     def __enter__(self) -> RaggedWriter:
         return self
@@ -88,12 +86,12 @@ class RaggedWriter:
         self.file.close()
         offsets = np.concatenate([np.zeros(1, np.int64), *self.lengths]).cumsum()
         np.save(self.folder / f"{self.side}.npy", offsets, allow_pickle=False)
-        meta = {"dtype": self.sample.dtype.str, "shape": [int(offsets[-1]), *self.sample.shape[1:]]}
+        meta = {"dtype": self.last.dtype.str, "shape": [int(offsets[-1]), *self.last.shape[1:]]}
         (self.folder / f"{self.side}.json").write_text(json.dumps(meta), "utf-8")
 
 
 class Corpus:
-    """One split: the ids of both sides, the texts, and what became of every row that was read."""
+    """One split: the ids of both sides, the texts, and the report of all rows that were read."""
 
     def __init__(self, table: Table, folder: Path) -> None:
         self.table = table
@@ -114,8 +112,8 @@ class Corpus:
         return [self.table.value("target", int(self.kept[row])) for row in rows]
 
     def references(self, rows: Rows) -> list[tuple[Any, ...]]:
-        """All right answers for each row: the distinct targets of every row of this split with the same source."""
-        return [self.table.answers(int(self.kept[row])) for row in rows]
+        """The references of each row: the distinct targets of all rows of this split with the same source."""
+        return [self.table.references(int(self.kept[row])) for row in rows]
 
     def unique(self) -> npt.NDArray[np.int64]:
         """The first row of every distinct source, in order: to score each source once."""
@@ -123,11 +121,20 @@ class Corpus:
         return np.sort(first).astype(np.int64)
 
     def place(self, row: int) -> str:
-        """Where a row stands: `file:line`."""
+        """The file and line of a row: `file:line`."""
         return self.table.place(int(self.kept[row]))
 
-    def unknown_rate(self, side: str, unknown: int = UNKNOWN) -> float:
-        """The share of the tokens of a side that its vocabulary does not know, 0 to 1; of wide ids the first counts."""
+    def is_unknown(self, side: str, unknown_id: int = UNKNOWN) -> npt.NDArray[np.bool_]:
+        """Which tokens of a side are unknown `[total]`; of ids with characters the first counts."""
         values = getattr(self, side).values
-        ids = values if values.ndim == 1 else values[:, 0]  # [total]
-        return float(np.count_nonzero(ids == unknown) / len(ids)) if len(ids) else 0.0
+        return np.asarray((values if values.ndim == 1 else values[:, 0]) == unknown_id)
+
+    def unknown_rate(self, side: str, unknown_id: int = UNKNOWN) -> float:
+        """The share of the tokens of a side that are unknown, 0 to 1."""
+        is_unknown = self.is_unknown(side, unknown_id)
+        return float(is_unknown.mean()) if len(is_unknown) else 0.0
+
+    def rows_with_unknown(self, side: str, unknown_id: int = UNKNOWN) -> npt.NDArray[np.int64]:
+        """The rows that have an unknown token on a side, in order."""
+        positions = np.flatnonzero(self.is_unknown(side, unknown_id))
+        return np.unique(np.searchsorted(getattr(self, side).offsets, positions, "right") - 1).astype(np.int64)

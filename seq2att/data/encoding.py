@@ -1,11 +1,11 @@
-"""Encoding: the rows of a table as flat ids on disk; what is too long is refused, dropped or cut, and counted."""
+"""Encoding: the rows of a table as flat ids on disk; long and empty rows are refused, dropped or cut, and counted."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from contextlib import ExitStack
-from functools import partial
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,38 +14,77 @@ import numpy.typing as npt
 
 from seq2att.data.corpus import RaggedWriter
 from seq2att.data.reading import CHUNK, RowReport, Table
-from seq2att.data.workers import Arrays, encode_chunks
 from seq2att.errors import UserError
-from seq2att.field import Field, TextField
+from seq2att.field import Field, with_side
 from seq2att.field.tags import length_mismatch
-from seq2att.registry import find
+
+Arrays = list[npt.NDArray[Any]]
 
 
 class Limits(NamedTuple):
-    """What the settings say of rows that are too long or hold nothing."""
+    """What happens to rows that are too long or empty."""
 
     max_length: int | None  # tokens of either side
     too_long: str  # refuse, drop or cut
     empty: str  # refuse or drop
-    keep: str = "start"  # which part is kept of what is cut: start or end
-    running: bool = False  # the rows are pieces of one text, none of which is dropped
+    keep: str = "start"  # which part remains of what is cut: start or end
+    running: bool = False  # whether the rows are parts of one text, none of which is dropped
+
+
+class SideValues:
+    """All values of a side in order; `row` is the row of the last one read, None before the first and at the end."""
+
+    def __init__(self, table: Table, side: str) -> None:
+        self.table, self.side = table, side
+        self.row: int | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        for row, value in enumerate(itertools.chain.from_iterable(self.table.chunks(self.side))):
+            self.row = row
+            yield value
+        self.row = None
+
+
+def fit_fields(fields: Mapping[str, Field], table: Table, is_shared: bool) -> None:
+    """Fit the fields on the values of a table, together if they share a tokenizer."""
+    values = {side: SideValues(table, side) for side in fields}
+    if is_shared:
+        with located(*values.values()):
+            fields["source"].fit_shared(values["source"], fields["target"], values["target"])
+        return
+    for side, field in fields.items():
+        with located(values[side]):
+            field.fit(values[side])
+
+
+@contextmanager
+def located(*values: SideValues) -> Iterator[None]:
+    """Give an error about one of the values its file and line, and one about an option its whole key."""
+    try:
+        yield
+    except UserError as error:
+        for one in values:
+            if one.row is not None:
+                raise error.at(one.table.place(one.row), one.side, keep_remedy=True) from error
+        raise with_side(error, values[0].side) from error
 
 
 def write_ids(table: Table, report: RowReport, fields: Mapping[str, Field], limits: Limits, folder: Path) -> None:
     """Write the ids of both sides, the rows that were kept, and the report.
 
-    Only training rows are dropped here: an evaluation has all rows of its table, and those too long are noted.
+    Only training rows are dropped: the other splits keep all rows of their table, and those too long are noted.
     """
     report = copy.deepcopy(report)
     kept = [np.zeros(0, np.int64)]
     with ExitStack() as stack:
         writers = {side: stack.enter_context(RaggedWriter(folder, side)) for side in fields}
-        for number, sides in enumerate(encode_chunks(table, fields, partial(encode_chunk, table, fields))):
+        for number in range(len(table.batches)):
             start = number * CHUNK
-            keep = apply_limits(sides, fields, table, start, report, limits)
-            kept.append(start + np.flatnonzero(keep))
-            for side, arrays in sides.items():
-                writers[side].add([array for array, stays in zip(arrays, keep, strict=True) if stays])
+            arrays = {side: encode_chunk(field, table, number, side) for side, field in fields.items()}
+            is_kept = apply_limits(arrays, fields, table, start, report, limits)
+            kept.append(start + np.flatnonzero(is_kept))
+            for side, rows in arrays.items():
+                writers[side].add(list(itertools.compress(rows, is_kept)))
         for writer in writers.values():
             writer.finish()
     np.save(folder / "kept.npy", np.concatenate(kept), allow_pickle=False)
@@ -53,13 +92,8 @@ def write_ids(table: Table, report: RowReport, fields: Mapping[str, Field], limi
     report.save(folder)
 
 
-def encode_chunk(table: Table, fields: Mapping[str, Field], number: int) -> dict[str, Arrays]:
-    """The ids of a chunk; an error of a field is told with file and line."""
-    return {side: encode(field, table, number, side) for side, field in fields.items()}
-
-
-def encode(field: Field, table: Table, number: int, side: str) -> Arrays:
-    """The ids of one side of a chunk."""
+def encode_chunk(field: Field, table: Table, number: int, side: str) -> Arrays:
+    """The ids of one side of a chunk; an error of the field gets its file and line."""
     values = table.chunk(side, number)
     try:
         return field.encode_batch(values)
@@ -68,85 +102,70 @@ def encode(field: Field, table: Table, number: int, side: str) -> Arrays:
             try:
                 field.encode(value)
             except UserError as error:
-                raise UserError(f"{table.place(row)}: the {side}: {error}") from error
+                raise error.at(table.place(row), side, keep_remedy=True) from error
         raise
 
 
 def apply_limits(
-    sides: Mapping[str, Arrays],
+    arrays: Mapping[str, Arrays],
     fields: Mapping[str, Field],
     table: Table,
     start: int,
     report: RowReport,
     limits: Limits,
 ) -> npt.NDArray[np.bool_]:
-    """Which rows of a chunk stay; cuts what is too long, and writes everything into the report."""
-    lengths = {side: np.array([len(array) for array in arrays], np.int64) for side, arrays in sides.items()}  # [rows]
-    keep = np.ones(len(next(iter(lengths.values()))), bool)
-    for side, found in lengths.items():
-        lost = found == 0 if fields[side].has_values and report.split == "train" and not limits.running else found < 0
-        for row in map(int, np.flatnonzero(lost & keep)):
-            apply_empty(f"empty {side}", table.place(start + row), report, limits)
-            keep[row] = False
-    if "target" in sides and fields["target"].is_aligned:
-        check_aligned(lengths, keep, fields, table, start)
-    plural = {side: arrays for side, arrays in sides.items() if fields[side].is_sequence}
-    if limits.max_length is not None and plural:
-        long = np.max([lengths[side] for side in plural], axis=0) > limits.max_length  # [rows]
-        for row in map(int, np.flatnonzero(long & keep)):
-            keep[row] = apply_max_length(plural, row, table.place(start + row), report, limits)
-    return keep
+    """Which rows of a chunk are kept `[rows]`; cuts those too long, and counts everything in the report."""
+    lengths = {side: np.array([len(array) for array in rows], np.int64) for side, rows in arrays.items()}  # [rows]
+    is_kept = np.ones(len(next(iter(lengths.values()))), bool)
+    for side, field in fields.items():
+        if field.has_values and report.split == "train" and not limits.running:
+            for row in map(int, np.flatnonzero((lengths[side] == 0) & is_kept)):
+                drop_empty(side, table.place(start + row), report, limits)
+                is_kept[row] = False
+    if "target" in fields and fields["target"].is_aligned:
+        check_aligned(lengths, is_kept, table, start)
+    sequences = {side: rows for side, rows in arrays.items() if fields[side].is_sequence}
+    if limits.max_length is not None and sequences:
+        is_long = np.max([lengths[side] for side in sequences], axis=0) > limits.max_length  # [rows]
+        for row in map(int, np.flatnonzero(is_long & is_kept)):
+            is_kept[row] = apply_max_length(sequences, row, table.place(start + row), report, limits)
+    return is_kept
 
 
-def apply_empty(reason: str, place: str, report: RowReport, limits: Limits) -> None:
+def drop_empty(side: str, place: str, report: RowReport, limits: Limits) -> None:
     """Count a row of which no token is left, or refuse it."""
     if limits.empty == "refuse":
-        raise UserError(f"{place}: {reason}, no token is left of it; fill it, delete it, or set data.empty=drop")
-    report.dropped.setdefault(reason, []).append(place)
+        remedy = "fill it, delete the row, or set data.empty=drop"
+        raise UserError("E-empty", place, f"the {side} is empty: no token is left of it", remedy)
+    report.dropped.setdefault(f"empty {side}", []).append(place)
 
 
 def check_aligned(
-    lengths: Mapping[str, npt.NDArray[np.int64]],
-    keep: npt.NDArray[np.bool_],
-    fields: Mapping[str, Field],
-    table: Table,
-    start: int,
+    lengths: Mapping[str, npt.NDArray[np.int64]], is_kept: npt.NDArray[np.bool_], table: Table, start: int
 ) -> None:
     """Raise UserError at the first row that has not one target for each item of its source."""
-    wrong = np.flatnonzero((lengths["source"] != lengths["target"]) & keep)
+    wrong = np.flatnonzero((lengths["source"] != lengths["target"]) & is_kept)
     if len(wrong):
         row = int(wrong[0])
-        items, tags = int(lengths["source"][row]), int(lengths["target"][row])
-        raise UserError(
-            f"{table.place(start + row)}: {length_mismatch(tags, items)}; "
-            f"{word_by_word(fields['source'])}give each item one tag"
-        )
-
-
-def word_by_word(source: Field) -> str:
-    """What to say of a text that is cut into other items than words."""
-    word: Any = find("tokenizer", "word").target
-    if not isinstance(source, TextField) or isinstance(source.tokenizer, word):
-        return ""
-    return "set source/tokenizer=word, whose items are words, or "
+        problem = length_mismatch(int(lengths["target"][row]), int(lengths["source"][row]))
+        remedy = "give each item one tag; to tag words, set source/tokenizer=word"
+        raise UserError("E-length", table.place(start + row), problem, remedy)
 
 
 def apply_max_length(sides: Mapping[str, Arrays], row: int, place: str, report: RowReport, limits: Limits) -> bool:
-    """Whether a row that is too long stays."""
-    most = limits.max_length or 0
-    reason = f"longer than data.max_length={most}"
+    """Whether a row that is too long is kept, cut or as it is."""
+    limit = limits.max_length or 0
+    reason = f"longer than data.max_length={limit}"
     if limits.too_long == "refuse":
         side = max(sides, key=lambda side: len(sides[side][row]))
-        raise UserError(
-            f"{place}: the {side} has {len(sides[side][row]):,} tokens, but data.max_length={most}; "
-            f"set data.too_long=drop or cut, or raise data.max_length"
-        )
+        problem = f"the {side} has {len(sides[side][row]):,} tokens, but data.max_length={limit}"
+        raise UserError("E-length", place, problem, "set data.too_long=drop or cut, or raise data.max_length")
     if limits.too_long == "cut":
-        for arrays in sides.values():
-            first = max(len(arrays[row]) - most, 0) if limits.keep == "end" else 0
-            arrays[row] = arrays[row][first : first + most]
+        for rows in sides.values():
+            first = max(len(rows[row]) - limit, 0) if limits.keep == "end" else 0
+            rows[row] = rows[row][first : first + limit]
         report.cut.setdefault(reason, []).append(place)
         return True
-    training = report.split == "train"
-    (report.dropped if training else report.noted).setdefault(reason, []).append(place)
-    return not training
+    is_training = report.split == "train"
+    (report.dropped if is_training else report.noted).setdefault(reason, []).append(place)
+    return not is_training

@@ -1,10 +1,10 @@
-"""Rows on disk: what a reader gives, split, counted and written to memory-mapped Arrow tables."""
+"""Rows on disk: what a reader yields, split, counted and written to memory-mapped Arrow tables."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,12 +19,12 @@ from seq2att.reader import Reader, Row
 CHUNK = 8192  # rows of a table that are written, and turned into Python values, at once
 SIDES = ("source", "target")
 TABLE = "rows.arrow"
-SHOWN = 3  # places that a report names of each reason
+MAX_SHOWN = 3  # places that a report names of each reason
 
 
 @dataclass
 class RowReport:
-    """What became of every row that was read: read = kept + given to other splits + dropped."""
+    """The counts of all rows that were read: read = kept + given to other splits + dropped."""
 
     split: str
     read: int = 0
@@ -32,17 +32,16 @@ class RowReport:
     given: dict[str, int] = field(default_factory=dict)  # split -> rows taken from this one
     dropped: dict[str, list[str]] = field(default_factory=dict)  # reason -> places `file:line`
     cut: dict[str, list[str]] = field(default_factory=dict)
-    noted: dict[str, list[str]] = field(default_factory=dict)  # kept as they are, worth a look
+    noted: dict[str, list[str]] = field(default_factory=dict)  # kept as they are, but unusual
 
     def summary(self) -> str:
-        """The report in a few lines; long lists of places are abbreviated."""
+        """The report in a few lines, with the first places of each reason."""
         given = "".join(f", gave {count:,} to {split}" for split, count in self.given.items())
         lines = [f"{self.split}: read {self.read:,} rows{given}, kept {self.kept:,}"]
         for verb, reasons in (("dropped", self.dropped), ("cut", self.cut), ("kept, but note", self.noted)):
             for reason, places in reasons.items():
-                shown = ", ".join(places[:SHOWN])
-                more = f" and {len(places) - SHOWN:,} more" if len(places) > SHOWN else ""
-                lines.append(f"  {verb} {len(places):,}, {reason}: {shown}{more}")
+                more = f" and {len(places) - MAX_SHOWN:,} more" if len(places) > MAX_SHOWN else ""
+                lines.append(f"  {verb} {len(places):,}, {reason}: {', '.join(places[:MAX_SHOWN])}{more}")
         return "\n".join(lines)
 
     def save(self, folder: Path) -> None:
@@ -56,20 +55,17 @@ class RowReport:
 
 
 class Rules(NamedTuple):
-    """What a row must hold to teach anything."""
+    """What a row must hold to be kept."""
 
     empty: str  # refuse or drop
-    missing: tuple[str, ...]  # texts that stand for nothing
-    needed: tuple[str, ...]  # the sides that must hold something in training
-    always: tuple[str, ...]  # and in every split: a label, a number or tags that are not there cannot be measured
-    running: bool  # white space is text
+    missing: tuple[str, ...]  # texts that mean no value: NA
+    needed: tuple[str, ...]  # the sides that must have a value in training
+    always: tuple[str, ...]  # and in every split: a label, number or tags, without which nothing can be measured
+    running: bool  # whether the rows are running text, where white space counts
 
 
 class TableWriter:
-    """Writes one split: its values, its places and the hashes of its sources, a chunk at a time.
-
-    Without a source, the hashes are those of the targets.
-    """
+    """Writes one split, a chunk at a time: values, places, and hashes of the sources (or targets if there are none)."""
 
     def __init__(self, folder: Path, split: str, absent: frozenset[str]) -> None:
         folder.mkdir()
@@ -78,25 +74,25 @@ class TableWriter:
         self.files: dict[str, int] = {}
         self.rows: list[Row] = []
         self.schema: Any = None
-        self.open = ExitStack()
-        self.hashes = self.open.enter_context((folder / "hashes.bin").open("wb"))
+        self.stack = ExitStack()
+        self.hashes = self.stack.enter_context((folder / "hashes.bin").open("wb"))
         self.writer: Any = None
 
     def __enter__(self) -> TableWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.open.close()
+        self.stack.close()
 
     def add(self, row: Row) -> None:
-        """Take one row."""
+        """Add one row."""
         self.rows.append(row)
         self.report.kept += 1
         if len(self.rows) == CHUNK:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that wait."""
+        """Write the pending rows."""
         import pyarrow as pa
 
         numbers = [self.files.setdefault(row.file, len(self.files)) for row in self.rows]
@@ -108,23 +104,23 @@ class TableWriter:
         batch = pa.RecordBatch.from_arrays([*values, *places], [*sides, "file", "line"])
         if self.writer is None:
             self.schema = batch.schema
-            self.writer = self.open.enter_context(pa.ipc.new_file(str(self.folder / TABLE), self.schema))
+            self.writer = self.stack.enter_context(pa.ipc.new_file(str(self.folder / TABLE), self.schema))
         self.writer.write_batch(batch)
         self.hashes.write(b"".join(hash_value(row.values[SIDES.index(sides[0])]) for row in self.rows))
         self.rows.clear()
 
     def column(self, side: int, kind: Any) -> Any:
-        """The waiting values of one side; raises UserError at the row whose value does not fit with the others."""
+        """The pending values of one side; raises UserError at the row whose value has another type than the others."""
         import pyarrow as pa
 
         values = [row.values[side] for row in self.rows]
         sample = next((value for value in values if value != ""), "")
         if kind is None and isinstance(sample, str):
             kind = pa.string()
-        if kind != pa.string():  # only among texts nothing is an empty text, and among lists it is an empty list
-            lists = isinstance(sample, list) if kind is None else pa.types.is_list(kind)
-            nothing: list[Any] | None = [] if lists else None
-            values = [nothing if isinstance(value, str) and not value else value for value in values]
+        if kind != pa.string():  # no value is an empty text among texts, an empty list among lists, and else null
+            is_list = isinstance(sample, list) if kind is None else pa.types.is_list(kind)
+            empty: list[Any] | None = [] if is_list else None
+            values = [empty if isinstance(value, str) and not value else value for value in values]
         try:
             return pa.array(values, kind)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -133,17 +129,16 @@ class TableWriter:
             try:
                 pa.array([sample, value], kind)
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
-                raise UserError(
-                    f"{row.file}:{row.line}: the {SIDES[side]} {ascii(value)[:60]} does not fit with the rows before "
-                    f"it ({problem}); give all of them one type, and texts no lone surrogates"
-                ) from None
-        raise UserError(f"{self.rows[0].file}: its {SIDES[side]} column cannot be stored: {problem}")
+                problem = f"the {SIDES[side]} {ascii(value)[:60]} has another type than the rows before it ({problem})"
+                remedy = "give all rows values of one type, without lone surrogates"
+                raise UserError("E-type", f"{row.file}:{row.line}", problem, remedy) from None
+        raise UserError("E-type", self.rows[0].file, f"its {SIDES[side]} column cannot be stored ({problem})")
 
     def finish(self) -> None:
-        """Write what is left, the groups and the report."""
+        """Write the last rows, the groups and the report."""
         if self.rows or self.writer is None:
             self.flush()
-        self.open.close()
+        self.stack.close()
         (self.folder / "files.json").write_text(json.dumps(list(self.files), ensure_ascii=False), "utf-8")
         hashes = np.fromfile(self.folder / "hashes.bin", np.uint64)
         _, group = np.unique(hashes, return_inverse=True)
@@ -155,10 +150,7 @@ class TableWriter:
 
 
 class Table:
-    """The rows of one split as they were read: values and places, memory-mapped; rows of equal source form a group.
-
-    Rows without source are grouped by their target.
-    """
+    """The memory-mapped rows of one split; rows with the same source (or target if there is none) form a group."""
 
     def __init__(self, folder: Path) -> None:
         import pyarrow as pa
@@ -169,8 +161,8 @@ class Table:
         self.sides = tuple(side for side in SIDES if side in reader.schema.names)
         self.files: list[str] = json.loads((folder / "files.json").read_text("utf-8"))
         hashes = folder / "hashes.bin"  # of the sources, or of the targets where there is no source
-        empty = not hashes.stat().st_size  # nothing cannot be mapped
-        self.hashes = np.zeros(0, np.uint64) if empty else np.memmap(hashes, np.uint64, mode="r")
+        is_empty = not hashes.stat().st_size  # an empty file cannot be mapped
+        self.hashes = np.zeros(0, np.uint64) if is_empty else np.memmap(hashes, np.uint64, mode="r")
         self.group, self.members, self.starts = (
             np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             for name in ("group", "members", "starts")
@@ -180,7 +172,7 @@ class Table:
         return len(self.group)
 
     def value(self, side: str, row: int) -> Any:
-        """The source or target of one row; None of a side that the rows do not have."""
+        """The source or target of one row; None for a side that the rows do not have."""
         if side not in self.sides:
             return None
         return self.batches[row // CHUNK].column(side)[row % CHUNK].as_py()
@@ -198,37 +190,34 @@ class Table:
         return values
 
     def place(self, row: int) -> str:
-        """Where a row stands: `file:line`."""
-        batch, inside = self.batches[row // CHUNK], row % CHUNK
-        return f"{self.files[batch.column('file')[inside].as_py()]}:{batch.column('line')[inside].as_py()}"
+        """The file and line of a row: `file:line`."""
+        batch, index = self.batches[row // CHUNK], row % CHUNK
+        return f"{self.files[batch.column('file')[index].as_py()]}:{batch.column('line')[index].as_py()}"
 
-    def answers(self, row: int) -> tuple[Any, ...]:
-        """All distinct targets of the rows with the same source, in the order of the data; without source, its own."""
+    def references(self, row: int) -> tuple[Any, ...]:
+        """The distinct targets of all rows with the same source, in order; without a source, the row's own target."""
         if "source" not in self.sides:
             return (self.value("target", row),)
         number = self.group[row]
         members = self.members[self.starts[number] : self.starts[number + 1]]
         source = self.value("source", row)
-        answers = [self.value("target", int(m)) for m in members if self.value("source", int(m)) == source]
-        return tuple({repr(answer): answer for answer in answers}.values())  # a list has no hash
+        targets = [self.value("target", int(m)) for m in members if self.value("source", int(m)) == source]
+        return tuple({repr(target): target for target in targets}.values())  # a list has no hash
 
 
 def write_tables(reader: Reader, split: str, root: Path | None, rules: Rules, shares: Shares, folder: Path) -> None:
-    """Write the rows of a split that the reader names, and those of the splits taken from it, as tables in a folder.
-
-    A training row with an empty side is dropped and counted, or refused; of other splits only one that holds nothing
-    where there must always be something.
-    """
+    """Write the rows of a split that the reader names, and those of the splits taken from it, as tables in a folder."""
     taken = [name for name, share in (("validation", shares.validation), ("test", shares.test)) if share]
-    split_of = divider(
-        shares, lambda: (row.values for row in filter_rows(reader, split, root, rules, RowReport(split)))
-    )
+
+    def rows(report: RowReport) -> Iterator[Row]:
+        return filter_rows(reader.read(split, root), rules, report)
+
+    split_of = divider(shares, lambda: (row.values for row in rows(RowReport(split))))
     with ExitStack() as stack:
-        writers = {
-            name: stack.enter_context(TableWriter(folder / name, name, reader.absent)) for name in (split, *taken)
-        }
+        names = (split, *taken)
+        writers = {name: stack.enter_context(TableWriter(folder / name, name, reader.absent)) for name in names}
         report = writers[split].report
-        for row in filter_rows(reader, split, root, rules, report):
+        for row in rows(report):
             name = split_of(row.values)
             writers[split if name == "train" else name].add(row)
         for name in taken:
@@ -237,21 +226,21 @@ def write_tables(reader: Reader, split: str, root: Path | None, rules: Rules, sh
             writer.finish()
 
 
-def filter_rows(reader: Reader, split: str, root: Path | None, rules: Rules, report: RowReport) -> Iterator[Row]:
-    """The rows that stay, with "" for what is nothing; all of them are counted."""
-    for row in reader.read(split, root):
-        values = tuple(plain(value) for value in row.values)
+def filter_rows(rows: Iterable[Row], rules: Rules, report: RowReport) -> Iterator[Row]:
+    """The rows that are kept, with "" for a missing value; all rows are counted in the report."""
+    for row in rows:
+        values = tuple(to_python(value) for value in row.values)
         if is_kept(row, values, report, rules):
-            yield Row(tuple("" if lacks(value, rules.missing) else value for value in values), row.file, row.line)
+            yield Row(tuple("" if is_missing(value, rules) else value for value in values), row.file, row.line)
 
 
 def is_kept(row: Row, values: Sequence[Any], report: RowReport, rules: Rules) -> bool:
-    """Count a row, and say whether it stays; the report tells why it cannot teach or measure anything."""
+    """Count a row, and return whether it is kept: in training every needed side must have a value."""
     report.read += 1
     place = f"{row.file}:{row.line}"
     reason = empty_side(values, rules.needed if report.split == "train" else rules.always, rules)
     if reason and rules.empty == "refuse":
-        raise UserError(f"{place}: {reason}; fill it, delete the line, or set data.empty=drop")
+        raise UserError("E-empty", place, reason, "fill it, delete the line, or set data.empty=drop")
     if reason or row.skipped:
         report.dropped.setdefault(reason or row.skipped, []).append(place)
         return False
@@ -260,30 +249,30 @@ def is_kept(row: Row, values: Sequence[Any], report: RowReport, rules: Rules) ->
     return True
 
 
-def plain(value: Any) -> Any:
-    """A value without NumPy; "" for null, and for a float that is no number."""
+def to_python(value: Any) -> Any:
+    """A value without NumPy; "" for null and for a float that is NaN."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
 
 
-def lacks(value: Any, missing: Sequence[str]) -> bool:
-    """Whether a value is one of the texts that stand for nothing."""
-    return bool(missing) and isinstance(value, str) and value.strip() in missing
+def is_missing(value: Any, rules: Rules) -> bool:
+    """Whether a value is one of the texts that mean no value."""
+    return bool(rules.missing) and isinstance(value, str) and value.strip() in rules.missing
+
+
+def is_empty(value: Any, rules: Rules) -> bool:
+    """Whether a value is an empty text or list; white space is empty too, except in running text."""
+    if isinstance(value, str) and value.isspace():
+        return not rules.running
+    return isinstance(value, str | list) and not value
 
 
 def empty_side(values: Sequence[Any], sides: Sequence[str], rules: Rules) -> str:
-    """What one of these sides lacks, or nothing."""
+    """Which of these sides lacks a value and how (`missing source`, `empty target`), or an empty text."""
     for side, value in zip(SIDES, values, strict=False):
-        if side not in sides:
-            continue
-        if lacks(value, rules.missing):
+        if side in sides and is_missing(value, rules):
             return f"missing {side}"
-        if isinstance(value, str | list) and (not value or (isinstance(value, str) and blank(value, rules))):
+        if side in sides and is_empty(value, rules):
             return f"empty {side}"
     return ""
-
-
-def blank(value: str, rules: Rules) -> bool:
-    """Whether a text is white space, where that is no text."""
-    return value.isspace() and not rules.running

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 Hashes = npt.NDArray[np.uint64]
-Passes = Callable[[], Iterator[Sequence[Any]]]
-"""Reads the values of all rows once more."""
+ReadRows = Callable[[], Iterator[Sequence[Any]]]
+"""Reads the values of all rows from the beginning."""
 
 ORDER = ("test", "validation", "train")
 TRAIN = ORDER.index("train")
@@ -37,8 +37,8 @@ class Shares(NamedTuple):
         return "validation" if number < self.test + self.validation else "train"
 
 
-def divider(shares: Shares, rows: Passes) -> Callable[[Sequence[Any]], str]:
-    """What tells the split of each row from its values, asked in the order of the rows."""
+def divider(shares: Shares, rows: ReadRows) -> Callable[[Sequence[Any]], str]:
+    """A function from the values of a row to its split, to be called in the order of the rows."""
     if not (shares.test or shares.validation):
         return lambda values: "train"
     if shares.how == "random" and not shares.stratify:
@@ -53,7 +53,7 @@ def divider(shares: Shares, rows: Passes) -> Callable[[Sequence[Any]], str]:
 
 
 def at_end(count: int, shares: Shares) -> Iterator[str]:
-    """The split of each of so many rows: those at the end are for the test, those before them for validation."""
+    """The split of each of `count` rows: training, then validation, then test."""
     test, validation = (math.ceil(share * count - 1e-9) for share in (shares.test, shares.validation))
     parts = [("train", count - test - validation), ("validation", validation), ("test", test)]
     return itertools.chain.from_iterable(itertools.repeat(name, max(size, 0)) for name, size in parts)
@@ -66,36 +66,36 @@ def hash_row(values: Sequence[Any], shares: Shares) -> bytes:
 
 
 def stratified(keys: Hashes, classes: Hashes, shares: Shares) -> npt.NDArray[np.int64]:
-    """The number in `ORDER` of every row's split: each class gives its share, up to one row or group, and all theirs.
+    """The index in `ORDER` of every row's split: of each class the share, up to one row or group, and of all rows too.
 
     Rows of equal key form a group, which stays together and has the class of its first row. The groups of a class are
-    taken in the order of their keys, which is random. A class of which training would have nothing leaves the group of
-    its first row there.
+    taken in the order of their keys, which is random. A class without a training row gets the group of its first row
+    back.
     """
     _, first, group, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     of_group = classes[first]
     order = np.lexsort((np.arange(len(first)), of_group))  # groups by class, then by key
     ends = np.cumsum(sizes[order])  # rows up to each group, itself included
     _, starts, members = np.unique(of_group[order], return_index=True, return_inverse=True)
-    before = np.concatenate([[0], ends])[starts]  # rows before each class
-    middle = ends - sizes[order] / 2 - before[members]  # of a group, in rows of its class
-    rows = np.diff(np.append(before, len(keys)))  # of each class
+    offsets = np.concatenate([[0], ends])[starts]  # rows before each class
+    middle = ends - sizes[order] / 2 - offsets[members]  # of a group, in rows of its class
+    rows = np.diff(np.append(offsets, len(keys)))  # of each class
     test = quotas(rows, shares.test)
     both = test + quotas(rows - test, shares.validation / (1 - shares.test))
     splits = np.zeros(len(first), np.int64)
     splits[order] = (middle > test[members]).astype(np.int64) + (middle > both[members])
     _, row, of_row = np.unique(classes, return_index=True, return_inverse=True)
-    learned = np.bincount(of_row[splits[group] == TRAIN], minlength=len(row)) > 0  # [classes]
-    splits[group[row[~learned]]] = TRAIN
+    in_training = np.bincount(of_row[splits[group] == TRAIN], minlength=len(row)) > 0  # [classes]
+    splits[group[row[~in_training]]] = TRAIN
     return splits[group]
 
 
 def quotas(rows: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.int64]:
-    """How many rows of each class are a share of them: rounded up or down, so that the sum is the share of all."""
+    """The share of the rows of each class, rounded up or down so that the sum is the share of all rows."""
     return np.diff(np.floor(np.append(0, np.cumsum(rows)) * share + 0.5)).astype(np.int64)
 
 
 def hash_value(value: Any, key: str = "") -> bytes:
-    """Eight bytes that stand for a value."""
+    """A hash of a value, in eight bytes."""
     text = value if isinstance(value, str) else repr(value)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key.encode()).digest()

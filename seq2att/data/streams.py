@@ -1,4 +1,4 @@
-"""Running text: all rows of a split one after the other, cut in parallel streams, a few tokens of each at a time."""
+"""Running text: all rows of a split in order, cut into parallel streams that are read a few tokens at a time."""
 
 from __future__ import annotations
 
@@ -11,40 +11,39 @@ import torch
 from torch.utils.data import Sampler
 
 from seq2att.data.corpus import Corpus, Ragged
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_size
 from seq2att.types import BEGIN, END, Batch, Column
 
 Numbers = npt.NDArray[np.int64]
 
 
 class RunningText:
-    """The ids of all rows as one sequence, with END after every row if `ends`; nothing of it is copied."""
+    """The ids of all rows as one sequence, with END after every row if `has_ends`; nothing is copied."""
 
-    def __init__(self, rows: Ragged, ends: bool) -> None:
-        self.rows, self.ends = rows, ends
-        self.starts = rows.offsets[:-1] + (np.arange(len(rows)) if ends else 0)  # [rows] in the whole text
-        self.size = int(rows.offsets[-1]) + len(rows) * ends
+    def __init__(self, rows: Ragged, has_ends: bool) -> None:
+        self.rows, self.has_ends = rows, has_ends
+        self.starts = rows.offsets[:-1] + (np.arange(len(rows)) if has_ends else 0)  # [rows] in the whole text
+        self.size = int(rows.offsets[-1]) + len(rows) * has_ends
 
-    def row(self, places: Numbers) -> Numbers:
-        """The row that holds each place of the text."""
-        found: Numbers = np.searchsorted(self.starts, places, "right") - 1
-        return np.clip(found, 0, None)
+    def row(self, positions: Numbers) -> Numbers:
+        """The row that holds each position of the text."""
+        rows: Numbers = np.searchsorted(self.starts, positions, "right") - 1
+        return np.clip(rows, 0, None)
 
-    def ids(self, places: Numbers) -> Numbers:
-        """The id at each place of the text."""
-        if not self.ends:
-            return self.rows.values.take(places, mode="clip").astype(np.int64)
-        row = self.row(places)
-        inside = self.rows.offsets[row] + places - self.starts[row]
-        ids = self.rows.values.take(inside, mode="clip") if len(self.rows.values) else np.zeros(places.shape)
-        return np.where(inside < self.rows.offsets[row + 1], ids, END).astype(np.int64)
+    def ids(self, positions: Numbers) -> Numbers:
+        """The id at each position of the text."""
+        if not self.has_ends:
+            return self.rows.values.take(positions, mode="clip").astype(np.int64)
+        row = self.row(positions)
+        index = self.rows.offsets[row] + positions - self.starts[row]
+        ids = self.rows.values.take(index, mode="clip") if len(self.rows.values) else np.zeros(positions.shape)
+        return np.where(index < self.rows.offsets[row + 1], ids, END).astype(np.int64)
 
 
 class Streams(Sampler[Numbers]):
-    """The text cut in `count` streams of equal size (up to a token), and these in batches of `steps` tokens.
+    """The text cut into `count` streams of equal size (up to a token), and these into batches of `steps` tokens.
 
-    A batch is a number of its own; it goes on where the one before stopped, so the order is that of the text in every
-    epoch.
+    The sampler gives batch numbers. A batch continues where the previous one stopped, in every epoch alike.
     """
 
     def __init__(self, text: RunningText, count: int, steps: int) -> None:
@@ -54,7 +53,7 @@ class Streams(Sampler[Numbers]):
 
     @classmethod
     def of(cls, corpus: Corpus, options: Mapping[str, Any]) -> Streams:
-        """The streams that the data options ask for: `batch_size` of them, or as many as make that many tokens."""
+        """The streams of the data options: `batch_size` of them, or as many as make that many tokens."""
         check(corpus, options)
         steps, count = options["steps"], options["batch_size"]
         if options["batch_by"] == "tokens":
@@ -70,46 +69,43 @@ class Streams(Sampler[Numbers]):
         return -(-self.longest // self.steps)
 
     def set_epoch(self, epoch: int) -> None:
-        """Every epoch reads the text from its beginning."""
+        """Nothing changes: every epoch reads the text from its beginning."""
 
     def batch(self, mine: Callable[[Numbers], Numbers] | None, number: Numbers) -> Batch:
         """The batch of this number, or the streams of it that this process works on.
 
-        A row of the target is the token before, then up to `steps` tokens; BEGIN stands before a stream.
+        A row of the target is the previous token, or BEGIN at the start of a stream, then up to `steps` tokens.
         """
         streams = np.arange(len(self.bounds) - 1)
         streams = streams if mine is None else mine(streams)
-        at = int(np.asarray(number).item()) * self.steps
-        first, last = self.bounds[streams] + at, self.bounds[streams + 1]  # [B]
+        start = int(np.asarray(number).item()) * self.steps
+        first, last = self.bounds[streams] + start, self.bounds[streams + 1]  # [B]
         lengths = np.clip(last - first, 0, self.steps)
-        places = first[:, None] + np.arange(-1, lengths.max(initial=0))  # [B, 1 + T]
-        ids = self.text.ids(np.clip(places, 0, max(self.text.size - 1, 0)))
-        ids = np.where(np.arange(-1, places.shape[1] - 1) < lengths[:, None], ids, 0)
-        if at == 0:
+        positions = first[:, None] + np.arange(-1, lengths.max(initial=0))  # [B, 1 + T]
+        ids = self.text.ids(np.clip(positions, 0, max(self.text.size - 1, 0)))
+        ids = np.where(np.arange(-1, positions.shape[1] - 1) < lengths[:, None], ids, 0)
+        if start == 0:
             ids[:, 0] = BEGIN
         count = len(streams)
-        nothing = Column(torch.zeros(count, 0, dtype=torch.long), torch.zeros(count, dtype=torch.long))
+        no_source = Column(torch.zeros(count, 0, dtype=torch.long), torch.zeros(count, dtype=torch.long))
         target = Column(torch.from_numpy(ids), torch.from_numpy(lengths + 1))
         rows = self.text.row(np.minimum(first, last - 1)).astype(np.int64)
-        return Batch(nothing, target, torch.from_numpy(rows), torch.full((count,), at > 0))
+        return Batch(no_source, target, torch.from_numpy(rows), torch.full((count,), start > 0))
 
 
-def runs(options: Mapping[str, Any]) -> bool:
+def is_stream(options: Mapping[str, Any]) -> bool:
     """Whether the data options ask for running text."""
     return bool(options.get("batching", "rows") == "stream")
 
 
 def check(corpus: Corpus, options: Mapping[str, Any]) -> None:
     """Refuse what cannot be read as running text."""
-    for name, usual in (("steps", 35), ("batch_size", 20)):
-        if options[name] < 1:
-            raise UserError(f"data.{name}={options[name]}: running text is read in 1 or more; set data.{name}={usual}")
+    check_size("data.steps", options["steps"])
+    check_size("data.batch_size", options["batch_size"])
     if len(corpus.source.values):
-        raise UserError(
-            "data.batching=stream reads the targets as running text, but the rows have sources too; "
-            "set data.batching=rows, or source=none with encoder=none and head=language_model"
-        )
+        problem = "reads the targets as one running text, but the rows have sources too"
+        remedy = "set data.batching=rows, or source=none with encoder=none and head=language_model"
+        raise UserError("E-conflict", "data.batching=stream", problem, remedy)
     if corpus.target is None or corpus.target.values.ndim > 1 or corpus.target.values.dtype.kind != "i":
-        raise UserError(
-            "data.batching=stream reads text, but the target is none; set target=text, or data.batching=rows"
-        )
+        problem = "reads text, but the targets are not text"
+        raise UserError("E-conflict", "data.batching=stream", problem, "set target=text, or data.batching=rows")

@@ -1,4 +1,4 @@
-"""Layers that read text: a vector for every piece, one dimension for every piece, or a piece's characters beside it."""
+"""Layers that embed text: a vector for every piece, one dimension for every piece, and vectors of characters."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ WINDOW = 3  # characters that a unit sees at once: both as in Ma & Hovy 2016
 
 
 class TextEmbedding(nn.Module):
-    """A vector for every token; that of padding is zero and stays zero. `frozen`: training changes none of them.
+    """A vector for every token; the vector of padding is zero and stays zero.
 
-    Vectors start normally distributed with `deviation` (None: so that their length is 1, whatever their size). In
-    training every token of the vocabulary is absent from a whole batch with the probability `piece_dropout`, and the
-    others are made up for it (Gal & Ghahramani 2016, Merity et al. 2018).
+    Args:
+        size: size of the vocabulary.
+        output_size: size of a vector.
+        dropout: probability of zeroing a component of a vector in training.
+        frozen: whether training leaves the vectors as they are.
+        piece_dropout: probability of zeroing the vector of a token in a whole batch of training; the others are scaled
+            up (Gal & Ghahramani 2016, Merity et al. 2018).
+        deviation: standard deviation of the initial normal distribution; None for vectors of length about 1.
     """
 
     def __init__(
@@ -43,36 +48,36 @@ class TextEmbedding(nn.Module):
         """The vectors of ids `[B, S]`: `[B, S, E]`."""
         vectors = nn.functional.embedding(ids, self.weight, padding_idx=PAD)  # [B, S, E]
         if self.training and self.piece_dropout:
-            there = draw(self.weight, (self.weight.size(0), 1), self.piece_dropout)  # [V, 1]
-            vectors = vectors * nn.functional.embedding(ids, there)
+            is_kept = draw(self.weight, (self.weight.size(0), 1), self.piece_dropout)  # [V, 1]
+            vectors = vectors * nn.functional.embedding(ids, is_kept)
         dropped: Tensor = self.dropout(vectors)
         return dropped
 
 
 class OneHotEmbedding(nn.Module):
-    """For every token a vector that is 1 at its id and 0 elsewhere, and 0 throughout for padding; nothing to train."""
+    """A vector for every token that is 1 at its id and 0 elsewhere, all zeros for padding; without parameters."""
 
-    like: Tensor  # has the type and the device of the model
+    reference: Tensor  # has the precision and the device of the model
 
     def __init__(self, size: int, dropout: float) -> None:
         super().__init__()
         self.output_size = size
         self.dropout = nn.Dropout(dropout)
-        self.register_buffer("like", torch.zeros(()), persistent=False)
+        self.register_buffer("reference", torch.zeros(()), persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
         """The vectors of ids `[B, S]`: `[B, S, V]`."""
-        places = ids.unsqueeze(2)  # [B, S, 1]
-        vectors = self.like.new_zeros(*ids.shape, self.output_size)
-        one_hot: Tensor = self.dropout(vectors.scatter_(2, places, (places != PAD).to(vectors.dtype)))  # [B, S, V]
+        index = ids.unsqueeze(2)  # [B, S, 1]
+        vectors = self.reference.new_zeros(*ids.shape, self.output_size)
+        one_hot: Tensor = self.dropout(vectors.scatter_(2, index, (index != PAD).to(vectors.dtype)))  # [B, S, V]
         return one_hot
 
 
 class SpelledEmbedding(nn.Module):
-    """The vector of a token and, beside it, one that is made from its characters.
+    """The vector of a token, concatenated with one that is computed from its characters.
 
-    The second is the largest value of a convolution over the vectors of the characters (Ma & Hovy 2016), of unit f
-    `max_i (w_f . [c_{i-1} ; c_i ; c_{i+1}] + b_f)`, and 0 for a token that has none (padding).
+    The second is the maximum over a convolution of the characters' vectors (Ma & Hovy 2016): of unit f
+    `max_i (w_f . [c_{i-1} ; c_i ; c_{i+1}] + b_f)`, and 0 for a token without characters (padding).
     """
 
     def __init__(self, words: TextEmbedding | OneHotEmbedding, alphabet: int, characters: int, dropout: float) -> None:
@@ -86,32 +91,32 @@ class SpelledEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """The vectors of ids with their characters `[B, S, 1 + C]`: `[B, S, E + characters]`."""
-        if ids.dim() == 2:  # of no rows at all nobody knows that they would be wide
+        if ids.dim() == 2:  # a batch without rows, made without knowing the characters
             ids = ids.new_zeros(*ids.shape, 2)
         tokens = ids.flatten(0, 1)  # [B * S, 1 + C]
-        places = torch.arange(len(tokens), device=ids.device)
-        spelling = torch.where(tokens[:, 0] == UNKNOWN, -1 - places, tokens[:, 0])  # only unknown words share an id
-        distinct, where = spelling.unique(return_inverse=True)  # [U], [B * S]
-        examples = torch.zeros_like(distinct).scatter_(0, where, places)  # [U] a place of each
-        spelled = self.spell(tokens[examples, 1:]).index_select(0, where).unflatten(0, ids.shape[:2])
+        positions = torch.arange(len(tokens), device=ids.device)
+        keys = torch.where(tokens[:, 0] == UNKNOWN, -1 - positions, tokens[:, 0])  # unknown words share an id
+        distinct, inverse = keys.unique(return_inverse=True)  # [U], [B * S]
+        examples = torch.zeros_like(distinct).scatter_(0, inverse, positions)  # [U] one position of each
+        spelled = self.spell(tokens[examples, 1:]).index_select(0, inverse).unflatten(0, ids.shape[:2])
         return torch.cat([self.words(ids[..., 0]), self.dropout(spelled)], 2)
 
     def spell(self, letters: Tensor) -> Tensor:
-        """What is made of characters `[U, C]`: `[U, characters]`.
+        """The vectors of words from their characters `[U, C]`: `[U, characters]`.
 
-        The products of each character's vector with each third of the matrix are made once, then looked up and added,
-        at real characters only: a thirtieth of the time of `Conv1d` (386 words, 81 characters, 50 units).
+        The products of each character's vector with each third of the matrix are computed once, then looked up and
+        added at real characters only: a thirtieth of the time of `Conv1d` (386 words, 81 characters, 50 units).
         """
         alphabet, units = self.characters.weight.size(0), self.bias.size(0)
-        known = torch.arange(alphabet, device=letters.device) != PAD  # [alphabet]
-        vectors = self.characters.weight * known.unsqueeze(1)
+        is_real = torch.arange(alphabet, device=letters.device) != PAD  # [alphabet]
+        vectors = self.characters.weight * is_real.unsqueeze(1)
         table = torch.cat(
             [vectors @ part.t() for part in self.weight.split(CHARACTER_SIZE, 1)]
         )  # [WINDOW * alphabet, f]
-        words, places = (letters != PAD).nonzero(as_tuple=True)  # [N] real characters
-        around = nn.functional.pad(letters, (WINDOW // 2, WINDOW // 2))  # [U, C + WINDOW - 1]
-        seen = [around[words, places + step] + step * alphabet for step in range(WINDOW)]
-        values = nn.functional.embedding_bag(torch.stack(seen, 1), table, mode="sum") + self.bias  # [N, f]
-        least = values.new_full((len(letters), units), -torch.inf)
-        largest = least.scatter_reduce(0, words.unsqueeze(1).expand(-1, units), values, "amax")  # [U, f]
+        words, positions = (letters != PAD).nonzero(as_tuple=True)  # [N] real characters
+        padded = nn.functional.pad(letters, (WINDOW // 2, WINDOW // 2))  # [U, C + WINDOW - 1]
+        windows = [padded[words, positions + step] + step * alphabet for step in range(WINDOW)]
+        values = nn.functional.embedding_bag(torch.stack(windows, 1), table, mode="sum") + self.bias  # [N, f]
+        lowest = values.new_full((len(letters), units), -torch.inf)
+        largest = lowest.scatter_reduce(0, words.unsqueeze(1).expand(-1, units), values, "amax")  # [U, f]
         return largest.masked_fill((letters == PAD).all(1, keepdim=True), 0.0)

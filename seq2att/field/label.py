@@ -14,81 +14,84 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import InputError, UserError, check_size
+from seq2att.errors import UserError, check_size
 from seq2att.field import Field
 from seq2att.registry import register
 from seq2att.types import class_order
 
 UNSEEN = -1  # the id of a label that training does not have
-SHOWN = 20  # classes that an error names
+MAX_SHOWN = 20  # classes that an error names
 
 
 @register("field", "label")
 class LabelField(Field):
-    """One of the classes that training has: a text, a whole number or a truth value for each row.
+    """One of a few classes for each row: a text, a whole number or a truth value.
 
-    Classes are sorted, by value where all are numbers. A class that training does not have is refused, or with
-    `unseen=count` always a wrong answer. `embedding_size` is that of a source.
+    The classes are those of training, sorted: by value if all are numbers.
+
+    Args:
+        unseen: what happens to a class that training does not have: `refuse` it, or `count` it as a wrong answer.
+        embedding_size: size of the vector of a class, if the field is a source; at least 1.
     """
 
     is_sequence: ClassVar[bool] = False
     unknown_id: ClassVar[int] = UNSEEN
+    embedding_options: ClassVar[frozenset[str]] = frozenset(("embedding_size",))
 
     def __init__(self, *, unseen: Literal["refuse", "count"] = "refuse", embedding_size: int = 64) -> None:
-        check_size("field=label: embedding_size", embedding_size)
+        check_size("field.embedding_size", embedding_size)
         self.unseen = unseen
         self.embedding_size = embedding_size
-        self.classes: tuple[str, ...] = ()
-        self.counts: tuple[int, ...] = ()  # rows of training that have each class
-        self.index: dict[str, int] = {}
+        self.set_classes({})
+
+    def set_classes(self, counts: Mapping[str, int]) -> None:
+        """Have these classes, in this order, with the number of training rows of each."""
+        self.classes, self.counts = tuple(counts), tuple(counts.values())
+        self.index = {name: number for number, name in enumerate(self.classes)}
 
     @property
     def size(self) -> int:  # type: ignore[override]  # follows the classes
         """The number of classes."""
         return len(self.classes)
 
+    @property
+    def refuses_unknown(self) -> bool:
+        """Whether `encode` raises for a class that training does not have."""
+        return self.unseen == "refuse"
+
     def fit(self, values: Iterable[Any]) -> None:
-        """Note the classes and how often each comes."""
+        """Collect the classes and the number of rows of each."""
         counts = Counter(map(self.text, values))
         if not counts:
-            raise UserError("field=label: training has no label; name the column of the labels in the reader")
-        self.learn({name: counts[name] for name in class_order(counts)})
-
-    def learn(self, counts: Mapping[str, int]) -> None:
-        """Have these classes, in this order."""
-        self.classes, self.counts = tuple(counts), tuple(counts.values())
-        self.index = {name: number for number, name in enumerate(self.classes)}
+            raise UserError(
+                "E-empty", "field=label", "training has no label", "name the column of labels in the reader"
+            )
+        self.set_classes({name: counts[name] for name in class_order(counts)})
 
     def text(self, value: Any) -> str:
-        """The name of a class: a text without white space around it, or how a number or truth value is written."""
+        """The name of a class: a text without white space around it, or how Python writes a number or truth value."""
         value = value.item() if isinstance(value, np.generic) else value
         if isinstance(value, str) and value.strip():
             return value.strip()
         if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
             return str(value)
-        given = "an empty label" if isinstance(value, str) else f"{value!r} is no label"
-        raise InputError(
-            f"field=label takes a text, a whole number or a truth value, not {value!r}; "
-            f"give the row a label or leave it out",
-            f"{given}{self.known()}; give one of them",
-        )
+        problem = f"a label must be a text, a whole number or a truth value{self.known()}"
+        raise UserError("E-label", repr(value), problem, "give the row a label, or leave it out")
 
     def known(self, name: str = "") -> str:
-        """The part of an error that says which classes there are, and the one nearest to a name."""
-        rest = f" and {self.size - SHOWN:,} more" if self.size > SHOWN else ""
+        """The part of an error that lists the classes, and the one nearest to a name."""
+        more = f" and {self.size - MAX_SHOWN:,} more" if self.size > MAX_SHOWN else ""
         near = difflib.get_close_matches(name, self.classes, 1)
-        return f"; known: {', '.join(self.classes[:SHOWN])}{rest}" + (f"; did you mean {near[0]!r}?" if near else "")
+        listed = f"; known: {', '.join(self.classes[:MAX_SHOWN])}{more}" if self.classes else ""
+        return listed + (f"; did you mean {near[0]!r}?" if near else "")
 
     def encode(self, value: Any) -> npt.NDArray[np.int32]:
-        """The number of the class `[1]`; -1 when training does not have it."""
+        """The id of the class `[1]`; -1 for one that training does not have."""
         name = self.text(value)
         number = self.index.get(name, UNSEEN)
-        if number == UNSEEN and self.unseen == "refuse":
-            message = f"the label {name!r} does not occur in training{self.known(name)}; "
-            raise InputError(
-                f"{message}mend it, add such rows to training, or set target.unseen=count to count it as wrong",
-                f"{message}give one of them",
-            )
+        if number == UNSEEN and self.refuses_unknown:
+            remedy = "correct it, add such rows to training, or set target.unseen=count to count it as wrong"
+            raise UserError("E-label", repr(name), f"training does not have this label{self.known(name)}", remedy)
         return np.array([number], np.int32)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -96,25 +99,26 @@ class LabelField(Field):
         return self.pieces(ids)[0]
 
     def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
-        """The names of classes; one that training does not have is `<unk>`."""
+        """The names of classes; `<unk>` for one that training does not have."""
         return tuple("<unk>" if number == UNSEEN else self.classes[number] for number in map(int, ids))
 
     def unknown_pieces(self, value: Any) -> tuple[str, ...]:
         """The name of a class that training does not have."""
-        return (self.text(value),) if self.text(value) not in self.index else ()
+        name = self.text(value)
+        return () if name in self.index else (name,)
 
     def embed(self) -> LabelEmbedding:
-        """A new table of vectors."""
+        """A new layer with a vector for every class."""
         return LabelEmbedding(self.size, self.embedding_size)
 
     def files(self) -> dict[str, bytes]:
-        """The classes in their order, with the rows of each."""
+        """The classes in their order, with the number of rows of each."""
         classes = dict(zip(self.classes, self.counts, strict=True))
         return {"classes.json": (json.dumps(classes, ensure_ascii=False, indent=1) + "\n").encode()}
 
     def restore(self, files: Mapping[str, bytes]) -> None:
         """Have the classes that were written."""
-        self.learn(json.loads(files["classes.json"]))
+        self.set_classes(json.loads(files["classes.json"]))
 
 
 class LabelEmbedding(nn.Module):
@@ -124,7 +128,7 @@ class LabelEmbedding(nn.Module):
         super().__init__()
         self.output_size = output_size
         self.weight = nn.Parameter(torch.empty(size, output_size))  # [V, E]
-        nn.init.normal_(self.weight, std=output_size**-0.5)  # vectors of length 1, whatever their size
+        nn.init.normal_(self.weight, std=output_size**-0.5)  # vectors of length about 1, whatever their size
 
     def forward(self, ids: Tensor) -> Tensor:
         """The vectors of classes `[B, 1]`: `[B, 1, E]`."""

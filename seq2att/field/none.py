@@ -16,24 +16,24 @@ from seq2att.registry import register
 
 @register("field", "none")
 class NoField(Field):
-    """Nothing: the source of a model that says texts by itself. Whatever a row holds on this side is left unread."""
+    """No value: the source of a language model. What a row holds on this side is not read."""
 
     has_values: ClassVar[bool] = False
     has_tokens: ClassVar[bool] = False
     size = 0
 
     def fit(self, values: Iterable[Any]) -> None:
-        """There is nothing to learn."""
+        """Nothing to learn."""
 
     def encode(self, value: Any) -> npt.NDArray[np.int32]:
-        """No id at all `[0]`."""
+        """An empty sequence `[0]`."""
         return np.zeros(0, np.int32)
 
     def decode(self, ids: Sequence[int]) -> None:
-        """There is no value."""
+        """No value."""
 
     def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
-        """There is nothing to show."""
+        """No pieces."""
         return ()
 
     def text(self, value: Any) -> str:
@@ -45,23 +45,23 @@ class NoField(Field):
         return NoEmbedding()
 
     def files(self) -> dict[str, bytes]:
-        """There is nothing to write."""
+        """No files."""
         return {}
 
     def restore(self, files: Mapping[str, bytes]) -> None:
-        """There is nothing to restore."""
+        """Nothing to restore."""
 
 
 class NoEmbedding(nn.Module):
-    """An empty sequence for every row, of vectors of size 1."""
+    """An empty sequence of vectors of size 1 for every row."""
 
-    nothing: Tensor
+    empty: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.output_size = 1
-        self.register_buffer("nothing", torch.zeros(0), persistent=False)  # knows device and precision of the model
+        self.register_buffer("empty", torch.zeros(0), persistent=False)  # has the device and precision of the model
 
     def forward(self, values: Tensor) -> Tensor:
-        """`[B, 0]` to `[B, 0, 1]`."""
-        return self.nothing.new_zeros(values.size(0), values.size(1), 1)
+        """From `[B, 0]` to `[B, 0, 1]`."""
+        return self.empty.new_zeros(values.size(0), values.size(1), 1)

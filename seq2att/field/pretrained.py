@@ -1,4 +1,4 @@
-"""Vectors of words that others have trained, in the text format of word2vec and GloVe."""
+"""Pretrained word vectors, in the text format of word2vec and GloVe."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import numpy.typing as npt
 from seq2att.errors import UserError
 from seq2att.files import Line, find_file, read_lines, shorten
 
-ABSENT, LOWER, EXACT = 0, 1, 2  # how well a piece was found
+ABSENT, LOWER, EXACT = 0, 1, 2  # how well a piece matches a word of the file
 
 
-class Found(NamedTuple):
+class PieceVectors(NamedTuple):
     """The vectors of some pieces."""
 
     vectors: npt.NDArray[np.float32]  # [pieces, F]
-    there: npt.NDArray[np.bool_]  # [pieces] of which the file has a vector
+    is_found: npt.NDArray[np.bool_]  # [pieces] whether the file has a vector of it
     note: str  # what is odd about the file
 
 
 class VectorFile:
-    """A text file with a word and its vector in each line; the first line may say how many, and how wide.
+    """A text file with a word and its vector on each line; the first line may hold their number and size.
 
-    The fields of a line are separated by one space or tab; `*.gz` is unpacked. `key` is the setting that names it.
+    One space or tab separates the parts of a line; `*.gz` is unpacked. `key` is the setting that names the file.
     """
 
     def __init__(self, key: str, name: str, root: Path | None, width: int) -> None:
@@ -36,76 +36,70 @@ class VectorFile:
         self.width = width
         first = next(self.lines(), None)
         if first is None:
-            raise UserError(f"{self.path}: the file is empty; name one with a word and its vector in each line")
-        fields = first.text.split(" ")
-        self.promised = int(fields[0]) if len(fields) == 2 and all(map(str.isdecimal, fields)) else None
-        held = int(fields[1]) if self.promised is not None else len(fields) - 1
-        if held != width:
-            side = key.split(".")[0]
-            remedy = f"set {side}.embedding_size={held}, or name another file" if held else "name another file"
-            raise UserError(
-                f"{self.path}:{first.number}: its vectors have {held} numbers, but {side}.embedding_size={width}; "
-                f"{remedy}"
-            )
+            raise UserError("E-empty", str(self.path), "the file is empty", "name one with a word and vector a line")
+        parts = first.text.split(" ")
+        self.num_stated = int(parts[0]) if len(parts) == 2 and all(map(str.isdecimal, parts)) else None
+        size = int(parts[1]) if self.num_stated is not None else len(parts) - 1
+        if size != width:
+            option = f"{key.split('.')[0]}.embedding_size"
+            problem = f"its vectors have {size} numbers, but {option}={width}"
+            remedy = f"set {option}={size}, or name another file" if size else "name another file"
+            raise UserError("E-length", f"{self.path}:{first.number}", problem, remedy)
 
     def lines(self) -> Iterator[Line]:
-        """The lines that hold something, their fields separated by spaces."""
+        """The lines that are not blank, their parts separated by spaces."""
         for number, text in read_lines(self.path):
             text = text.replace("\t", " ").rstrip()
             if text:
                 yield Line(number, text)
 
-    def read(self, pieces: Sequence[str]) -> Found:
-        """The vectors of pieces; where a piece has none, that of its lower-cased form. Of equal words, the first."""
-        found = Found(np.zeros((len(pieces), self.width), np.float32), np.zeros(len(pieces), bool), "")
-        grade = np.full(len(pieces), ABSENT)
+    def read(self, pieces: Sequence[str]) -> PieceVectors:
+        """The vector of each piece or, if it has none, of its lower-cased form; of equal words, the first counts."""
+        found = PieceVectors(np.zeros((len(pieces), self.width), np.float32), np.zeros(len(pieces), bool), "")
+        match = np.full(len(pieces), ABSENT)
         exact = {piece: number for number, piece in enumerate(pieces)}
         lowered: dict[str, list[int]] = {}
         for number, piece in enumerate(pieces):
             if piece.lower() != piece:
                 lowered.setdefault(piece.lower(), []).append(number)
         count = 0
-        for line in itertools.islice(self.lines(), int(self.promised is not None), None):
+        for line in itertools.islice(self.lines(), int(self.num_stated is not None), None):
             count += 1
-            word, numbers = self.cut(line)
-            wanted = [(exact[word], EXACT)] if word in exact else []
-            wanted += [(number, LOWER) for number in lowered.get(word, ())]
-            for number, worth in wanted:
-                if grade[number] < worth:
-                    found.vectors[number], grade[number] = self.vector(line, word, numbers), worth
-        if self.promised not in (None, count):
-            note = f" (its first line promises {self.promised:,} vectors, there are {count:,})"
+            word, numbers = self.split(line)
+            candidates = [(exact[word], EXACT)] if word in exact else []
+            candidates += [(number, LOWER) for number in lowered.get(word, ())]
+            for number, quality in candidates:
+                if match[number] < quality:
+                    found.vectors[number], match[number] = self.vector(line, word, numbers), quality
+        if self.num_stated not in (None, count):
+            note = f" (its first line states {self.num_stated:,} vectors, there are {count:,})"
             found = found._replace(note=note)
-        return found._replace(there=grade > ABSENT)
+        return found._replace(is_found=match > ABSENT)
 
-    def cut(self, line: Line) -> tuple[str, str]:
-        """The word of a line and its numbers; `UserError` where these are too few or too many."""
-        held = line.text.count(" ")
-        if held == self.width:
+    def split(self, line: Line) -> tuple[str, str]:
+        """The word of a line and its numbers; raises UserError if these are too few or too many."""
+        num_spaces = line.text.count(" ")
+        if num_spaces == self.width:
             word, _, numbers = line.text.partition(" ")
             return word, numbers
-        word, *fields = line.text.rsplit(" ", self.width)  # some words of GloVe have spaces in them
-        if held < self.width or is_number(word.rpartition(" ")[2]):
-            raise UserError(
-                f"{self.path}:{line.number}: {held} numbers follow {shorten(line.text.partition(' ')[0])}, "
-                f"but {self.width} are wanted; mend the line, or delete it"
-            )
-        return word, " ".join(fields)
+        word, *parts = line.text.rsplit(" ", self.width)  # some words of GloVe contain spaces
+        if num_spaces < self.width or is_finite(word.rpartition(" ")[2]):
+            problem = f"{num_spaces} numbers follow {shorten(line.text.partition(' ')[0])}, expected {self.width}"
+            raise UserError("E-row", f"{self.path}:{line.number}", problem, "correct or delete the line")
+        return word, " ".join(parts)
 
     def vector(self, line: Line, word: str, numbers: str) -> list[float]:
-        """The numbers `[F]`; `UserError` names the first that is none."""
-        fields = numbers.split(" ")
-        for field in fields:
-            if not is_number(field):
-                raise UserError(
-                    f"{self.path}:{line.number}: {shorten(field)} in the vector of {shorten(word)} is no finite "
-                    f"number; mend the line, or delete it"
-                )
-        return list(map(float, fields))
+        """The numbers `[F]`; raises UserError with the first that is not finite."""
+        parts = numbers.split(" ")
+        for part in parts:
+            if not is_finite(part):
+                problem = f"{shorten(part)} in the vector of {shorten(word)} is not a finite number"
+                raise UserError("E-number", f"{self.path}:{line.number}", problem, "correct or delete the line")
+        return list(map(float, parts))
 
 
-def is_number(text: str) -> bool:
-    """Whether a text is a number that is neither infinite nor NaN."""
+def is_finite(text: str) -> bool:
+    """Whether a text is a finite number."""
     try:
         return math.isfinite(float(text))
     except ValueError:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from seq2att import registry
 from seq2att.data import batches, collate
-from seq2att.data.streams import runs
+from seq2att.data.streams import is_stream
 from seq2att.errors import UserError
 from seq2att.types import Batch, CarriedState, Loss, Prediction, State, leaves, tree_map
 
@@ -43,7 +43,7 @@ class StreamState:
     """
 
     def __init__(self, options: Mapping[str, Any] | None) -> None:
-        self.is_running = options is not None and runs(options)
+        self.is_running = options is not None and is_stream(options)
         self.state: State = ()
 
     def loss(self, model: Model, batch: Batch) -> Loss:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from lightning.pytorch import Callback, Trainer
 
-from seq2att.field.text import written
+from seq2att.field.text import join_words
 from seq2att.trainer.evaluation import references
 from seq2att.trainer.folder import CURVES, TABLE
 from seq2att.trainer.module import spread
@@ -153,7 +153,7 @@ def examples(module: Training) -> list[str]:
 def described(value: Any) -> Any:
     """The value; words as a text, and in the place of many numbers, how many there are."""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return written(value)
+        return join_words(value)
     if isinstance(value, list) and (len(value) > FEW or any(isinstance(item, list) for item in value)):
         return f"[{len(value)} {'vectors' if isinstance(value[0], list) else 'numbers'}]"
     return value

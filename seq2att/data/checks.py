@@ -1,0 +1,146 @@
+"""Checks of data settings and remarks about splits: what cannot work is refused, what looks wrong gets a line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seq2att.data.corpus import Corpus
+from seq2att.data.reading import SIDES, RowReport
+from seq2att.data.splitting import Shares
+from seq2att.data.streams import is_stream
+from seq2att.errors import UserError, check_size
+from seq2att.field import Field
+from seq2att.files import shorten
+from seq2att.reader import Reader
+
+MANY_UNKNOWN = 0.05  # share of unknown training tokens above which a warning names them
+MAX_ROWS = 20_000  # rows with unknown tokens that are searched for them
+MAX_PIECES = 8  # unknown pieces that a warning names
+PART = 1 << 16  # numbers that are looked up together
+
+
+def check_options(data: Mapping[str, Any], absent: frozenset[str], taken: float) -> None:
+    """Refuse data settings that exclude each other; `taken` is the share of the training rows for other splits."""
+    if data["max_length"] is not None:
+        check_size("data.max_length", data["max_length"], null="no limit")
+    if not taken < 1:
+        key = f"data.validation_fraction={data['validation_fraction']} and data.test_fraction={data['test_fraction']}"
+        raise UserError("E-split", key, "leave nothing to train on", "set fractions whose sum is below 1")
+    for option, value in (("split", "end"), ("split_by", "target")):
+        if data["stratify"] and data[option] == value:
+            raise UserError(
+                "E-conflict", "data.stratify=true", f"cannot go with data.{option}={value}", "set one of them"
+            )
+    for option, is_set in (("stratify", data["stratify"]), ("split_by", data["split_by"] == "target")):
+        if is_set and "target" in absent:
+            remedy = f"set reader.target, or leave data.{option} out"
+            raise UserError(
+                "E-conflict", f"data.{option}={data[option]}", "needs targets, and the rows have none", remedy
+            )
+
+
+def check_taken(data: Mapping[str, Any], source: Field, reader: Reader, shares: Shares) -> None:
+    """Refuse random splits that could not measure anything."""
+    if not (shares.test or shares.validation) or shares.how != "random":
+        return
+    if reader.running or (is_stream(data) and not data["row_ends"]):
+        problem = "would tear apart the rows, which are one running text"
+        raise UserError(
+            "E-split", "data.split=random", problem, "set data.split=end, or reader.validation and reader.test"
+        )
+    if source.refuses_unknown and not source.is_sequence and SIDES[shares.side] == "source":
+        problem = "would keep all rows of a source label in one split, so training would lack the other labels"
+        raise UserError("E-split", "data.split_by=source", problem, "set data.split_by=target")
+
+
+def no_row_left(report: RowReport, remedy: str) -> UserError:
+    """The error about a split that the reader names and that has no row; says what was dropped."""
+    dropped = ", ".join(f"{len(places):,} {reason}, as {places[0]}" for reason, places in report.dropped.items())
+    problem = f"no row is left of {report.read:,} (dropped: {dropped})" if dropped else "has no row"
+    return UserError("E-empty", f"reader.{report.split}", problem, remedy)
+
+
+def no_share(split: str, data: Mapping[str, Any]) -> UserError:
+    """The error about a split that gets none of the training rows."""
+    key = f"{split}_fraction"
+    if key not in data:
+        return UserError("E-split", f"reader.{split}", "the reader names no such split", "name it in the reader")
+    together = " (rows with the same source stay together)" if data[key] else ""
+    problem = f"takes no training row for {split}, which the reader does not name{together}"
+    single = ", or data.stratify=false" if data["stratify"] else ""
+    return UserError("E-split", f"data.{key}={data[key]}", problem, f"set reader.{split}, or a larger fraction{single}")
+
+
+def vocabularies(corpus: Corpus, fields: Mapping[str, Field]) -> Iterator[tuple[str, Field, float]]:
+    """The sides with ids, their fields, and the share of ids that are unknown."""
+    for side, field in fields.items():
+        values = getattr(corpus, side).values
+        if field.has_values and np.issubdtype(values.dtype, np.integer):
+            yield side, field, corpus.unknown_rate(side, field.unknown_id)
+
+
+def unknown_rates(split: str, corpus: Corpus, fields: Mapping[str, Field]) -> list[str]:
+    """How many tokens of a split the vocabulary does not have, if there are any."""
+    rates = [
+        f"{rate:.2%} of the {side}{' tokens' if field.is_sequence else 's'}"
+        for side, field, rate in vocabularies(corpus, fields)
+        if f"{rate:.2%}" != "0.00%"
+    ]
+    return [f"{split}: {' and '.join(rates)} are unknown"] if rates else []
+
+
+def many_unknown(split: str, corpus: Corpus, fields: Mapping[str, Field]) -> list[str]:
+    """A warning for each side with more unknown tokens than `MANY_UNKNOWN`, with its commonest unknown pieces."""
+    lines = []
+    for side, field, rate in vocabularies(corpus, fields):
+        if rate <= MANY_UNKNOWN:
+            continue
+        rows = corpus.rows_with_unknown(side, field.unknown_id)[:MAX_ROWS]
+        values = corpus.source_values(rows) if side == "source" else corpus.target_values(rows)
+        counts = Counter(piece for value in values for piece in field.unknown_pieces(value))
+        pieces = ", ".join(f"{shorten(piece)} (in {count:,} rows)" for piece, count in counts.most_common(MAX_PIECES))
+        commonest = f"; the commonest: {pieces}" if pieces else ""
+        lines.append(f"warning: {split}: {rate:.1%} of the {side} tokens are unknown to the vocabulary{commonest}")
+    return lines
+
+
+def seen_in_training(split: str, corpus: Corpus, train: Corpus) -> list[str]:
+    """How many sources of a split are in the training rows too, if there are any."""
+    sources = np.unique(corpus.table.hashes)
+    count = count_common(sources, train.table.hashes)
+    side = corpus.table.sides[0]
+    return [f"{split}: {count:,} of its {len(sources):,} distinct {side}s are in train too"] if count else []
+
+
+def single_class(split: str, corpus: Corpus, field: Field | None, data: Mapping[str, Any], is_taken: bool) -> list[str]:
+    """A warning if all rows of a split have one class, and training has several."""
+    classes = getattr(field, "classes", ())
+    if field is None or corpus.target is None or len(classes) < 2:
+        return []
+    ids = np.unique(corpus.target.values)
+    if len(ids) > 1:
+        return []
+    stratify = "" if data["stratify"] else "data.stratify=true, or "
+    remedy = (
+        f"set {stratify}a larger data.{split}_fraction"
+        if is_taken
+        else f"give reader.{split} rows of the other classes"
+    )
+    rows = f"all {len(corpus):,} rows have" if len(corpus) > 1 else "its only row has"
+    name = shorten(field.decode(ids.tolist()))
+    return [f"warning: {split}: {rows} the class {name}, training has {len(classes):,} classes; {remedy}"]
+
+
+def count_common(few: npt.NDArray[np.uint64], many: npt.NDArray[np.uint64]) -> int:
+    """How many of a few sorted, distinct numbers are among many, which are read once, a part at a time."""
+    is_found = np.zeros(len(few), bool)
+    for start in range(0, len(many) if len(few) else 0, PART):
+        part = many[start : start + PART]
+        positions = np.minimum(np.searchsorted(few, part), len(few) - 1)
+        is_found[positions[few[positions] == part]] = True
+    return int(is_found.sum())
