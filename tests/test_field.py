@@ -231,7 +231,7 @@ def test_a_mutant_that_takes_unknown_words_for_one_breaks_a_law(monkeypatch: pyt
             return super().forward(confused)
 
     monkeypatch.setattr("seq2att.field.text.SpelledEmbedding", Confusing)
-    with pytest.raises(AssertionError, match="padding law"):
+    with pytest.raises(AssertionError, match="padding"):
         testing.MODEL_LAWS[2](testing.make_case(small(characters=4)))
 
 
