@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seq2att.cli.model import add_model, add_parser, add_quantize, load, load_options, plugins, positive, print_error
 from seq2att.cli.searching import add_search, search_options
-from seq2att.cli.text import Chunk, Write, check_output, chunks, opened, put, written
+from seq2att.cli.text import Chunk, Write, check_output, chunks, opened, put, standard_output, written
 from seq2att.cli.workers import Answer, Answering, share, split
 from seq2att.errors import UserError
 
@@ -147,9 +147,9 @@ def answer_prompt(arguments: argparse.Namespace, request: Request) -> None:
         raise UserError("E-argument", f"{arguments.file} and --prompt", "exclude each other", "leave one out")
     prediction = getattr(load(arguments), request.method)(arguments.prompt, attention=False, **request.options)
     if arguments.n_best == 1:
-        sys.stdout.buffer.write(f"{prediction.text}\n".encode("utf-8", "replace"))
+        standard_output().write(f"{prediction.text}\n".encode("utf-8", "replace"))
     else:
-        put(sys.stdout.buffer, output_lines(prediction, 1, request))
+        put(standard_output(), output_lines(prediction, 1, request))
 
 
 def answer(arguments: argparse.Namespace, request: Request) -> None:
@@ -271,6 +271,6 @@ def converse(predictor: Predictor, request: Request) -> None:
             return
         try:
             (prediction,) = getattr(predictor, request.method)([text], first_line=number, **request.options)
-            put(sys.stdout.buffer, output_lines(prediction, number, request))
+            put(standard_output(), output_lines(prediction, number, request))
         except UserError as error:
             print_error(error)

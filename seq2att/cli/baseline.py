@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from seq2att.cli.model import add_model, add_parser, plugins, positive
-from seq2att.cli.text import put
+from seq2att.cli.text import put, standard_output
 
 if TYPE_CHECKING:
     from seq2att.cli.train import Commands
@@ -44,4 +43,4 @@ def run(arguments: argparse.Namespace) -> None:
         plugins=plugins(arguments),
         order=arguments.order,
     )
-    put(sys.stdout.buffer, json.dumps(result, ensure_ascii=False, indent=2).splitlines())
+    put(standard_output(), json.dumps(result, ensure_ascii=False, indent=2).splitlines())

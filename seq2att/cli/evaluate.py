@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2att.cli.model import add_model, add_parser, add_quantize, load_options, plugins, positive
-from seq2att.cli.text import put
+from seq2att.cli.text import put, standard_output
 
 if TYPE_CHECKING:
     from seq2att.cli.train import Commands
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         show_details(result, file or arguments.split, folder if arguments.draw else None, is_named=len(results) > 1)
     printed: Any = results if len(results) > 1 else next(iter(results.values()))
     text = json.dumps(printed if arguments.details else without_details(printed), ensure_ascii=False, indent=2)
-    put(sys.stdout.buffer, text.splitlines())
+    put(standard_output(), text.splitlines())
 
 
 def show_details(result: Mapping[str, Any], data: str, folder: Path | None, is_named: bool) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seq2att.cli.model import plugins
+from seq2att.cli.text import standard_output
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
         blocks += [section(title, lines, arguments.paths)] if lines else []
         blocks += ["\n".join(detail_lines(title, row, width, arguments.paths)) for row in details]
     blocks += [f"{title}\n  no components; a plugin may add some" for title in empty]
-    sys.stdout.buffer.write(("\n\n".join(blocks) + "\n").encode())
+    standard_output().write(("\n\n".join(blocks) + "\n").encode())
 
 
 def gather(names: list[str]) -> dict[str, list[Row]]:

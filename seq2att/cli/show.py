@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2att.cli.model import add_model, add_parser, load, positive
-from seq2att.cli.text import put
+from seq2att.cli.text import put, standard_output
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         example = api.example(predictor, arguments.row, split=arguments.split, root=arguments.root)
         source, header = example.source, [f"{example.place}: {example.target}"]
     (prediction,) = getattr(predictor, predictor.task)([source], **search)
-    put(sys.stdout.buffer, [*header, prediction.text, *detail_lines(prediction, predictor.task)])
+    put(standard_output(), [*header, prediction.text, *detail_lines(prediction, predictor.task)])
     if prediction.attention is not None:
         draw(prediction, arguments.output, source_vectors(predictor, source))
     elif searches or arguments.output:
@@ -95,7 +95,7 @@ def draw(prediction: Prediction, output: str | None, frames: Any) -> None:
     attention = (prediction.attention, prediction.source_tokens, prediction.tokens or (prediction.text,))
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     width = shutil.get_terminal_size((100, 24)).columns
-    sys.stdout.buffer.write(f"\n{drawing.attention_text(*attention, width=width, color=color).rstrip()}\n".encode())
+    standard_output().write(f"\n{drawing.attention_text(*attention, width=width, color=color).rstrip()}\n".encode())
     if output:
         drawing.attention_map(*attention, Path(output), frames)
         print(f"drawn into {output}", file=sys.stderr)

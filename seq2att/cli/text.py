@@ -34,6 +34,13 @@ class Write(Protocol):
         """Write the lines, each with a line feed."""
 
 
+def standard_output() -> BinaryIO:
+    """Standard output, for bytes; UserError where it is closed."""
+    if sys.__stdout__ is None:
+        raise UserError("E-file", "standard output", "is closed", "redirect it, or give -o FILE")
+    return sys.stdout.buffer
+
+
 @contextlib.contextmanager
 def opened(file: str | None) -> Iterator[Input]:
     """A file for reading, or standard input (None or `-`)."""
@@ -57,7 +64,7 @@ def written(file: str | None) -> Iterator[Write]:
     The earlier content of the file stays until the first lines are written: an error before them loses nothing.
     """
     if file in (None, "-"):
-        yield lambda lines: put(sys.stdout.buffer, lines)
+        yield lambda lines: put(standard_output(), lines)
         return
     with stream_of(Path(str(file)), "ab") as stream:
         is_untouched = True

@@ -33,7 +33,10 @@ def cache_folder(setting: str | None) -> Path:
     """The folder of the cache: the setting `data.cache`, or `seq2att` in the user's cache folder."""
     if setting:
         return Path(setting).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "seq2att"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "seq2att"
+    except RuntimeError as error:
+        raise UserError("E-file", "data.cache", "there is no home folder", "set data.cache=DIR, or HOME") from error
 
 
 def make_key(*parts: Any) -> str:

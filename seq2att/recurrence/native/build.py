@@ -96,7 +96,10 @@ def flags() -> list[str]:
 
 def folder() -> Path:
     """The folder of compiled libraries in the user's cache."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError as error:
+        raise NativeError("there is no home folder; set HOME or XDG_CACHE_HOME") from error
     return root / "seq2att" / "native"
 
 
