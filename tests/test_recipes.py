@@ -21,11 +21,14 @@ import torch
 
 import seq2att
 from seq2att import api, registry
+from seq2att.cli.listing import comment
 from seq2att.config import compose, recipes
+from seq2att.config.recipe import read_recipe
 from seq2att.errors import UserError
 from seq2att.reader import Row
 from seq2att.testing.components import callback_laws, reader_laws
 from seq2att.types import Column
+from tests.refusals import refused
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = {"train": 40, "validation": 8, "test": 8}
@@ -359,6 +362,36 @@ def korean_english(folder: Path) -> list[str]:
 
 
 # --- the test ---
+
+
+@pytest.mark.parametrize("name", sorted(recipes()))
+def test_every_recipe_says_where_its_data_come_from(name: str) -> None:
+    line = comment(recipes()[name])
+    sentence, data = line.split(" Data: ")
+    assert sentence[0].isupper()
+    assert sentence[-1] in ".?"
+    assert data[-1] == "."
+    readers = [layer.choices["reader"] for layer in read_recipe(name).layers if "reader" in layer.choices]
+    assert ("network" in data) == (readers[-1] == "huggingface")
+
+
+def test_a_recipe_names_the_package_that_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tmp_path / "mine.yaml"
+    for package, needs in {"seq2att_none_such": True, "json": False, "seq2att_none_such.part": True}.items():
+        recipe.write_text(f"defaults: [reverse]\nrequires: {{{package}: pip install it}}\n")
+        if needs:
+            with refused("E-package", f"requires={package}") as caught:
+                compose(str(recipe), ["encoder=none_such"])  # the package is checked first
+            assert caught.value.remedy == "pip install it"
+        else:
+            assert "requires" not in compose(str(recipe))
+    recipe.write_text("requires: [a]\n")
+    with refused("E-recipe", "requires"):
+        compose(str(recipe))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with refused("E-package", "nsmc.yaml: requires=seq2att_korean") as caught:
+        compose("nsmc")
+    assert "plugins=[plugins/korean]" in caught.value.remedy
 
 
 def test_every_recipe_has_tiny_data() -> None:
