@@ -17,7 +17,7 @@ from seq2att import registry
 from seq2att.field import TextField
 from seq2att.model import Model, make
 from seq2att.registry import build
-from seq2att.trainer.gradients import SCALE, rescale
+from seq2att.trainer.step import SCALE, rescale
 from seq2att.types import SPECIALS, Batch, Column, Loss
 
 KERNEL = "SEQ2ATT_KERNEL"  # the package reads it at every call
@@ -164,7 +164,7 @@ class Training:
         return loss.total / loss.count
 
     def step(self, *inputs: Any) -> Tensor:
-        """One step of training; the gradients of the last one are dropped first, as Lightning does."""
+        """One step of training; the gradients of the last one are dropped first, as in training."""
         self.optimizer.zero_grad(set_to_none=True)
         loss: Loss = self.model(*inputs)
         (loss.total / SCALE).backward()

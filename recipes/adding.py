@@ -10,20 +10,17 @@ import csv
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from seq2att.errors import UserError
+from seq2att.callback import Callback
+from seq2att.errors import UserError, check_size
 from seq2att.reader import SPLITS, Reader, Row, digest
 from seq2att.registry import register
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Callback, Trainer
-
-    from seq2att.trainer.module import Training
+from seq2att.trainer.loop import Training
 
 TABLE, PICTURE, BEFORE = "distance.csv", "distance.png", "distance-before.png"
 SMALLEST = 1e-12  # what is drawn of a gradient that is 0
@@ -59,34 +56,42 @@ class Adding(Reader):
 
 
 @register("callback", "distance")
-def distance(*, rows: int = 500) -> Any:
-    """How much the loss feels the input so many steps before the end: a table and a picture, before and after."""
-    if rows < 1:
-        raise UserError(f"callback.distance.rows={rows}: allowed is 1 or more")
-    from lightning.pytorch.callbacks import LambdaCallback
+class Distance(Callback):
+    """How much the loss feels the input so many steps before the end: a table and a picture, before and after.
 
-    def start(trainer: Trainer, module: Training) -> None:
-        if trainer.is_global_zero and trainer.global_step == 0:
-            write(Path(module.config["run"]), 0, gradient_norms(module, rows))
+    Args:
+        rows: rows of the validation split that are averaged; at least 1.
+    """
 
-    def end(trainer: Trainer, module: Training) -> None:
-        if trainer.is_global_zero:
-            run = Path(module.config["run"])
-            write(run, trainer.global_step, gradient_norms(module, rows))
+    def __init__(self, *, rows: int = 500) -> None:
+        self.rows = check_size("callback.distance.rows", rows)
+        self.before: list[float] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"before": self.before}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.before = state["before"]
+
+    def on_start(self, training: Training) -> None:
+        if not training.step:
+            self.before = gradient_norms(training, self.rows).tolist()
+
+    def on_end(self, training: Training) -> None:
+        if training.processes.first:
+            run = training.folder
+            write(run, {0: np.array(self.before), training.step: gradient_norms(training, self.rows)})
             draw({"before training": read(run)[0], "after training": read(run)[-1]}, run / PICTURE)
             compare(run.parent)
 
-    made: Callback = LambdaCallback(on_train_start=start, on_train_end=end)
-    return made
 
-
-def gradient_norms(module: Training, rows: int) -> npt.NDArray[np.float64]:
+def gradient_norms(training: Training, rows: int) -> npt.NDArray[np.float64]:
     """The norm of the gradient of a row's loss at its input, by the distance from its end, mean of some rows: `[S]`."""
     from seq2att.data import collate
     from seq2att.trainer.evaluation import moved
 
-    corpus, model = module.corpora["validation"], module.model
-    batch = moved(collate(corpus, np.arange(min(rows, len(corpus)))), module.device)
+    corpus, model = training.corpora["validation"], training.model
+    batch = moved(collate(corpus, np.arange(min(rows, len(corpus)))), training.device)
     assert batch.target is not None
     with torch.enable_grad():
         inputs = model.embedding(batch.source.values).detach().requires_grad_()  # [B, S, E]
@@ -101,13 +106,13 @@ def gradient_norms(module: Training, rows: int) -> npt.NDArray[np.float64]:
     return found
 
 
-def write(run: Path, step: int, norms: npt.NDArray[np.float64]) -> None:
-    """Add the norms after a step to the table of a run; step 0 begins it."""
-    with (run / TABLE).open("a" if step else "w", newline="", encoding="utf-8") as file:
+def write(run: Path, norms: Mapping[int, npt.NDArray[np.float64]]) -> None:
+    """Write the norms after some steps as the table of a run."""
+    with (run / TABLE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        if not step:
-            writer.writerow(["step", "distance", "gradient_norm"])
-        writer.writerows([step, distance, f"{norm:.6g}"] for distance, norm in enumerate(norms))
+        writer.writerow(["step", "distance", "gradient_norm"])
+        for step, values in norms.items():
+            writer.writerows([step, distance, f"{value:.6g}"] for distance, value in enumerate(values))
 
 
 def read(run: Path) -> list[Curve]:

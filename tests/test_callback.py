@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import os
@@ -13,19 +14,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback
 from torch import nn
 
 import seq2att
 from seq2att import registry
+from seq2att.callback import Callback
 from seq2att.callback.norms import layers
 from seq2att.callback.parameters import extra_biases, table
-from seq2att.callback.show import line_of
 from seq2att.data import collate
 from seq2att.errors import UserError
 from seq2att.recurrence import GATES, CellName, Layer
 from seq2att.trainer import fitting
+from seq2att.trainer.loop import Training
+from seq2att.trainer.progress import example
 from seq2att.types import Prediction
+from tests.refusals import refused
 
 registry.load()
 CLASSES = """
@@ -127,45 +130,55 @@ def test_show_continues_texts_where_there_is_no_source(capfd: pytest.CaptureFixt
     assert (run / "metrics.json").is_file()
 
 
-def test_show_refuses_rows_that_there_are_not() -> None:
-    with pytest.raises(UserError) as error:
+def test_show_refuses_rows_that_do_not_exist() -> None:
+    with refused("E-size", "callback.show.rows=5") as error:
         train(CLASSES, "callbacks=[show]", "callback.show.rows=[1,5]")
-    assert str(error.value) == (
-        "callback.show.rows: there is no row 5; the validation split has 4 rows, choose from 1 to 4"
-    )
+    assert "at most 4" in error.value.problem
 
 
-def test_wrong_options_of_a_callback_are_said_before_the_data_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_options_of_a_callback_are_refused_before_the_data_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "prepare", lambda *_: pytest.fail("the data were read"))
-    with pytest.raises(UserError, match=r"callback.show.rows: there is no row 0; rows are counted from 1"):
+    with refused("E-size", "callback.show.rows=0"):
         train(CLASSES, "callbacks=[show]", "callback.show.rows=[1,0]")
+
+
+@pytest.mark.parametrize(("number", "lines"), [(0, 0), (1, 1), (3, 3), (9, 4)])
+def test_how_many_examples_are_shown(capfd: pytest.CaptureFixture[str], number: int, lines: int) -> None:
+    train(CLASSES, f"trainer.examples={number}")
+    shown = [line for line in printed(capfd) if "(right: " in line]
+    assert len(shown) == len(set(shown)) == lines
+    assert all(line.startswith("  aa -> ") for line in shown[:1])
 
 
 def test_a_line_tells_how_likely_a_class_is() -> None:
     said = Prediction("x\ny", -0.1, probabilities={"x\ny": 0.904, "z": 0.096})
-    assert line_of("a  b", said) == "a b -> x y (0.90)"
-    assert line_of(None, Prediction(2.5, 0.0)) == "2.5"
+    assert example("a  b", said) == "a b -> x y (0.90)"
+    assert example("a", said, ("z", "q")) == "a -> x y (0.90)   (right: z)"
+    assert example(None, Prediction(2.5, 0.0)) == "2.5"
 
 
 # -- gradient_norms --
 
 
 class Expected(Callback):
-    """Computes the norms anew, from the mean loss of the rows of every step, before the step is made."""
+    """Computes the norms anew, from the mean loss of the rows of every step, by the weights before the step."""
 
     def __init__(self) -> None:
         self.norms: list[list[float]] = []
+        self.model: Any = None
 
-    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
-        corpus = module.corpora["train"]
-        model = module.model
-        with torch.enable_grad():
-            loss = model(collate(corpus, batch.rows.numpy()))
-            parameters = list(model.parameters())
-            found = torch.autograd.grad(loss.total / loss.count, parameters, allow_unused=True)
+    def on_start(self, training: Training) -> None:
+        self.model = copy.deepcopy(training.model)
+
+    def on_batch(self, training: Training) -> None:
+        assert training.last_rows is not None
+        loss = self.model(collate(training.corpora["train"], training.last_rows.numpy()))
+        parameters = list(self.model.parameters())
+        found = torch.autograd.grad(loss.total / loss.count, parameters, allow_unused=True)
         gradients = {id(p): g for p, g in zip(parameters, found, strict=True) if g is not None}
-        squares = [sum(float(gradients[id(p)].square().sum()) for p in of) for of in layers(model).values()]
+        squares = [sum(float(gradients[id(p)].square().sum()) for p in of) for of in layers(self.model).values()]
         self.norms.append([square**0.5 for square in squares])
+        self.model.load_state_dict(training.model.state_dict())
 
 
 def table_of(run: Path) -> tuple[list[str], list[int], np.ndarray[Any, Any]]:
@@ -201,8 +214,8 @@ def test_norms_of_accumulated_parts_are_those_of_the_step() -> None:
 class Stop(Callback):
     """Sends a signal after the third step."""
 
-    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        if trainer.global_step == 3:
+    def on_batch(self, training: Training) -> None:
+        if training.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -321,5 +334,5 @@ def test_a_shared_embedding_is_warmed_once() -> None:
         head = SimpleNamespace() if theirs is None else SimpleNamespace(embedding=theirs)
         model = SimpleNamespace(source=field("source", source), target=field("target", target), embedding=shared)
         model.head = head
-        fitting.warm(model, None, said.append)  # type: ignore[arg-type]  # all that it looks at
+        fitting.init_embeddings(model, None, said.append)  # type: ignore[arg-type]  # all that it looks at
         assert said == lines

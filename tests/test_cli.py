@@ -661,8 +661,8 @@ def test_list_with_a_plugin(capfdbinary: Capture, here: Path) -> None:
 
 # What is loaded
 
-HEAVY = {"torch", "hydra", "omegaconf", "numpy", "lightning", "datasets"}
-LATER = {"lightning", "datasets", "matplotlib", "sentencepiece", "pyarrow", "sacrebleu", "pandas"}
+HEAVY = {"torch", "hydra", "omegaconf", "numpy", "lightning_fabric", "datasets"}
+LATER = {"lightning_fabric", "datasets", "matplotlib", "sentencepiece", "pyarrow", "sacrebleu", "pandas"}
 LOADS = {
     "--help": HEAVY,
     "--version": HEAVY,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -626,40 +625,6 @@ def test_presets_say_what_they_are_called() -> None:
     assert compose(write("defaults: [r, override trainer: debug]\ntrainer: {epochs: 5}"))["trainer"]["epochs"] == 5
 
 
-LIGHTNING = {  # our name -> Lightning's; the rest is done by our own callbacks
-    "epochs": "max_epochs",
-    "max_steps": "max_steps",
-    "validate_every": "val_check_interval",
-    "clip": "gradient_clip_val",
-    "accumulate": "accumulate_grad_batches",
-    "precision": "precision",
-    "accelerator": "accelerator",
-    "devices": "devices",
-    "num_nodes": "num_nodes",
-    "deterministic": "deterministic",
-    "progress": "enable_progress_bar",
-    "log_every": "log_every_n_steps",
-    "limit_train_batches": "limit_train_batches",
-    "limit_validation_batches": "limit_val_batches",
-}
-OURS = set("validation_rows max_minutes patience min_delta monitor best restore_best threads resume".split())
-
-
-def test_trainer_options_are_lightnings() -> None:
-    from lightning.pytorch import Trainer
-    from lightning.pytorch.callbacks import EarlyStopping
-
-    known = inspect.signature(Trainer.__init__).parameters
-    assert set(LIGHTNING.values()) <= set(known)
-    assert set(LIGHTNING) | OURS == set(options_of(TrainerOptions))
-    assert not set(LIGHTNING) & OURS
-    for ours, theirs in LIGHTNING.items():
-        default = options_of(TrainerOptions)[ours].default
-        kinds = str(known[theirs].annotation)
-        assert default is None or type(default).__name__ in kinds or f"'{default}'" in kinds, (ours, kinds)
-    assert {"patience", "min_delta", "monitor"} <= set(inspect.signature(EarlyStopping.__init__).parameters)
-
-
 # Sweeps
 
 
@@ -748,12 +713,12 @@ def test_conf_and_recipes_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         folder("recipes")
 
 
-def test_composing_touches_neither_lightning_nor_datasets() -> None:
+def test_composing_touches_neither_fabric_nor_datasets() -> None:
     code = (
         "import sys; from seq2att.config import compose; compose('reverse')\n"
         "try: compose('reverse', ['encoder=x'])\n"
         "except Exception: pass\n"
-        "print({'lightning', 'datasets', 'matplotlib', 'sentencepiece', 'pyarrow'} & set(sys.modules))"
+        "print({'lightning_fabric', 'datasets', 'matplotlib', 'sentencepiece', 'pyarrow'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from seq2att import launch, registry, testing
+from seq2att.callback import Callback
 from seq2att.config.options import DataOptions, TrainerOptions
 from seq2att.data import Corpus, Ragged, batches
 from seq2att.data.streams import RunningText, Streams
@@ -26,7 +27,7 @@ from seq2att.search import Prefixed
 from seq2att.testing.models import equal
 from seq2att.trainer import evaluate, fitting, folder, likelihood
 from seq2att.trainer.evaluation import StreamState
-from seq2att.trainer.module import Training
+from seq2att.trainer.loop import Training
 from seq2att.trainer.processes import Processes
 from seq2att.types import BEGIN, END, Batch, CarriedState, Column, Prediction, leaves, where
 
@@ -300,11 +301,9 @@ def settings(run: Path, data: dict[str, Any], **trainer: Any) -> dict[str, Any]:
 
 
 def train(config: dict[str, Any], stop_after: int | None = None) -> Training:
-    from lightning.pytorch import Callback
-
     class Interrupt(Callback):
-        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-            if trainer.global_step == stop_after:
+        def on_batch(self, training: Training) -> None:
+            if training.step == stop_after:
                 signal.raise_signal(signal.SIGTERM)
 
     launch.configure_threads(1, config["seed"])
@@ -338,10 +337,10 @@ def test_a_resumed_run_goes_on_in_the_text(tmp_path: Path, accumulate: int) -> N
     assert folder.claim(config).resume
     resumed = train(config)
     assert torch.equal(weights(straight), weights(resumed))
-    assert straight.figures is not None
-    assert resumed.figures is not None
-    assert resumed.figures.values == straight.figures.values
-    assert set(straight.figures.values) == {"loss", "perplexity", "bits"}
+    assert straight.validation is not None
+    assert resumed.validation is not None
+    assert resumed.validation.values == straight.validation.values
+    assert set(straight.validation.values) == {"loss", "perplexity", "bits"}
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -84,7 +84,7 @@ def test_wheel_has_version_command_and_extras(built: Built) -> None:
         assert "seq2att = seq2att.cli:main" in wheel.read(f"{folder}/entry_points.txt").decode()
         metadata = wheel.read(f"{folder}/METADATA").decode()
     assert {"demo", "dev", "recipes", "tensorboard"} == set(re.findall(r"^Provides-Extra: (\S+)", metadata, re.M))
-    assert re.search(r"^Requires-Dist: lightning>=2\.6\.6$", metadata, re.M), "2.6.2 and 2.6.3 were malicious releases"
+    assert re.search(r"^Requires-Dist: lightning-fabric>=2\.6\.6$", metadata, re.M), "2.6.2 and 2.6.3 were malicious"
 
 
 def test_sdist_carries_what_a_packager_tests_with(built: Built) -> None:
@@ -140,7 +140,7 @@ def test_every_import_is_a_declared_dependency() -> None:
         for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "")])
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
-    modules = {"hydra-core": "hydra", "pyyaml": "yaml"}
+    modules = {"hydra-core": "hydra", "lightning-fabric": "lightning_fabric", "pyyaml": "yaml"}
     names = [re.split(r"[<>=]", name)[0] for name in PROJECT["dependencies"]]
     declared = {modules.get(name, name) for name in names}
     optional = {"sklearn"}  # of the extra `recipes`; the message says so where it is missing

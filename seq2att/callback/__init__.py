@@ -1,54 +1,25 @@
 """Callbacks: what else happens while a model trains.
 
-A plugin is a function that returns a Lightning callback; it imports Lightning inside, because settings are checked
-before Lightning is loaded: `@register("callback", "ping") def ping(*, url: str) -> Any`. Python code passes
-callbacks directly: `seq2att.train(recipe, callbacks=[...])`.
+A plugin derives a class from `Callback`:
 
-The settings list callbacks by name, each with its options: `callbacks=[show] callback.show.rows=[1,5]`.
+    @register("callback", "ping")
+    class Ping(Callback):
+        def __init__(self, *, url: str) -> None: ...
+        def on_validation(self, training): ...
+
+The setting `callbacks` lists callbacks by name, each with its options: `callbacks=[show] callback.show.rows=[1,5]`.
+Python code passes objects: `seq2att.train(recipe, callbacks=[Ping(url="...")])`.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from seq2att.errors import UserError
 from seq2att.registry import kind, register
+from seq2att.trainer.callback import Callback
 
+kind("callback")(Callback)
 
-@kind("callback")
-def callback() -> Any:
-    """A Lightning callback; `trainer.callback_metrics` holds the figures of the last validation."""
-    raise NotImplementedError
+from seq2att.callback.norms import GradientNorms  # noqa: E402  # they are registered, so the kind comes first
+from seq2att.callback.parameters import Parameters  # noqa: E402
+from seq2att.callback.show import Show  # noqa: E402
 
-
-@register("callback", "show")
-def show(*, rows: tuple[int, ...] = (), texts: tuple[str, ...] = ()) -> Any:
-    """After each validation, what the model says to some rows of the validation split and to texts of your own.
-
-    `rows` are numbers of rows, from 1; without rows and texts it is the first three. For a model without a source the
-    texts are beginnings, which it continues.
-    """
-    if wrong := [row for row in rows if row < 1]:
-        raise UserError(f"callback.show.rows: there is no row {wrong[0]}; rows are counted from 1")
-    from seq2att.callback.show import Show
-
-    return Show(rows, texts)
-
-
-@register("callback", "gradient_norms")
-def gradient_norms() -> Any:
-    """The norm of each layer's gradient every `trainer.log_every` steps: to the loggers, a table and a picture.
-
-    The norms are those before clipping, in the run folder as `gradient_norms.csv` and `gradient_norms.png`.
-    """
-    from seq2att.callback.norms import GradientNorms
-
-    return GradientNorms()
-
-
-@register("callback", "parameters")
-def parameters() -> Any:
-    """At the start, a table of the layers: their parameters' shapes and number, in all, and as Keras counts them."""
-    from seq2att.callback.parameters import Parameters
-
-    return Parameters()
+__all__ = ["Callback", "GradientNorms", "Parameters", "Show", "register"]

@@ -9,17 +9,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 
+from seq2att.registry import register
+from seq2att.trainer.callback import Callback
 from seq2att.trainer.folder import NORMS, NORMS_CURVES
-from seq2att.trainer.module import Training
+from seq2att.trainer.loop import Training
 
-LEAST = 1e-12  # what a norm of 0 is drawn as
+SMALLEST = 1e-12  # what a norm of 0 is drawn as
 
 
+@register("callback", "gradient_norms")
 class GradientNorms(Callback):
-    """Notes the norm of every layer's gradient: that of the mean loss of a target token, before clipping."""
+    """The norm of each layer's gradient every `trainer.log_every` steps: to the loggers, a table and a picture.
+
+    It is the norm of the gradient of the mean loss of a target token, before clipping. The run folder gets
+    `gradient_norms.csv` and `gradient_norms.png`.
+    """
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -27,46 +33,40 @@ class GradientNorms(Callback):
         self.layers: dict[str, list[nn.Parameter]] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What was noted, so that a resumed run goes on with it."""
         return {"steps": self.steps, "norms": self.norms}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with it."""
-        self.steps, self.norms = state_dict["steps"], state_dict["norms"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.steps, self.norms = state["steps"], state["norms"]
 
-    def on_train_start(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
-        """Learn the layers of the model."""
-        self.layers = layers(module.model)
+    def on_start(self, training: Training) -> None:
+        self.layers = layers(training.model)
 
-    def on_train_batch_end(self, trainer: Trainer, module: Training, *_: Any) -> None:  # type: ignore[override]
-        """Note the gradients of a step now and then; they stay until the next batch."""
-        if module.parts or trainer.global_step % module.options["log_every"]:
+    def on_batch(self, training: Training) -> None:
+        if training.stepper.num_parts or training.step % training.options["log_every"]:
             return
-        norms = [norm(parameters) / module.shortened for parameters in self.layers.values()]
-        self.steps.append(trainer.global_step)
+        norms = [norm(parameters) / training.stepper.clip_factor for parameters in self.layers.values()]
+        self.steps.append(training.step)
         self.norms.append([float(value) for value in norms])
         named = zip(self.layers, self.norms[-1], strict=True)
-        module.log_dict({f"gradient_norm/{layer}": value for layer, value in named})
+        training.log({f"gradient_norm/{layer}": value for layer, value in named})
 
-    def on_validation_end(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
-        """Write the table, so that an interrupted run has it, too."""
-        if trainer.is_global_zero and self.steps:
-            write(list(self.layers), self.steps, self.norms, Path(module.config["run"]) / NORMS)
+    def on_validation(self, training: Training) -> None:
+        if training.processes.first and self.steps:  # now, so that an interrupted run has it
+            write(list(self.layers), self.steps, self.norms, training.folder / NORMS)
 
-    def on_train_end(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
-        """Draw it."""
-        if trainer.is_global_zero and self.steps:
+    def on_end(self, training: Training) -> None:
+        if training.processes.first and self.steps:
             columns = dict(zip(self.layers, zip(*self.norms, strict=True), strict=True))
-            draw(self.steps, columns, Path(module.config["run"]) / NORMS_CURVES)
+            draw(self.steps, columns, training.folder / NORMS_CURVES)
 
 
 def layers(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     """The parameters that are trained, by the name of the layer that holds them; shared ones belong to the first."""
-    found: dict[str, list[nn.Parameter]] = {}
+    named: dict[str, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            found.setdefault(name.rpartition(".")[0] or name, []).append(parameter)
-    return found
+            named.setdefault(name.rpartition(".")[0] or name, []).append(parameter)
+    return named
 
 
 def norm(parameters: Sequence[nn.Parameter]) -> Tensor:
@@ -74,12 +74,12 @@ def norm(parameters: Sequence[nn.Parameter]) -> Tensor:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not gradients:
         return torch.zeros(())
-    found: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)).float())
-    return found
+    total: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)).float())
+    return total
 
 
 def write(names: Sequence[str], steps: Sequence[int], norms: Sequence[Sequence[float]], path: Path) -> None:
-    """Write a table: a row for each step that was looked at, a column for each layer."""
+    """Write a table: a row for each logged step, a column for each layer."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["step", *names])
@@ -95,10 +95,10 @@ def draw(steps: Sequence[int], columns: Mapping[str, Sequence[float]], path: Pat
     figure = new_figure(7.2, max(3.4, 0.24 * len(columns)))
     axes = figure.subplots()
     marker = "o" if len(steps) == 1 else None  # one point makes no line
-    for place, (layer, norms) in enumerate(columns.items()):
-        style = ("-", "--", ":", "-.")[place // len(SERIES) % 4]
-        color = SERIES[place % len(SERIES)]
-        values = np.maximum(norms, LEAST)  # [steps]
+    for number, (layer, norms) in enumerate(columns.items()):
+        style = ("-", "--", ":", "-.")[number // len(SERIES) % 4]
+        color = SERIES[number % len(SERIES)]
+        values = np.maximum(norms, SMALLEST)  # [steps]
         axes.plot(steps, values, color=color, linestyle=style, linewidth=1.4, marker=marker, label=layer)
     axes.set_yscale("log")
     axes.set_xlabel("step")

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from lightning.pytorch import Callback, Trainer
 from torch import nn
 
 from seq2att.recurrence.layer import Layer
-from seq2att.trainer.module import Training
-
-
-class Parameters(Callback):
-    """Prints a table of the layers before training."""
-
-    def __init__(self, say: Callable[[str], None] = print) -> None:
-        self.say = say
-
-    def on_fit_start(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
-        """Print the table."""
-        if trainer.is_global_zero:
-            for line in table(module.model):
-                self.say(line)
-
+from seq2att.registry import register
+from seq2att.trainer.callback import Callback
+from seq2att.trainer.loop import Training
 
 ONE_BIAS_IN_KERAS = ("lstm", "tanh", "relu")  # cells; its GRU has two, as PyTorch's (`reset_after=True`)
+
+
+@register("callback", "parameters")
+class Parameters(Callback):
+    """A table of the layers before training: the shapes and number of their parameters, in all, and as Keras counts."""
+
+    def on_start(self, training: Training) -> None:
+        for line in table(training.model):
+            training.say(line)
 
 
 class Row(NamedTuple):

@@ -1,81 +1,78 @@
-"""What a model says to chosen examples while it learns."""
+"""What a model answers to chosen examples while it learns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, Trainer
 
 from seq2att.data import Ragged
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_size
+from seq2att.registry import register
+from seq2att.trainer.callback import Callback
 from seq2att.trainer.evaluation import answer, moved, predicting, references
-from seq2att.trainer.module import Training
-from seq2att.trainer.progress import described, one_line
+from seq2att.trainer.loop import Training
+from seq2att.trainer.progress import example
 from seq2att.types import Batch, Prediction
 
-FIRST = 3  # rows that are shown when nothing is chosen
+DEFAULT_ROWS = 3  # that are shown when nothing is chosen
 
 
+@register("callback", "show")
 class Show(Callback):
-    """Prints what the model says to rows of the validation split, beside a right answer, and to texts."""
+    """The model's answers to some rows of the validation split and to texts of your own, after each validation.
 
-    def __init__(self, rows: Sequence[int], texts: Sequence[str], say: Callable[[str], None] = print) -> None:
-        self.rows, self.texts, self.say = tuple(rows), tuple(texts), say
+    Args:
+        rows: numbers of rows of the validation split, from 1; the first three without `rows` and `texts`.
+        texts: texts to answer; for a model without a source, beginnings that it continues.
+    """
 
-    def on_fit_start(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
-        """Refuse rows that there are not."""
-        size = len(module.corpora["validation"])
-        if beyond := [row for row in self.rows if row > size]:
-            raise UserError(
-                f"callback.show.rows: there is no row {beyond[0]}; the validation split has {size:,} rows, "
-                f"choose from 1 to {size:,}"
-            )
+    def __init__(self, *, rows: tuple[int, ...] = (), texts: tuple[str, ...] = ()) -> None:
+        self.rows, self.texts = tuple(rows), tuple(texts)
+        for row in self.rows:
+            check_size("callback.show.rows", row)
 
-    def on_validation_end(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
-        """Print the examples."""
-        if trainer.is_global_zero:
-            with trainer.precision_plugin.val_step_context():
-                lines = [*self.of_rows(module), *self.of_texts(module)]
+    def on_start(self, training: Training) -> None:
+        size = len(training.corpora["validation"])
+        if missing := [row for row in self.rows if row > size]:
+            problem = f"must be at most {size:,}, the rows of the validation split"
+            raise UserError("E-size", f"callback.show.rows={missing[0]}", problem)
+
+    def on_validation(self, training: Training) -> None:
+        if training.processes.first:
+            with training.validator.fabric.autocast():
+                lines = [*self.row_lines(training), *self.text_lines(training)]
             for line in lines:
-                self.say(line)
+                training.say(line)
 
-    def of_rows(self, module: Training) -> Iterator[str]:
+    def row_lines(self, training: Training) -> Iterator[str]:
         """A line for each of the rows."""
-        corpus = module.corpora["validation"]
-        chosen = self.rows or (range(1, 1 + min(FIRST, len(corpus))) if not self.texts else ())
-        rows = np.array(chosen, np.int64) - 1
+        corpus, model = training.corpora["validation"], training.model
+        numbers = self.rows or (range(1, 1 + min(DEFAULT_ROWS, len(corpus))) if not self.texts else ())
+        rows = np.array(numbers, np.int64) - 1
         if not len(rows):
             return
-        said = answer(module.model, corpus, rows, module.search)
-        right = references(module.model, corpus, rows, module.config["data"])
-        asked = corpus.source_values(rows) if module.model.source.has_values else [None] * len(rows)
-        for row, source, prediction, answers in zip(chosen, asked, said, right, strict=True):
-            yield f"  row {row}: {line_of(source, prediction)}   (right: {one_line(answers[0])})"
+        predictions = answer(model, corpus, rows, training.validator.search)
+        right = references(model, corpus, rows, training.config["data"])
+        sources = corpus.source_values(rows) if model.source.has_values else [None] * len(rows)
+        for number, *parts in zip(numbers, sources, predictions, right, strict=True):
+            yield f"  row {number}: {example(*parts)}"
 
-    def of_texts(self, module: Training) -> Iterator[str]:
+    def text_lines(self, training: Training) -> Iterator[str]:
         """A line for each of the texts."""
         if self.texts:
-            for text, prediction in zip(self.texts, said_to(module, self.texts), strict=True):
-                yield f"  {line_of(text, prediction)}"
+            for text, prediction in zip(self.texts, answer_texts(training, self.texts), strict=True):
+                yield f"  {example(text, prediction)}"
 
 
-def said_to(module: Training, texts: Sequence[str]) -> list[Prediction]:
-    """What the model says to the texts; without a source it continues them."""
-    model, rows = module.model, torch.arange(len(texts))
+def answer_texts(training: Training, texts: Sequence[str]) -> list[Prediction]:
+    """The model's answers to the texts; a model without a source continues them."""
+    model, search, rows = training.model, training.validator.search, torch.arange(len(texts))
     with predicting(model) as device:
-        if not model.source.has_values and module.search is not None:
+        if not model.source.has_values and search is not None:
             prefixes: list[Sequence[int]] = [ids.tolist() for ids in model.target.encode_batch(texts)]
-            return model.continue_from(prefixes, module.search, rows)
+            return model.continue_from(prefixes, search, rows)
         source = Ragged.of(model.source.encode_batch(texts)).gather(rows.numpy())
         batch = Batch(source, None, rows, torch.zeros(len(texts), dtype=torch.bool))
-        return model.predict(moved(batch, device), module.search)
-
-
-def line_of(source: Any, said: Prediction) -> str:
-    """One line: what was asked, if anything, and what the model says; of a class how likely it is."""
-    likely = (said.probabilities or {}).get(said.text)
-    text = one_line(said.text) if likely is None else f"{one_line(said.text)} ({likely:.2f})"
-    return text if source is None else f"{one_line(described(source))} -> {text}"
+        return model.predict(moved(batch, device), search)

@@ -136,6 +136,7 @@ class TrainerOptions:
         deterministic: whether only deterministic operations are allowed.
         resume: whether an unfinished run in the run folder continues.
         progress: whether progress is shown.
+        examples: answers that are shown after each validation; 0 for none.
         log_every: steps between two lines of a logger; at least 1.
         limit_train_batches: batches of an epoch at most, or the share of them.
         limit_validation_batches: batches of a validation at most, or the share of them.
@@ -161,6 +162,7 @@ class TrainerOptions:
     deterministic: bool = False
     resume: bool = True
     progress: bool = True
+    examples: int = 2
     log_every: int = 10
     limit_train_batches: float | int = 1.0
     limit_validation_batches: float | int = 1.0

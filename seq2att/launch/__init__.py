@@ -15,8 +15,7 @@ from seq2att.launch.threads import configure_threads
 from seq2att.recurrence.choice import requested_kernel
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback
-
+    from seq2att.callback import Callback
     from seq2att.trainer.processes import Processes
 
 __all__ = ["configure_threads", "join", "run"]

@@ -23,8 +23,9 @@ from seq2att.launch import worker
 from seq2att.launch.environment import meeting_point
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback
     from torch.distributed.launcher.api import LaunchConfig
+
+    from seq2att.callback import Callback
 
 HANG = 20.0  # seconds; a worker that does not end with the others is killed by the launcher after 30
 SHUTDOWN = 600  # seconds that the workers have after a signal: as long as a validation may take

@@ -82,7 +82,7 @@ def meeting_point(environment: Mapping[str, str]) -> tuple[str, int] | None:
     if environment.get("MASTER_ADDR"):
         return environment["MASTER_ADDR"], int(environment.get("MASTER_PORT", PORT))
     if nodes := environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST"):
-        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+        from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
         job = int(re.sub(r"\D", "", environment.get("SLURM_JOB_ID", "")) or 0)
         return SLURMEnvironment.resolve_root_node_address(nodes), 15000 + job % 10000  # a port of its own for each job

@@ -187,20 +187,20 @@ def schedule_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]
 
 
 def callback_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:
-    """It is a Lightning callback."""
-    from lightning.pytorch import Callback
+    """It is a callback of ours."""
+    from seq2att.callback import Callback
 
     made = registry.build("callback", {"callback": {"name": name, **options}})
-    expect_type(made, Callback, "lightning.pytorch.Callback")
+    expect_type(made, Callback, "a seq2att.callback.Callback")
 
 
 def logger_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:
-    """It is a Lightning logger and takes figures."""
-    from lightning.pytorch.loggers import Logger
+    """It has the interface of Lightning's loggers and takes figures."""
+    from seq2att.logger import Logger
 
     with tempfile.TemporaryDirectory() as folder:
         made = registry.build("logger", {"logger": {"name": name, **options}}, Path(folder))
-        expect_type(made, Logger, "a Lightning logger")
+        expect_type(made, Logger, "an object with log_metrics and finalize")
         made.log_metrics({"loss": 1.0}, step=1)
         made.finalize("success")
 

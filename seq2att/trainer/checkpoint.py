@@ -1,18 +1,19 @@
-"""Stopping and going on: checkpoints, random states and signals.
+"""Checkpoints, random states and signals: what a run needs to stop and to continue exactly.
 
 `last.ckpt` holds everything that the run depends on, `best.ckpt` the same at the best validation. They are made of
-tensors, numbers and texts only (`torch.load(weights_only=True)` reads them), and are for resuming; the bundle is the
+tensors, numbers and texts only (`torch.load(weights_only=True)` reads them) and serve to resume; the bundle is the
 product.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -20,61 +21,75 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
 
-from seq2att.trainer.folder import LAST
+from seq2att.errors import UserError
+
+FORMAT = 2  # of checkpoints; 1 was the format of Lightning's Trainer
+OVERWRITE = "finish the run with the seq2att that began it, or set overwrite=true to train anew"
 
 
 class Interrupted(BaseException):
-    """Training was stopped by a signal and has saved what it needs to go on."""
+    """A signal stopped the training."""
 
-    def __init__(self, number: int, saved: bool) -> None:
+    def __init__(self, number: int, is_saved: bool) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.number, self.saved = number, saved
+        self.number, self.is_saved = number, is_saved
 
 
 class Interruption:
-    """Remembers that SIGINT or SIGTERM asked for an end; a second one ends at once."""
+    """Notes the first SIGINT or SIGTERM; a second one ends the process at once."""
 
     def __init__(self) -> None:
         self.number: int | None = None
 
-    def listen(self) -> None:
-        """Take the signals over; only the main thread of a program may."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self.receive)
-
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Note the first signal, obey the second."""
+        """Handle a signal."""
         if self.number is not None:
-            raise Interrupted(number, saved=False)
+            raise Interrupted(number, is_saved=False)
         self.number = number
 
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """An interruption to listen with; afterwards the signals are whose they were."""
-    main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Handle SIGINT and SIGTERM inside the block; only the main thread of a program may."""
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+    handlers = {number: signal.signal(number, interruption.receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield Interruption()
+        yield interruption
     finally:
-        for number, handler in before.items():
-            if main:
-                signal.signal(number, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
-def save_last(trainer: Trainer, folder: Path) -> None:
-    """Save the run's state, which all processes hold; a crash while writing leaves the one before in place."""
-    partial = folder / f"{LAST}.partial"
-    trainer.save_checkpoint(partial)  # by the first process; all must call it
-    if trainer.is_global_zero:
-        partial.replace(folder / LAST)
+def write_checkpoint(state: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint; a crash while writing leaves the previous one in place."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        torch.save({"format": FORMAT, **state}, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        problem = f"cannot be written ({str(error).splitlines()[0]})"
+        remedy = "free space or rights, then the same command continues from the previous checkpoint"
+        raise UserError("E-checkpoint", str(path), problem, remedy) from error
+
+
+def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
+    """The state in a checkpoint, on the CPU. With `mmap`, tensors are read only when they are used."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        problem = f"cannot be read ({str(error).splitlines()[0]})"
+        raise UserError("E-checkpoint", str(path), problem, "set overwrite=true to train anew") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise UserError("E-checkpoint", str(path), "is of another version of seq2att", OVERWRITE)
+    return state
 
 
 def link(file: Path, name: Path) -> None:
-    """Give a file another name that stays when the first is replaced; a copy where the disk knows no links."""
+    """Give a file a second name that stays when the first is replaced; copy it where links are not supported."""
     partial = name.with_suffix(".partial")
     partial.unlink(missing_ok=True)
     try:
@@ -84,36 +99,23 @@ def link(file: Path, name: Path) -> None:
     partial.replace(name)
 
 
-def as_epoch_start(checkpoint: dict[str, Any], epoch: int, step: int) -> None:
-    """Write Lightning's loops as they are before an epoch: `Training` itself knows which batch comes next in it.
-
-    Lightning's own resumption in the middle of an epoch repeats or leaves out validations and batches.
-    """
-    loops = checkpoint["loops"]["fit_loop"]
-    for scope in ("total", "current"):
-        loops["epoch_progress"][scope] = dict.fromkeys(loops["epoch_progress"][scope], epoch)
-        batches = loops["epoch_loop.batch_progress"][scope]
-        loops["epoch_loop.batch_progress"][scope] = dict.fromkeys(batches, batches["ready"])
-    loops["epoch_loop.state_dict"]["_batches_that_stepped"] = step
-
-
 def random_states() -> dict[str, Any]:
     """The states of all random generators, as tensors, numbers and texts."""
-    name, keys, place, has_gauss, gauss = np.random.get_state()
+    name, keys, position, has_gauss, gauss = np.random.get_state()
     return {
         "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), place, has_gauss, gauss),
+        "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss),
         "torch": torch.get_rng_state(),
         "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],  # of the GPU of this process
     }
 
 
-def restore_random_states(states: dict[str, Any]) -> None:
-    """Set all random generators to what `random_states` saw."""
+def restore_random_states(states: Mapping[str, Any]) -> None:
+    """Set all random generators to the states of `random_states`."""
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
-    name, keys, place, has_gauss, cached = states["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), place, has_gauss, cached))
+    name, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(states["torch"].cpu())
     if states["cuda"] and torch.cuda.is_initialized():
         torch.cuda.set_rng_state(states["cuda"][0].cpu())

@@ -1,19 +1,14 @@
-"""What of a run's settings can be refused before it starts, most of it before any data are read."""
+"""Checks of a run's settings before it starts, most of them before any data are read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from seq2att import registry
 from seq2att.errors import UserError, check_positive, check_size
-
-if TYPE_CHECKING:
-    pass
-
-MANY = 0.1  # the share of targets out of reach with which no run makes sense
 
 
 def known_figures(config: Mapping[str, Any], head: Any) -> dict[str, bool]:
@@ -27,19 +22,19 @@ def known_figures(config: Mapping[str, Any], head: Any) -> dict[str, bool]:
 
 
 def check_metric(name: str, head_name: str, head: Any) -> None:
-    """Refuse a metric that judges other answers than those of the head, or of this one among its kind."""
+    """Refuse a metric of other answers than the head's."""
     tasks = {metric: getattr(entry.target, "tasks", ()) for metric, entry in registry.entries("metric").items()}
     fitting = {metric for metric, those in tasks.items() if not those or head.task in those} | set(head.metrics)
-    fitting -= set(getattr(type(head), "metrics", ())) - set(head.metrics)  # of tags that mark no spans, say
+    fitting -= set(getattr(type(head), "metrics", ())) - set(
+        head.metrics
+    )  # such as span metrics for tags without spans
     if name not in fitting:
-        raise UserError(
-            f"metrics: {name} does not judge what head={head_name} says; allowed is {', '.join(sorted(fitting))}, "
-            f"or none at all (metrics=[])"
-        )
+        problem = f"does not fit head={head_name}; choose from {', '.join(sorted(fitting))}"
+        raise UserError("E-metric", f"metrics=[{name}]", problem, "or set metrics=[] for none")
 
 
 def check_figures(config: Mapping[str, Any], known: Mapping[str, bool]) -> None:
-    """Refuse to watch a figure that no validation gives."""
+    """Refuse to watch a figure that no validation measures."""
     options = config["trainer"]
     watched = {
         "trainer.monitor": options["monitor"],
@@ -48,26 +43,34 @@ def check_figures(config: Mapping[str, Any], known: Mapping[str, bool]) -> None:
     }
     for key, name in watched.items():
         if name not in known:
-            raise UserError(
-                f"{key}={name}: no figure of a validation, unless added to metrics; {registry.suggestion(name, known)}"
-            )
+            problem = f"no validation measures it; {registry.suggestion(name, known)}"
+            raise UserError("E-metric", f"{key}={name}", problem, "choose one of them, or add it to metrics")
 
 
 def check_trainer(options: Mapping[str, Any]) -> None:
     """Refuse what no run can do."""
     every = options["validate_every"]
     if every <= 0 or (every > 1 and every != int(every)):
-        raise UserError(f"trainer.validate_every={every}: allowed is a part of an epoch (0.25) or whole epochs (2)")
+        problem = "must be a part of an epoch (0.25) or whole epochs (2)"
+        raise UserError("E-range", f"trainer.validate_every={every}", problem)
     if options["precision"] == "16" and options["accelerator"] == "cpu":
-        raise UserError("trainer.precision=16 needs a GPU; on a CPU set trainer.precision=32 (or bf16)")
-    for name in ("epochs", "accumulate", "log_every", "threads"):
-        if options[name] is not None and options[name] < 1:
-            raise UserError(f"trainer.{name}={options[name]}: allowed is 1 or more")
+        raise UserError(
+            "E-device", "trainer.precision=16", "needs a GPU", "on a CPU set trainer.precision=32 (or bf16)"
+        )
+    for name in ("epochs", "max_steps", "accumulate", "log_every", "threads", "validation_rows"):
+        if options[name] is not None:
+            check_size(f"trainer.{name}", options[name])
+    check_size("trainer.examples", options["examples"], 0)
+    for name in ("limit_train_batches", "limit_validation_batches"):
+        limit = options[name]
+        if limit <= 0 or (isinstance(limit, float) and limit > 1):
+            problem = "must be a number of batches, at least 1, or a share above 0 and at most 1.0"
+            raise UserError("E-range", f"trainer.{name}={limit}", problem)
     check_accelerator(options["accelerator"])
 
 
 def check_numbers(config: Mapping[str, Any]) -> None:
-    """Refuse sizes of batches and a learning rate that cannot be."""
+    """Refuse sizes of batches below 1 and a learning rate of 0 or less."""
     for name in ("batch_size", "bucket", "steps"):
         check_size(f"data.{name}", config["data"].get(name, 1))
     if config["optimizer"].get("learning_rate") is not None:
@@ -75,11 +78,13 @@ def check_numbers(config: Mapping[str, Any]) -> None:
 
 
 def check_accelerator(name: str) -> None:
-    """Refuse to look for a GPU where there is none."""
+    """Refuse a GPU where there is none."""
     if name in ("gpu", "cuda") and not gpus(name):
         raise UserError(
-            f"trainer.accelerator={name}: PyTorch {torch.__version__} finds no GPU here; "
-            "set trainer=cpu to train on the processor, or install the GPU's driver and a PyTorch for it"
+            "E-device",
+            f"trainer.accelerator={name}",
+            f"PyTorch {torch.__version__} finds no GPU",
+            "set trainer=cpu to train on the CPU, or install the GPU's driver and a PyTorch for it",
         )
 
 

@@ -87,7 +87,8 @@ def evaluate(
     `data.batching=stream` the loss is that of the running text.
     """
     if len(corpus) == 0 or corpus.target is None:
-        raise UserError("evaluate: there are no rows with right answers; name a split or a file that has both sides")
+        problem, remedy = "there are no rows with right answers", "name a split or a file that has both sides"
+        raise UserError("E-empty", "evaluate", problem, remedy)
     rows = asked(model, corpus)
     data = (config or {}).get("data")
     loss = mean(likelihood(model, corpus, batch_size, data))

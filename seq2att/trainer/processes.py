@@ -1,6 +1,6 @@
-"""The processes of a run: which one this is, and what they tell each other. Alone, every call costs nothing.
+"""The processes of a run: which one this is, and how they communicate. In a run of one process every call is free.
 
-What they tell each other beside the gradients goes through gloo, on the processor, also where training is on GPUs.
+Only tensors on a GPU travel between GPUs (NCCL); everything else goes through gloo, on the CPU.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from seq2att.errors import UserError
 
 Value = TypeVar("Value")
 Rows = NDArray[np.int64]
 
-WRONG = 2  # the exit code of a process whose first one has a message for the user
+EXIT_USER_ERROR = 2  # of a process when the first one raised a UserError
 PATIENCE = timedelta(hours=2)  # one process may prepare data or score a validation while the others wait
 
 
 class Processes(NamedTuple):
-    """One of the processes of a run. Every method that tells something must be called by all of them."""
+    """One of the processes of a run. All of them must make every call that communicates."""
 
     rank: int = 0
     size: int = 1
@@ -35,7 +36,7 @@ class Processes(NamedTuple):
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+        """Whether this is the one that writes files and prints."""
         return self.rank == 0
 
     @property
@@ -76,50 +77,55 @@ class Processes(NamedTuple):
 
     def total(self, *numbers: float) -> list[float]:
         """The sum over all processes of each number."""
-        return list(numbers) if self.alone else self.reduced(numbers, "SUM")
+        if self.alone:
+            return list(numbers)
+        tensor = torch.tensor(numbers, dtype=torch.float64)  # on the CPU, so that nothing waits for a GPU
+        torch.distributed.all_reduce(tensor)
+        sums: list[float] = tensor.tolist()
+        return sums
 
-    def largest(self, number: float) -> float:
-        """The largest that any process gives."""
-        return number if self.alone else self.reduced([number], "MAX")[0]
-
-    def reduced(self, numbers: Sequence[float], operation: str) -> list[float]:
-        """The numbers of all processes made one by an operation."""
-        told = torch.tensor(numbers, dtype=torch.float64)
-        torch.distributed.all_reduce(told, getattr(torch.distributed.ReduceOp, operation))
-        found: list[float] = told.tolist()
-        return found
+    def reduce_tensors(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over all processes, in one message for each type; all are on one device."""
+        if self.alone:
+            return
+        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+            same = [tensor for tensor in tensors if tensor.dtype == dtype]
+            flat = torch.cat([tensor.flatten() for tensor in same])
+            torch.distributed.all_reduce(flat)
+            for tensor, summed in zip(same, flat.split([tensor.numel() for tensor in same]), strict=True):
+                tensor.copy_(summed.view_as(tensor))
 
     def collect(self, value: Value) -> list[Value]:
-        """What every process gives, by rank: on the first one; elsewhere nothing."""
+        """The value of every process, by rank: in the first one; elsewhere an empty list."""
         if self.alone:
             return [value]
-        found: list[Any] = [None] * self.size
-        torch.distributed.gather_object(value, found if self.first else None)
-        return found if self.first else []
+        values: list[Any] = [None] * self.size
+        torch.distributed.gather_object(value, values if self.first else None)
+        return values if self.first else []
 
     def share(self, make: Callable[[], Value]) -> Value:
-        """What the first process makes, for all. A UserError in it ends the others too, without a word."""
+        """What the first process makes, for all. Its UserError ends the others too, silently."""
         if self.alone:
             return make()
-        told: list[Any] = [None, False]
+        made: list[Any] = [None, False]
         error: UserError | None = None
         if self.first:
             try:
-                told = [make(), True]
-            except UserError as mistake:
-                error = mistake
-        torch.distributed.broadcast_object_list(told)
+                made = [make(), True]
+            except UserError as raised:
+                error = raised
+        torch.distributed.broadcast_object_list(made)
         if error is not None:
             raise error
-        if not told[1]:
-            raise SystemExit(WRONG)
-        made: Value = told[0]
-        return made
+        if not made[1]:
+            raise SystemExit(EXIT_USER_ERROR)
+        value: Value = made[0]
+        return value
 
     def in_turn(self, make: Callable[[], Value]) -> Value:
         """What each process makes for itself, the first one of every machine before the others.
 
-        A UserError in the first ones ends all, as in `share`.
+        A UserError of a first one ends all, as in `share`.
         """
         if self.alone:
             return make()
@@ -128,13 +134,13 @@ class Processes(NamedTuple):
         if self.local_rank == 0:
             try:
                 made.append(make())
-            except UserError as mistake:
-                error = mistake
-        (wrong,) = self.total(float(error is not None))
+            except UserError as raised:
+                error = raised
+        (num_errors,) = self.total(float(error is not None))
         if error is not None:
             raise error
-        if wrong:
-            raise SystemExit(WRONG)
+        if num_errors:
+            raise SystemExit(EXIT_USER_ERROR)
         return made[0] if made else make()
 
 
@@ -144,7 +150,7 @@ ALONE = Processes()
 def leave() -> None:
     """Leave the other processes, in good order."""
     torch.distributed.destroy_process_group()
-    gc.collect()  # the trainer's circles hold gloo's threads, which must end before Python does: it would be killed
+    gc.collect()  # cycles may hold gloo's threads, which must end before Python does: it would be killed
 
 
 def seed(number: int) -> None:

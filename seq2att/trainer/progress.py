@@ -7,79 +7,54 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from lightning.pytorch import Callback, Trainer
+import numpy as np
 
 from seq2att.field.text import join_words
+from seq2att.trainer.callback import Callback
 from seq2att.trainer.evaluation import references
 from seq2att.trainer.folder import CURVES, TABLE
-from seq2att.trainer.module import spread
 
 if TYPE_CHECKING:
-    from seq2att.trainer.module import Training
+    from seq2att.trainer.loop import Training
+    from seq2att.trainer.validation import Validator
+    from seq2att.types import Prediction
 
-FIRST = ("epoch", "step", "train_loss", "loss", "perplexity")  # columns before and after those of the metrics
-FEW = 8  # numbers that are shown
-LAST = ("learning_rate", "tokens_per_second", "seconds")
+MAX_NUMBERS = 8  # of a source that are shown
+MAX_CHARACTERS = 100  # of a line of an example
 
 
 class Report(Callback):
-    """After each validation: a row of the table, the curves, and lines with the figures and two examples."""
+    """After each validation: a row of the table, the curves, and lines with the figures and some examples."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
-        self.folder, self.say = folder, say
-        self.started = self.resumed = time.monotonic()  # of this start; of training, after a validation
-        self.before = 0.0  # seconds of the run until this start
-        self.trained = 0.0  # seconds of training between the last validation and this start
-        self.speed = 0.0
+    def on_start(self, training: Training) -> None:
+        drop_after(training.folder / TABLE, training.step)  # rows of a part of the run that is now done again
 
-    def state_dict(self) -> dict[str, Any]:
-        """The time used, so that a resumed run adds to it."""
-        return {"seconds": self.seconds(), "trained": self.trained + time.monotonic() - self.resumed}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Add to that time."""
-        self.before, self.trained = state_dict["seconds"], state_dict["trained"]
-
-    def seconds(self) -> float:
-        """How long the run has taken."""
-        return self.before + time.monotonic() - self.started
-
-    def on_train_start(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
-        """Forget rows of a part of the run that is now done again."""
-        keep_until(self.folder / TABLE, trainer.global_step)
-        self.started = self.resumed = time.monotonic()
-
-    def on_validation_start(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
-        """Measure the speed of the training before."""
-        self.speed = module.tokens_since() / max(self.trained + time.monotonic() - self.resumed, 1e-9)
-
-    def on_validation_end(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
-        """Write and say what was found."""
-        assert module.figures is not None
-        values = module.figures.values
+    def on_validation(self, training: Training) -> None:
+        validation, best = training.validation, training.best
+        assert validation is not None and best is not None
         row = {
-            "epoch": f"{module.figures.epoch:.6g}",
-            "step": module.figures.step,
-            "train_loss": shown(module.figures.train_loss),
-            **{name: shown(value) for name, value in values.items()},
-            "learning_rate": shown(module.learning_rate),
-            "tokens_per_second": round(self.speed),
-            "seconds": round(self.seconds(), 1),
+            "epoch": f"{validation.epoch:.6g}",
+            "step": validation.step,
+            "train_loss": f"{validation.train_loss:.6g}",
+            **{name: f"{value:.6g}" for name, value in validation.values.items()},
+            "learning_rate": f"{training.stepper.learning_rate:.6g}",
+            "tokens_per_second": round(training.tokens_per_second),
+            "seconds": round(training.seconds(), 1),
         }
-        append(self.folder / TABLE, row)
-        figures = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        best = f"  (best {module.chooses})" if module.best is module.figures else ""
-        self.say(f"epoch {row['epoch']}  step {row['step']:,}  {figures}{best}  {clock(self.seconds())}")
-        for line in examples(module):
-            self.say(line)
+        append_row(training.folder / TABLE, row)
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in validation.values.items())
+        is_best = best is validation and not math.isnan(training.value(best))
+        mark = f"  (best {training.best_by})" if is_best else ""
+        training.say(f"epoch {row['epoch']}  step {row['step']:,}  {figures}{mark}  {clock(training.seconds())}")
+        for line in example_lines(training.validator):
+            training.say(line)
         from seq2att.drawing import curves
 
-        curves(self.folder / TABLE, self.folder / CURVES, best=None if module.best is None else module.best.epoch)
-        self.resumed, self.trained = time.monotonic(), 0.0
+        curves(training.folder / TABLE, training.folder / CURVES, best=best.epoch)
 
 
 class Progress(Callback):
@@ -87,87 +62,81 @@ class Progress(Callback):
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
-        self.rewrites = self.stream.isatty()
-        self.every = 0.2 if self.rewrites else 30.0  # seconds between lines
-        self.shown = self.started = time.monotonic()
-        self.first = 0  # the step of this start
+        self.is_terminal = self.stream.isatty()
+        self.interval = 0.2 if self.is_terminal else 30.0  # seconds between lines
+        self.written_at = self.start_time = time.monotonic()
+        self.first_step = 0  # of this start
 
-    def on_train_start(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
-        """Measure from here."""
-        self.shown = self.started = time.monotonic()
-        self.first = trainer.global_step
+    def on_start(self, training: Training) -> None:
+        self.written_at = self.start_time = time.monotonic()
+        self.first_step = training.step
 
-    def on_train_batch_end(self, trainer: Trainer, module: Training, *_: Any) -> None:  # type: ignore[override]
-        """Show the line if the last one is old."""
-        now = time.monotonic()
-        if now - self.shown < self.every:
+    def on_batch(self, training: Training) -> None:
+        if self.is_terminal and (training.is_validation_due() or training.step == training.num_steps):
+            self.write("validating ...")
             return
-        self.shown = now
-        step, steps = trainer.global_step, module.steps
-        left = (now - self.started) / max(step - self.first, 1) * (steps - step)
-        limit = module.options["max_minutes"]
-        left = left if limit is None else min(left, max(0.0, limit * 60 - (now - self.started)))
-        known = module.train_loss == module.train_loss  # not so until training has looked at it
-        loss = f"loss {module.train_loss:.3f}  {module.speed:,.0f} tokens/s  " if known else ""
+        now = time.monotonic()
+        if now - self.written_at < self.interval:
+            return
+        self.written_at = now
+        step, num_steps = training.step, training.num_steps
+        left = (now - self.start_time) / max(step - self.first_step, 1) * (num_steps - step)
+        limit = training.options["max_minutes"]
+        left = left if limit is None else min(left, max(0.0, limit * 60 - training.seconds()))
+        speed = f"loss {training.train_loss:.3f}  {training.tokens_per_second:,.0f} tokens/s  "
         self.write(
-            f"epoch {math.ceil(module.progress)}/{module.options['epochs']}  step {step:,}/{steps:,}  "
-            f"{loss}{clock(left)} left"
+            f"epoch {math.ceil(training.progress)}/{training.options['epochs']}  step {step:,}/{num_steps:,}  "
+            f"{'' if math.isnan(training.train_loss) else speed}{clock(left)} left"
         )
 
-    def on_validation_start(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
-        """Say why nothing moves."""
-        if self.rewrites:
-            self.write("validating ...")
-
-    def on_validation_end(self, trainer: Trainer, module: Training) -> None:  # type: ignore[override]
-        """Leave the line to what is said about the validation."""
-        self.clear()
-
-    def on_exception(self, trainer: Trainer, module: Training, exception: BaseException) -> None:  # type: ignore[override]
-        """Leave the line to the message."""
+    def on_validation(self, training: Training) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Empty the line of a terminal."""
-        if self.rewrites:
+        """Empty the line of a terminal, for what is printed next."""
+        if self.is_terminal:
             self.write("")
 
     def write(self, line: str) -> None:
         """Write over the line on a terminal, below it in a log."""
         width = shutil.get_terminal_size().columns - 1
-        print(f"\r\x1b[K{line[:width]}" if self.rewrites else line, end="" if self.rewrites else "\n", file=self.stream)
-        self.stream.flush()
+        end = "" if self.is_terminal else "\n"
+        print(f"\r\x1b[K{line[:width]}" if self.is_terminal else line, end=end, file=self.stream, flush=True)
 
 
-def examples(module: Training) -> list[str]:
-    """What the model says to two sources of the validation split, and a right answer."""
-    corpus, rows = module.corpora["validation"], spread(module.asked())[: len(module.examples)]
-    lines = []
-    answers = references(module.model, corpus, rows, module.config["data"])
-    for source, said, right in zip(corpus.source_values(rows), module.examples, answers, strict=True):
-        asked = f"{one_line(described(source))} -> " if source is not None else ""
-        lines.append(f"  {asked}{one_line(said.text)}   (right: {one_line(right[0])})")
-    return lines
+def example_lines(validator: Validator) -> list[str]:
+    """The examples of a validation: source, the model's answer, a right answer."""
+    rows = np.array([row for row, _ in validator.examples], np.int64)
+    if not len(rows):
+        return []
+    sources = validator.corpus.source_values(rows)
+    right = references(validator.model, validator.corpus, rows, validator.config["data"])
+    predictions = [prediction for _, prediction in validator.examples]
+    return [f"  {example(*parts)}" for parts in zip(sources, predictions, right, strict=True)]
 
 
-def described(value: Any) -> Any:
-    """The value; words as a text, and in the place of many numbers, how many there are."""
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return join_words(value)
-    if isinstance(value, list) and (len(value) > FEW or any(isinstance(item, list) for item in value)):
-        return f"[{len(value)} {'vectors' if isinstance(value[0], list) else 'numbers'}]"
-    return value
+def example(source: Any, prediction: Prediction, right: Sequence[str] = ()) -> str:
+    """One line: the source, if there is one, the model's answer, how likely a class is, a right answer."""
+    likely = (prediction.probabilities or {}).get(prediction.text)
+    start = "" if source is None else f"{one_line(abbreviated(source))} -> "
+    share = "" if likely is None else f" ({likely:.2f})"
+    end = f"   (right: {one_line(right[0])})" if right else ""
+    return f"{start}{one_line(prediction.text)}{share}{end}"
+
+
+def abbreviated(source: Any) -> Any:
+    """A source as it is shown: words as a text, and how many numbers there are in place of many numbers."""
+    if isinstance(source, list) and all(isinstance(item, str) for item in source):
+        return join_words(source)
+    if isinstance(source, list) and (len(source) > MAX_NUMBERS or any(isinstance(item, list) for item in source)):
+        return f"[{len(source)} {'vectors' if isinstance(source[0], list) else 'numbers'}]"
+    return source
 
 
 def one_line(value: Any) -> str:
     """The value as one line of text that is not too long."""
     text = " ".join(str(value).split())
-    return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def shown(value: float) -> str:
-    """A figure for the table."""
-    return f"{value:.6g}"
+    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 3]}..."
 
 
 def clock(seconds: float) -> str:
@@ -177,28 +146,27 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def append(path: Path, row: dict[str, Any]) -> None:
+def append_row(path: Path, row: dict[str, Any]) -> None:
     """Add a row to a table, which is made with its first row."""
-    new = not path.exists()
+    is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(row))
-        if new:
+        if is_new:
             writer.writeheader()
         writer.writerow(row)
 
 
-def keep_until(path: Path, step: int) -> None:
-    """Drop the rows of a table beyond a step."""
+def drop_after(path: Path, step: int) -> None:
+    """Drop the rows of a table after a step."""
     if not path.exists():
         return
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    kept = path.with_suffix(".partial")
-    kept.unlink(missing_ok=True)
+        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+    partial = path.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
     for row in rows:
-        if int(row["step"]) <= step:
-            append(kept, row)
-    if kept.exists():
-        kept.replace(path)
+        append_row(partial, row)
+    if rows:
+        partial.replace(path)
     else:
         path.unlink()

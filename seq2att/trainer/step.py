@@ -1,0 +1,154 @@
+"""One optimizer step: the gradients of its batches on all processes, their normalisation and clipping, the update.
+
+The gradient of a step is that of the mean loss of a target token over all its batches (`trainer.accumulate`) and all
+processes. How many tokens those hold is known only after the last of them, so each batch differentiates
+`total / SCALE`, and before clipping the gradients are multiplied by `SCALE / tokens`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from seq2att import registry
+from seq2att.errors import UserError
+from seq2att.trainer.evaluation import StreamState, moved
+from seq2att.trainer.validation import plus, zero
+from seq2att.types import Batch, Loss
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from seq2att.model import Model
+    from seq2att.trainer.processes import Processes
+
+SCALE = 1024.0  # near the tokens of a batch, so that half-precision gradients stay in range; dividing by it is exact
+
+
+class Stepper:
+    """Adds up the gradients of batches and updates the weights: optimizer, schedule of the rate, state of the text.
+
+    Args:
+        num_steps: optimizer steps of the whole run, as the schedule plans them.
+        steps_per_epoch: optimizer steps of an epoch.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        config: Mapping[str, Any],
+        fabric: Fabric,
+        processes: Processes,
+        num_steps: int,
+        steps_per_epoch: int,
+    ) -> None:
+        self.model, self.fabric, self.processes, self.clip = model, fabric, processes, config["trainer"]["clip"]
+        fabric.setup_module(model)  # moves and converts it in place
+        self.optimizer: torch.optim.Optimizer = make_optimizer(config, model)
+        self.wrapped_optimizer: Any = fabric.setup_optimizers(self.optimizer)  # its step knows of half precision
+        self.schedule = registry.build("schedule", config, self.optimizer, num_steps, steps_per_epoch)
+        self.stream = StreamState(config["data"])  # carried from batch to batch of running text
+        self.num_parts = 0  # batches since the last step
+        self.step_sum = zero(fabric.device)  # loss and tokens of those, in this process
+        self.clip_factor = torch.tensor(1.0)  # what clipping multiplied the gradient of the last step by
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def accumulate(self, batch: Batch) -> Loss:
+        """Add the gradient of a batch to those of the step; returns its loss."""
+        if self.num_parts == 0:
+            self.optimizer.zero_grad()
+        self.num_parts += 1
+        if not len(batch.rows):  # all its rows are those of other processes
+            return zero(self.fabric.device)
+        with self.fabric.autocast():
+            loss = self.stream.loss(self.model, moved(batch, self.fabric.device))
+            scaled = loss.total / SCALE
+        self.fabric.backward(scaled)
+        self.step_sum = plus(self.step_sum, loss)
+        return Loss(loss.total.detach(), loss.count)
+
+    def step(self, votes: Sequence[float], ends_epoch: bool) -> list[float]:
+        """Update the weights; returns the sums of the votes, which all processes give each other on this occasion."""
+        tokens = self.step_sum.count
+        votes = list(votes) if self.processes.alone else self.reduce(tokens := tokens.double(), votes)
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)
+        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+        self.clip_factor = rescale(gradients, SCALE, tokens, self.clip)
+        self.wrapped_optimizer.step()
+        if "monitor" not in self.schedule and (ends_epoch or self.schedule["interval"] == "step"):
+            self.schedule["scheduler"].step()
+        self.step_sum, self.num_parts = zero(self.fabric.device), 0
+        return votes
+
+    def parameters(self) -> list[Tensor]:
+        """The parameters that the optimizer updates."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def reduce(self, tokens: Tensor, votes: Sequence[float]) -> list[float]:
+        """Make the gradients and the tokens their sums over the processes; returns those of the votes.
+
+        A parameter that the loss reaches in no process keeps no gradient, as in a run of one process.
+        """
+        parameters = self.parameters()
+        has_gradient = [float(parameter.grad is not None) for parameter in parameters]
+        sums = self.processes.total(*votes, *has_gradient)
+        gradients = []
+        for parameter, is_reached in zip(parameters, sums[len(votes) :], strict=True):
+            if is_reached:
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                gradients.append(parameter.grad)
+        self.processes.reduce_tensors([*gradients, tokens])
+        return sums[: len(votes)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next step depends on, of all processes; all must call it."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule["scheduler"].state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "stream": self.stream.gather(self.processes),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from there, also with another number of processes."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule["scheduler"].load_state_dict(state["schedule"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.stream.restore(state["stream"], self.processes)
+
+
+def make_optimizer(config: Mapping[str, Any], model: Model) -> Any:
+    """The optimizer that the configuration names."""
+    try:
+        return registry.build("optimizer", config, model.parameters())
+    except ValueError as error:  # PyTorch's own, of a momentum below 0, say
+        name = config["optimizer"]["name"]
+        raise UserError("E-range", f"optimizer={name}", str(error), "correct that option") from error
+
+
+def rescale(gradients: list[Tensor], scale: float, tokens: Tensor, clip: float) -> Tensor:
+    """Multiply the gradients by `scale / tokens`, or by less where their norm would then exceed `clip` (0: no limit).
+
+    Returns the part of the factor that clips. One pass to measure and one to multiply, without waiting for the device.
+    """
+    clip_factor = torch.tensor(1.0)
+    if not gradients:
+        return clip_factor
+    factor = scale / tokens.clamp(min=1).to(gradients[0].dtype)
+    if clip > 0:
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))) * factor
+        clip_factor = (clip / (norm + 1e-6)).clamp(max=1.0)
+        factor = factor * clip_factor
+    torch._foreach_mul_(gradients, factor)
+    return clip_factor

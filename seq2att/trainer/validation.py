@@ -1,0 +1,155 @@
+"""Validation during training: the loss of the right answers, and metrics of what the model answers by itself."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from seq2att.data import batches
+from seq2att.errors import UserError
+from seq2att.trainer.evaluation import (
+    Rows,
+    StreamState,
+    answer_together,
+    asked,
+    measure,
+    moved,
+    predicting,
+    references,
+)
+from seq2att.trainer.processes import ALONE, Processes
+from seq2att.types import Loss, Prediction
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from seq2att.data import Corpus
+    from seq2att.metric import Score
+    from seq2att.model import Model
+    from seq2att.search import Search
+
+
+class Validation(NamedTuple):
+    """What a validation measured."""
+
+    values: dict[str, float]  # the loss, what the head derives from it, and the metrics
+    signatures: dict[str, str]  # how each metric was computed
+    step: int
+    epoch: float  # in epochs done
+    train_loss: float  # mean since the validation before
+
+
+class Validator:
+    """Measures a model on the validation split, shared among the processes of a run.
+
+    Args:
+        higher_is_better: every figure of a validation, and whether more of it is better; all but the loss and the
+            figures that the head derives from it are metrics.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        config: Mapping[str, Any],
+        corpus: Corpus,
+        search: Search | None,
+        higher_is_better: Mapping[str, bool],
+        fabric: Fabric,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.model, self.config, self.corpus, self.search = model, config, corpus, search
+        self.higher_is_better, self.fabric, self.processes = higher_is_better, fabric, processes
+        self.metrics = [name for name in higher_is_better if name != "loss" and name not in model.head.loss_metrics]
+        self.rows = limited_rows(asked(model, corpus), config["trainer"]["validation_rows"])
+        self.examples: list[tuple[int, Prediction]] = []  # rows of the split and the model's answers to them
+
+    def run(self, step: int) -> tuple[dict[str, float], dict[str, str]]:
+        """The figures of the model and the signatures of its metrics; the same in all processes."""
+        total, count = self.processes.total(*self.loss_sum())
+        if not count:
+            raise self.unknown_answers()
+        loss = total / count
+        if not math.isfinite(loss):
+            raise diverged("validation", loss, step, self.config)
+        scores = self.scores() if self.metrics else {}
+        values = {"loss": loss, **{name: figure(loss) for name, figure in self.model.head.loss_metrics.items()}}
+        values |= {name: score.value for name, score in scores.items()}
+        return values, {name: score.signature for name, score in scores.items()}
+
+    def loss_sum(self) -> tuple[float, int]:
+        """The summed loss of this process's rows, and their target tokens."""
+        only = None if self.processes.alone else self.processes.mine
+        loader = batches(self.corpus, self.config["data"], self.config["seed"], False, only)
+        size = limited(len(loader), self.config["trainer"]["limit_validation_batches"])
+        validation_sum, stream = zero(self.fabric.device), StreamState(self.config["data"])
+        with predicting(self.model) as device, self.fabric.autocast():
+            for batch in itertools.islice(loader, size):
+                if len(batch.rows):
+                    validation_sum = plus(validation_sum, stream.loss(self.model, moved(batch, device)))
+        return float(validation_sum.total), int(validation_sum.count)
+
+    def scores(self) -> dict[str, Score]:
+        """The metrics of the model's own answers, some of which are kept as examples."""
+        data = self.config["data"]
+        batch_size = int(data["batch_size"]) if data["batch_by"] == "sentences" else 64
+        with self.fabric.autocast():
+            predictions = answer_together(self.model, self.corpus, self.rows, self.search, batch_size, self.processes)
+
+        def score() -> dict[str, Score]:
+            right = references(self.model, self.corpus, self.rows, data)
+            return measure(predictions, right, self.metrics, self.config)
+
+        number = min(self.config["trainer"]["examples"], len(predictions))
+        places = np.arange(number) * len(predictions) // max(number, 1)  # apart from each other, for classes differ
+        self.examples = [(int(self.rows[place]), predictions[place]) for place in places]
+        return self.processes.share(score)
+
+    def unknown_answers(self) -> UserError:
+        """The error about a validation split without any known right answer."""
+        (value,) = self.corpus.target_values([0])
+        return UserError(
+            "E-data",
+            f"validation ({self.corpus.place(0)})",
+            f"none of its right answers occurs in training (the first is {self.model.target.text(value)!r}), so there "
+            "is no loss",
+            "add such rows to training, or validate on random training rows (reader.validation=null data.split=random)",
+        )
+
+
+def diverged(split: str, loss: float, step: int, config: Mapping[str, Any]) -> UserError:
+    """The error about a loss that is not finite."""
+    rate, clip = config["optimizer"].get("learning_rate"), config["trainer"]["clip"]
+    remedy = f"lower optimizer.learning_rate ({rate}), or {'lower' if clip else 'set'} trainer.clip ({clip})"
+    return UserError("E-loss", f"step {step}", f"the {split} loss is {loss}", remedy)
+
+
+def limited_rows(rows: Rows, most: int | None) -> Rows:
+    """The rows, or at most so many of them at equal distances."""
+    return rows if most is None or most >= len(rows) else rows[:: math.ceil(len(rows) / most)]
+
+
+def limited(size: int, limit: float) -> int:
+    """A number of batches: a whole `limit` counts them, a fraction is of `size`."""
+    return min(size, limit) if isinstance(limit, int) else max(1, math.ceil(size * limit))
+
+
+def zero(device: torch.device) -> Loss:
+    """An empty sum."""
+    return Loss(torch.tensor(0.0, device=device), torch.tensor(0, device=device))
+
+
+def plus(one: Loss, other: Loss) -> Loss:
+    """The sum of two sums; does not wait for the device."""
+    return Loss(one.total + other.total.detach(), one.count + other.count)
+
+
+def is_better(new: float, old: float, higher_is_better: bool, least: float = 0.0) -> bool:
+    """Whether a figure is better than an older one by more than `least`; NaN is worse than any number."""
+    if math.isnan(new) or math.isnan(old):
+        return not math.isnan(new)
+    return new - least > old if higher_is_better else new + least < old
