@@ -147,7 +147,7 @@ class Generator(Head):
         generator = self if prefixes is None else Prefixed(self, prefixes)
         hypotheses = expect(search(generator, encoding, rows), Hypotheses, "search", search)
         if isinstance(generator, Prefixed):
-            hypotheses = generator.whole(hypotheses)
+            hypotheses = generator.prepend(hypotheses)
         return self.to_predictions(hypotheses, lengths)
 
     def to_predictions(self, hypotheses: Hypotheses, source_lengths: Tensor) -> list[Prediction]:

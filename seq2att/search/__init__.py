@@ -1,8 +1,8 @@
-"""Searches: which sequence to say, given a generator that scores one step at a time.
+"""Searches: find likely sequences, given a generator that returns the distribution of one step at a time.
 
-A search sees a generator's `start` and `step` and nothing else: no decoder's type, no attention. Every hypothesis ends
-with the end symbol, so that its log-probability is the generator's own; where the length limit is reached, only the
-end symbol is allowed. Finished sentences leave the batch at every step, and no row sees another.
+A search calls a generator's `start` and `step` and nothing else. Every hypothesis ends with the end symbol, so that its
+log-probability is that of the generator; at the length limit only the end symbol is allowed. Finished rows leave the
+batch at every step, and no row depends on another.
 """
 
 from __future__ import annotations
@@ -14,29 +14,36 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from seq2att.registry import kind
+from seq2att.registry import expect, kind
 from seq2att.types import BEGIN, END, PAD, Encoding, Hypotheses, Memory, State, Step
 
 NEVER = -math.inf
 
 
 class Generates(Protocol):
-    """What a search needs: a generator, an ensemble of them, anything with these two."""
+    """What a search needs of a generator: a head, an ensemble, or anything else with these two methods."""
 
     def start(self, encoding: Encoding) -> tuple[Memory, State]:
-        """The memory and the first state."""
+        """Make the memory and the first state, from an encoding of B rows."""
 
     def step(self, tokens: Tensor, memory: Memory, state: State) -> Step:
-        """One step after `tokens` `[N]`."""
+        """Compute the step after `tokens` `[N]`, the last token of each hypothesis; BEGIN at first."""
 
 
 @kind("search")
 class Search:
-    """Finds likely sequences for every row of an encoding.
+    """Searches likely sequences for every row of an encoding.
 
-    `min_length` and `max_length` count tokens without the end symbol; `max_length` null is twice the source's length
-    plus 32, for each row by itself. `attention` set to False does without the weights, which take much memory for
-    long inputs.
+    A subclass writes `__call__`, and sets `min_length` and `max_length` where it has such options. `attention` set to
+    False leaves out the attention weights, which take much memory for long inputs. A greedy search is, in short:
+
+        memory, state = generator.start(encoding)
+        step = generator.step(tokens, memory, state)  # tokens [N]; step.log_probs [N, V]
+        tokens, state = self.restrict(step.log_probs, num_steps, limits).argmax(1), step.state
+
+    Args:
+        min_length: fewest tokens of a hypothesis, without the end symbol; at least 0.
+        max_length: most tokens, without the end symbol; at least 0, null for twice the source's length plus 32.
     """
 
     def __init__(self) -> None:
@@ -45,36 +52,47 @@ class Search:
         self.attention = True
 
     def __call__(self, generator: Generates, encoding: Encoding, rows: Tensor | None = None) -> Hypotheses:
-        """Hypotheses of every row, best first; `rows` `[B]` are the rows' numbers in the data (for sampling)."""
+        """Search every row: `Hypotheses`, K of each row, best first.
+
+        Args:
+            generator: `start` and `step` of a model.
+            encoding: the encoded sources, B rows.
+            rows: the numbers `[B]` of the rows in the data, which seed samples; None: 0 to B - 1.
+        """
         raise NotImplementedError
 
     def limits(self, encoding: Encoding) -> Tensor:
-        """The most tokens `[B]` that each row may say before its end symbol."""
+        """The most tokens of each row before its end symbol: `[B]`."""
         lengths = encoding.mask.sum(1)
         return torch.full_like(lengths, self.max_length) if self.max_length is not None else 2 * lengths + 32
 
-    def restrict(self, log_probs: Tensor, said: int, limits: Sequence[int]) -> Tensor:
-        """Set what may not come after `said` tokens to `NEVER` in `log_probs` `[N, V]`, in place.
+    def restrict(self, log_probs: Tensor, num_steps: int, limits: Sequence[int]) -> Tensor:
+        """Set tokens that are not allowed after `num_steps` tokens to -inf in `log_probs` `[N, V]`, in place.
 
-        `limits` are those of the sentences, each of which has as many rows as the others.
+        `limits` are those of the b rows of the batch; N is b times the number of hypotheses of a row.
         """
         log_probs.select(1, PAD).fill_(NEVER)
         log_probs.select(1, BEGIN).fill_(NEVER)
         width = log_probs.size(0) // max(1, len(limits))
         ends = log_probs.select(1, END)
-        if said < self.min_length:
-            ends.index_fill_(0, rows_of([said < limit for limit in limits], width, ends.device), NEVER)
-        if said >= min(limits, default=said + 1):
-            rows = rows_of([said >= limit for limit in limits], width, ends.device)
-            kept = ends.index_select(0, rows)
+        if num_steps < self.min_length:
+            ends.index_fill_(0, true_rows([num_steps < limit for limit in limits], width, ends.device), NEVER)
+        if num_steps >= min(limits, default=num_steps + 1):
+            rows = true_rows([num_steps >= limit for limit in limits], width, ends.device)
+            end_log_probs = ends.index_select(0, rows)
             log_probs.index_fill_(0, rows, NEVER)
-            ends.index_copy_(0, rows, kept)
+            ends.index_copy_(0, rows, end_log_probs)
         return log_probs
 
 
-def rows_of(sentences: list[bool], width: int, device: torch.device) -> Tensor:
-    """The rows of the sentences that are meant, each of which has `width` rows."""
-    rows = [row for place, one in enumerate(sentences) if one for row in range(place * width, (place + 1) * width)]
+def next_step(generator: Generates, tokens: Tensor, memory: Memory, state: State) -> Step:
+    """The generator's step after `tokens` `[N]`; raise `E-contract` where it is not a `Step`."""
+    return expect(generator.step(tokens, memory, state), Step, "head", generator)
+
+
+def true_rows(flags: list[bool], width: int, device: torch.device) -> Tensor:
+    """The indices of the true flags, each of which stands for `width` neighbouring rows."""
+    rows = [row for place, flag in enumerate(flags) if flag for row in range(place * width, (place + 1) * width)]
     return torch.tensor(rows, dtype=torch.long, device=device)
 
 
