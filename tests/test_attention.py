@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from seq2att.attention import Additive, Attention, Dot, General, NoAttention, masked_softmax
-from seq2att.errors import UserError
 from seq2att.types import Attended, Memory
+from tests.refusals import refused
 
 QUERY = torch.randn(2, 3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 OUTPUTS = torch.randn(2, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
@@ -96,7 +96,7 @@ def test_very_low_scores_still_sum_to_1() -> None:
 
 
 def test_dot_needs_equal_sizes() -> None:
-    with pytest.raises(UserError, match=r"query of size 6 \(decoder.size\) with a memory of size 8.*attention=general"):
+    with refused("E-conflict", "attention=dot"):
         Dot(6, 8)
 
 
@@ -106,5 +106,5 @@ def test_a_plugin_without_score_is_told_what_to_write() -> None:
 
 
 def test_a_size_that_cannot_be_is_refused() -> None:
-    with pytest.raises(UserError, match=r"^attention\.size=0 is no size; set 1 or more$"):
+    with refused("E-size", "attention.size=0"):
         Additive(3, 4, size=0)

@@ -9,10 +9,10 @@ import torch
 
 from seq2att import registry, testing
 from seq2att.attention import General
-from seq2att.errors import UserError
 from seq2att.model import load, make, make_fields, parameter_count, read_config, save
 from seq2att.search import Greedy
 from seq2att.types import Column
+from tests.refusals import refused
 
 registry.load()
 TEXT = {"name": "text", "embedding_size": 4, "tokenizer": {"name": "char"}}
@@ -33,23 +33,24 @@ def test_sharing_an_embedding_needs_equal_sizes() -> None:
     config = {**testing.DEFAULTS, "source": {**TEXT, "embedding_size": 5}, "target": TEXT, "share": "embedding"}
     source, target = make_fields(config)
     source.fit(["abc"])
-    with pytest.raises(UserError, match=r"share=embedding needs source.embedding_size equal to target.embedding_size"):
+    with refused("E-conflict", "share=embedding"):
         make(config, source, target)
 
 
 def test_what_a_field_refuses_is_told_with_its_side() -> None:
     pattern = {"name": "word", "pattern": "("}
-    for side, options, message in (
-        ("source", {"dropout": 2.0}, r"source\.dropout=2\.0 is no probability below 1; set 0 or more"),
-        ("target", {"embedding_size": 0}, r"target\.embedding_size=0 is no size; set 1 or more"),
-        ("target", {"tokenizer": pattern}, r"target\.tokenizer\.pattern='\(' is no regular expression"),
-        ("source", {"name": "label", "tokenizer": {}, "embedding_size": 0}, r"source\.embedding_size=0 is no size"),
+    for side, options, code, subject in (
+        ("source", {"dropout": 2.0}, "E-range", "source.dropout=2.0"),
+        ("target", {"embedding_size": 0}, "E-size", "target.embedding_size=0"),
+        ("target", {"tokenizer": pattern}, "E-syntax", "target.tokenizer.pattern='('"),
+        ("source", {"name": "label", "tokenizer": {}, "embedding_size": 0}, "E-size", "source.embedding_size=0"),
     ):
         field = {**TEXT, **options}
         if field["name"] == "label":
             field.pop("tokenizer")
-        with pytest.raises(UserError, match=f"^{message}"):
+        with refused(code, subject) as caught:
             make_fields({**testing.DEFAULTS, "source": TEXT, "target": TEXT, side: field})
+        assert caught.value.subject.startswith(subject)
 
 
 def test_an_empty_source_gets_an_empty_answer() -> None:
@@ -78,22 +79,21 @@ def test_a_bundle_is_text_and_weights_and_a_model_card(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"is no bundle: config.yaml and model.safetensors missing; name a finished run"
-    ):
+    with refused("E-bundle", f"{tmp_path}"):
         load(tmp_path)
-    with pytest.raises(UserError, match=r"there is no folder .*nowhere; known: none; train one with seq2att train"):
+    with refused("E-bundle", "nowhere"):
         load(tmp_path / "nowhere")
     (tmp_path / "config.yaml").write_text("seed: 1\n")
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(UserError, match=r"model.safetensors missing \(its training has not finished: resume it\)"):
+    with refused("E-bundle", f"{tmp_path}") as caught:
         load(tmp_path)
+    assert "resume" in caught.value.remedy
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("format: 99\n")
     (tmp_path / "model.safetensors").touch()
-    with pytest.raises(UserError, match=r"of a newer format than this seq2att reads .*upgrade seq2att"):
+    with refused("E-bundle", "config.yaml"):
         read_config(tmp_path)
 
 
@@ -104,11 +104,10 @@ def test_a_bundle_imports_no_plugin_but_names_it(tmp_path: Path) -> None:
     save(case.model, {**case.config, "plugins": ["mine.py"]}, tmp_path, {})
     assert load(tmp_path)[0] is not None
     del registry.component._entries["attention"]["mine"]
-    with pytest.raises(
-        UserError,
-        match=r"no attention has this name; it was trained with plugins=\[mine.py\]: give 'plugins=\[mine.py\]'",
-    ):
+    with refused("E-plugin", f"{tmp_path}") as caught:
         load(tmp_path)
+    assert "attention=mine" in caught.value.problem
+    assert "plugins=[mine.py]" in caught.value.remedy
 
 
 def test_float64_stays_float64(tmp_path: Path) -> None:
