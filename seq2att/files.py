@@ -1,4 +1,4 @@
-"""Text files: found with a helpful error, read line by line as strict UTF-8; and words written as text."""
+"""Text files: found with a helpful error, and read line by line as strict UTF-8."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class Line(NamedTuple):
 
 
 def resolve(name: str, root: Path | None) -> Path:
-    """Where a name of the settings points: relative to `data.root`, or to the working directory."""
+    """The path of a file name in the settings: relative to `data.root`, or to the working directory."""
     return (root or Path()) / Path(name).expanduser()
 
 
 def find_file(key: str, name: str, root: Path | None) -> Path:
-    """The file of that name, or its compressed form `.gz`; raises UserError with the names that are there."""
+    """The file of that name, or its compressed form `.gz`; `E-file` names the files that are there."""
     path = resolve(name, root)
     for candidate in (path, path.with_name(f"{path.name}.gz")):
         if candidate.is_file():
             return candidate
-    raise UserError(f"{key}: there is no file {path.resolve()}; {whereabouts(path, root)}")
+    raise UserError("E-file", f"{key}={name}", f"there is no file {path.resolve()}", whereabouts(path, root))
 
 
 def whereabouts(path: Path, root: Path | None) -> str:
-    """What stands near a missing path, and what to do."""
+    """The remedy for a missing path: the names near it, and the setting to correct."""
     setting = f"data.root is {root}" if root is not None else "data.root is not set"
     if not path.parent.is_dir():
         return f"there is no folder {path.parent.resolve()} either; {setting}, set data.root=DIR to where the data lies"

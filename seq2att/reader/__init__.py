@@ -1,7 +1,7 @@
 """Readers: where the rows of a data set come from, each row with its file and line.
 
-A reader streams; it drops nothing and guesses nothing. What it cannot read stops the run with the file, the line and
-what to do; a line that holds no row (blank, or skipped by a setting) is still handed on, so that it is counted.
+A reader streams rows; it drops nothing and guesses nothing. What it cannot read is an error with the file and the line.
+A line without a row (blank, or skipped by a setting) is yielded too, so that it is counted.
 """
 
 from __future__ import annotations
@@ -20,45 +20,50 @@ SPLITS = ("train", "validation", "test")
 
 
 class Row(NamedTuple):
-    """One example, and where it stands."""
+    """One example, and its place."""
 
-    values: tuple[Any, ...]  # (source, target), (source,) or (None, target) of one side, () where `skipped` says why
-    file: str  # as the settings name it
+    values: tuple[Any, ...]  # (source, target); (source,) or (None, target) with one side; () where `skipped` is set
+    file: str  # its name in the settings
     line: int  # from 1
-    skipped: str = ""  # the reason why this line holds no row
+    skipped: str = ""  # why this line holds no row
 
 
 @kind("reader")
 class Reader:
-    """Reads the splits of a data set; paths in its options are relative to `data.root`."""
+    """Reads the splits of a data set; paths in its options are relative to `data.root`.
+
+    A subclass writes `splits`, `read` and `fingerprint`; `check` and `use` where they make sense.
+    """
 
     absent: frozenset[str] = frozenset()
-    """The sides (`source`, `target`) that its rows do not have: nothing is missed there, nothing is dropped for it."""
+    """The sides (`source`, `target`) that its rows do not have."""
     running: bool = False
-    """Whether the rows are pieces of one text, in order: white space is text there, and no piece is dropped."""
+    """Whether the rows are pieces of one running text, in order: white space counts, and no piece is dropped."""
 
     def splits(self) -> tuple[str, ...]:
-        """Which of train, validation and test the settings name."""
+        """The names among train, validation and test that the settings give."""
         raise NotImplementedError
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
-        """The rows of a split, one after the other; raises UserError with file, line and remedy."""
+        """Yield the rows of a split in order; `root` is `data.root`. Errors name the file and the line."""
         raise NotImplementedError
 
     def fingerprint(self, split: str, root: Path | None) -> str:
-        """A hash of the options and of the content of a split: equal hashes give equal rows."""
+        """A hash of the options and of the content of a split: equal hashes mean equal rows."""
         raise NotImplementedError
 
     def check(self, root: Path | None) -> None:
-        """Raise UserError when something that the settings name is not there; reads no data."""
+        """Raise `UserError` where something that the settings name is missing; reads no data."""
 
     def use(self, split: str, name: str) -> None:
-        """Read a split from elsewhere, as if the settings had named it; raises UserError where a split has no name."""
-        raise UserError(f"this model's reader makes its own {split} split and cannot take {name!r}; leave it out")
+        """Read a split from another file, as if the settings had named it."""
+        raise UserError(
+            "E-argument", f"{name}", f"this reader makes its {split} split and takes no file", "leave it out"
+        )
 
 
 def digest(reader: object, name: str, files: Iterable[Path]) -> str:
-    """A hash of a reader's class and options, and of the bytes of files."""
+    """A hash of a reader's class and options, and of the content of files."""
     options = sorted((key, repr(value)) for key, value in vars(reader).items() if key not in ("names", "local"))
     total = hashlib.blake2b(repr((type(reader).__qualname__, name, options)).encode(), digest_size=16)
     for file in files:
@@ -68,7 +73,7 @@ def digest(reader: object, name: str, files: Iterable[Path]) -> str:
 
 
 class FileReader(Reader):
-    """A reader of files, a name for each split; a subclass writes `read`."""
+    """A reader of files, named for each split; a subclass writes `read`."""
 
     def __init__(self, train: str, validation: str | None, test: str | None) -> None:
         self.names = {split: name for split, name in zip(SPLITS, (train, validation, test), strict=True) if name}
@@ -80,33 +85,32 @@ class FileReader(Reader):
         self.names[split] = name
 
     def files(self, split: str, root: Path | None) -> list[Path]:
-        """The files that a split is read from; raises UserError when one is missing."""
+        """The files of a split; `E-file` where one is missing."""
         return [find_file(f"reader.{split}", self.names[split], root)]
 
     def fingerprint(self, split: str, root: Path | None) -> str:
         return digest(self, self.names[split], self.files(split, root))
 
     def check(self, root: Path | None) -> None:
-        problems = []
         for split in self.splits():
             try:
                 self.files(split, root)
             except UserError as error:
-                other = "" if split == "train" else f", or reader.{split}=null for a part of the training rows"
-                problems.append(f"{error}{other}")
-        if problems:
-            raise UserError("\n".join(problems))
+                if split == "train":
+                    raise
+                remedy = f"{error.remedy}, or reader.{split}=null for a part of the training rows"
+                raise UserError("E-file", error.subject, error.problem, remedy) from error
 
 
 class TableReader(FileReader):
-    """A reader of files with columns, some of which make the source and some the target; a subclass writes `read`."""
+    """A reader of files with columns, of which some are the source and some the target; a subclass writes `read`."""
 
     def __init__(self, train: str, validation: str | None, test: str | None, columns: Columns) -> None:
         super().__init__(train, validation, test)
         self.columns, self.absent = columns, columns.absent
 
 
-# The components stand below the base class that they are made from.
+# The components are below the base class that they subclass.
 from seq2att.reader.hub import HuggingFace  # noqa: E402
 from seq2att.reader.made import Given, PackageFile, Reverse  # noqa: E402
 from seq2att.reader.plain import Document, Folder, Lines  # noqa: E402

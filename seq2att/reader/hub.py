@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, of a folder in its formats, or of local files that hold the same."""
+"""Data sets of the Hugging Face hub, of a folder in its formats, or of local files with the same data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,25 @@ from seq2att.registry import register, suggestion
 
 @register("reader", "huggingface")
 class HuggingFace(Reader):
-    """A Hugging Face data set: a name on the hub, or a folder (of `save_to_disk`, or of data files)."""
+    """A Hugging Face data set: a name on the hub, or a folder (of `save_to_disk`, or of data files).
+
+    With `files` and `data.root` the same data are read from local files, and the hub is not asked. A class is given by
+    its name.
+
+    Args:
+        path: name on the hub, or a folder.
+        config: configuration of the data set.
+        revision: branch, tag or commit; `refs/convert/parquet` for sets that are loading scripts.
+        train: name of the training split.
+        validation: name of the validation split; null for a part of the training rows.
+        test: name of the test split; null for none.
+        source: columns of the source; several are joined, null for no source. `translation.de` is a key in a column.
+        target: columns of the target, as for `source`.
+        join: text between joined columns.
+        files: local file of each split under `data.root`; without a suffix it is parallel text (`train.de`).
+        columns: name or number of a column in the local files, where it differs from that on the hub.
+        form: format of the local files; null: by their suffix.
+    """
 
     def __init__(
         self,
@@ -40,20 +58,13 @@ class HuggingFace(Reader):
         columns: dict[str, str] | None = None,
         form: Literal["parallel", "tsv", "csv", "jsonl", "parquet", "lines"] | None = None,
     ) -> None:
-        """Remember the names; no file is touched and nothing is fetched.
-
-        `files` says under which names the same data lies in a folder of one's own: where `data.root` is set, they are
-        read from there, and the hub is not asked. Their suffix tells what they are (`train.tsv`, `.csv`, `.jsonl`,
-        `.parquet`; `.txt` holds one text a line), unless `form` does; without a suffix they are parallel text: with
-        `source=de`, `files: {train: train}` is `train.de`. `columns` says how a column is called, or which number it
-        has, where that is not its name on the hub: `columns: {text: "2"}`. A class is given by its name.
-        """
         self.path, self.config, self.revision = path, config, revision
         self.names = {split: name for split, name in zip(SPLITS, (train, validation, test), strict=True) if name}
         self.columns = make_columns(source, target, join)
         self.absent = self.columns.absent
         if files is not None and set(files) != set(self.names):
-            raise UserError(f"reader.files: names {', '.join(files) or 'nothing'}; name {', '.join(self.names)}")
+            problem = f"must name the splits {', '.join(self.names)}"
+            raise UserError("E-missing", f"reader.files={', '.join(files) or 'nothing'}", problem)
         self.local = None if files is None else local_reader(files, rename(self.columns, columns or {}), form)
 
     def splits(self) -> tuple[str, ...]:
@@ -65,7 +76,7 @@ class HuggingFace(Reader):
             self.local.use(split, name)
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
-        """The rows of the set, or those of the local files that stand in for it."""
+        """Yield the rows of the set, or of the local files in its place."""
         if self.local is not None and root is not None:
             yield from self.local.read(split, root)
             return
@@ -76,8 +87,8 @@ class HuggingFace(Reader):
         batches = data.select_columns(outer).with_format("arrow").iter(batch_size=CHUNK)
         records = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
         for number, record in enumerate(records, start=1):
-            found = [dig(record, column, f"{name}:{number}") for column in self.columns.names]
-            pairs = zip(self.columns.names, found, strict=True)
+            cells = [dig(record, column, f"{name}:{number}") for column in self.columns.names]
+            pairs = zip(self.columns.names, cells, strict=True)
             named = [name_class(value, classes[column]) if column in classes else value for column, value in pairs]
             yield Row(self.columns.values(named, f"{name}:{number}"), name, number)
 
@@ -96,26 +107,28 @@ class HuggingFace(Reader):
             self.local.check(root)
 
     def load(self, split: str, root: Path | None) -> Any:
-        """One split as a `datasets.Dataset`, memory-mapped; raises UserError with what to do without a network."""
+        """Load a split as a `datasets.Dataset`, memory-mapped; `E-hub` where it cannot be fetched."""
         import datasets
 
         folder = resolve(self.path, root)
         try:
             if folder.is_dir():
                 return load_folder(folder, self.config, self.names[split])
-            with quiet("huggingface_hub"):
+            with log_errors_only("huggingface_hub"):
                 return datasets.load_dataset(self.path, self.config, split=self.names[split], revision=self.revision)
         except UserError:
             raise
         except Exception as error:  # whatever the hub, the network and their libraries raise
             raise UserError(
-                f"reader.path: cannot load split {self.names[split]!r} of {self.path!r} ({first_line(error)}); check "
-                f"network and names (reader.{split}=null where there is no such split); a set that is a script "
-                f"needs reader.revision=refs/convert/parquet; without a network, {self.without_network()}"
+                "E-hub",
+                f"reader.path={self.path}",
+                f"cannot load split {self.names[split]!r} ({first_line(error)})",
+                f"check network and names (reader.{split}=null where there is no such split); a set that is a script "
+                f"needs reader.revision=refs/convert/parquet; without a network, {self.without_network()}",
             ) from error
 
     def without_network(self) -> str:
-        """What to do where the hub cannot be reached."""
+        """The remedy where the hub cannot be reached."""
         if self.local is None:
             return "set reader.path to a local folder, or data.root=DIR and reader=parallel (or tsv, csv, jsonl)"
         train = self.local.names["train"]
@@ -124,7 +137,7 @@ class HuggingFace(Reader):
 
 
 def class_names(features: Mapping[str, Any]) -> dict[str, dict[Any, str]]:
-    """The names of the classes of every column that holds their numbers, or lists of them; -1, no class, has none."""
+    """The class names of every column of class numbers, or of lists of them; -1, no class, has none."""
     items = ((column, getattr(feature, "feature", feature)) for column, feature in features.items())
     named = ((column, getattr(item, "names", None)) for column, item in items)
     return {column: dict(enumerate(names)) for column, names in named if isinstance(names, list)}
@@ -136,8 +149,8 @@ def name_class(value: Any, names: Mapping[Any, str]) -> Any:
 
 
 @contextlib.contextmanager
-def quiet(library: str) -> Iterator[None]:
-    """Have a library log errors only, for a while: of a network that is not there one message is enough."""
+def log_errors_only(library: str) -> Iterator[None]:
+    """Let a library log errors only: one message about a missing network is enough."""
     logger = logging.getLogger(library)
     before = logger.level
     logger.setLevel(max(before, logging.ERROR))
@@ -148,18 +161,17 @@ def quiet(library: str) -> Iterator[None]:
 
 
 def load_folder(folder: Path, config: str | None, split: str) -> Any:
-    """One split of a folder that `save_to_disk` wrote, or that holds data files whose names tell their splits."""
+    """Load a split of a folder that `save_to_disk` wrote, or of data files named by their splits."""
     import datasets
 
     if not any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
         csv = next((file for pattern in ("*.csv", "*.tsv") for file in folder.rglob(pattern)), None)
-        if csv is not None:  # `datasets` would take "NA" for nothing there, and numbers for numbers
-            raise UserError(f"reader.path: {csv} is read as it stands by reader={csv.suffix[1:]}; use that")
+        if csv is not None:  # `datasets` would read "NA" as missing, and digits as numbers
+            raise UserError("E-conflict", f"reader.path={folder}", f"{csv} is a table", f"set reader={csv.suffix[1:]}")
         return datasets.load_dataset(str(folder), config, split=split)
     saved = datasets.load_from_disk(str(folder))
     splits = saved if isinstance(saved, datasets.DatasetDict) else {str(saved.split or "train"): saved}
     if split not in splits:
-        raise UserError(
-            f"reader: {folder} has no split {split!r}; {suggestion(split, splits)}; a split set to null is none"
-        )
+        remedy = f"{suggestion(split, splits)}; set reader.{split}=null for none"
+        raise UserError("E-split", f"reader.path={folder}", f"there is no split {split!r}", remedy)
     return splits[split]

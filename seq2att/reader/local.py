@@ -1,4 +1,4 @@
-"""Local files that hold the same data as a set on the hub, in any form that a reader takes."""
+"""Local files with the data of a set on the hub, in a format of another reader."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FORMS = {"tsv": "tsv", "csv": "csv", "jsonl": "jsonl", "json": "jsonl", "parquet
 
 
 def rename(columns: Columns, names: Mapping[str, str]) -> Columns:
-    """The columns as the files call them: by default the last part of `translation.de`."""
+    """The columns by their names in the files: by default the last part of `translation.de`."""
     sides = [tuple(names.get(name, name.rpartition(".")[2]) for name in side) for side in columns[:2]]
     return Columns(sides[0], sides[1], columns.join)
 
 
 def local_reader(files: Mapping[str, str], columns: Columns, form: str | None) -> FileReader:
-    """The reader of these files, a name for each split; their suffix tells the form, unless it is given."""
+    """Make the reader of these files, named for each split; `form` None: by their suffix."""
     form = form or form_of(files)
     names: dict[str, Any] = {"train": files["train"], "validation": files.get("validation"), "test": files.get("test")}
     if form == "parallel":
@@ -31,8 +31,10 @@ def local_reader(files: Mapping[str, str], columns: Columns, form: str | None) -
     if form == "lines":
         if columns.source:
             raise UserError(
-                f"reader.files: {files['train']!r} holds one text a line, but source and target are named; "
-                f"set reader.form=tsv where its columns are split at tabs, or reader.source=null"
+                "E-conflict",
+                f"reader.files={files['train']}",
+                "has one text a line, but source and target are named",
+                "set reader.form=tsv for columns split at tabs, or reader.source=null",
             )
         return Lines(**names)
     sides: dict[str, Any] = {"source": columns.source or None, "target": columns.target or None, "join": columns.join}
@@ -45,21 +47,19 @@ def local_reader(files: Mapping[str, str], columns: Columns, form: str | None) -
 
 
 def parallel_reader(names: Mapping[str, Any], columns: Columns) -> Parallel:
-    """Parallel text: a file for each side."""
+    """Make the reader of parallel text, a file for each side."""
     if len(columns.source) != 1 or len(columns.target) > 1:
+        problem = f"parallel text has one column a side, not {list(columns.source)} and {list(columns.target)}"
         raise UserError(
-            f"reader.files: {names['train']!r} is taken for parallel text, which has one column for each side, not "
-            f"source={list(columns.source)} and target={list(columns.target)}; set reader.form=tsv, csv, jsonl or lines"
+            "E-conflict", f"reader.files={names['train']}", problem, "set reader.form=tsv, csv, jsonl or lines"
         )
     return Parallel(**names, source=columns.source[0], target=columns.target[0] if columns.target else None)
 
 
 def form_of(files: Mapping[str, str]) -> str:
-    """What the suffixes of the files tell; raises UserError when they tell different things."""
+    """The form by the suffixes of the files; `E-conflict` where they differ."""
     forms = {FORMS.get(Path(name.removesuffix(".gz")).suffix.lower()[1:], "parallel") for name in files.values()}
     if len(forms) > 1:
-        raise UserError(
-            f"reader.files: {', '.join(files.values())} are of several forms ({', '.join(sorted(forms))}); "
-            f"set reader.form to the one that all of them have"
-        )
+        problem = f"the suffixes stand for several forms ({', '.join(sorted(forms))})"
+        raise UserError("E-conflict", f"reader.files={', '.join(files.values())}", problem, "set reader.form")
     return forms.pop()

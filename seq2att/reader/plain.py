@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_size
 from seq2att.files import read_lines, resolve, whereabouts
 from seq2att.reader import FileReader, Row, digest
 from seq2att.registry import register
@@ -14,7 +14,13 @@ from seq2att.registry import register
 
 @register("reader", "lines")
 class Lines(FileReader):
-    """A text file, a row a line, without source: what a language model learns."""
+    """A text file, a row a line, without source, for language models.
+
+    Args:
+        train: file name of the training split.
+        validation: file name of the validation split; null for a part of the training rows.
+        test: file name of the test split; null for none.
+    """
 
     absent = frozenset({"source"})
 
@@ -30,9 +36,13 @@ class Lines(FileReader):
 
 @register("reader", "document")
 class Document(FileReader):
-    """Running text in pieces, without source: joined, they are the file again.
+    """Running text in pieces, without source; the pieces joined are the file.
 
-    A piece ends where a line ends, and has at least `piece` characters; line ends stay in it.
+    Args:
+        train: file name of the training split.
+        validation: file name of the validation split; null for a part of the training rows.
+        test: file name of the test split; null for none.
+        piece: characters of a piece, at least 1; it ends at the next line end, which stays in it.
     """
 
     absent = frozenset({"source"})
@@ -42,9 +52,7 @@ class Document(FileReader):
         self, *, train: str, validation: str | None = None, test: str | None = None, piece: int = 2000
     ) -> None:
         super().__init__(train, validation, test)
-        if piece < 1:
-            raise UserError(f"reader.piece: {piece} is no number of characters; set 1 or more")
-        self.piece = piece
+        self.piece = check_size("reader.piece", piece)
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
         (file,) = self.files(split, root)
@@ -62,9 +70,15 @@ class Document(FileReader):
 
 @register("reader", "folder")
 class Folder(FileReader):
-    """A text file for each class: its name is the class, each line an example of it.
+    """A folder with a text file for each class: the file's name is the class, each line an example.
 
-    A split is a folder, with the files that match `pattern`; `source=name target=line` swaps the sides.
+    Args:
+        train: folder of the training split.
+        validation: folder of the validation split; null for a part of the training rows.
+        test: folder of the test split; null for none.
+        pattern: glob pattern of the files.
+        source: `line` or `name` (of the class).
+        target: the other one.
     """
 
     def __init__(
@@ -79,21 +93,25 @@ class Folder(FileReader):
     ) -> None:
         super().__init__(train, validation, test)
         if source == target:
-            raise UserError(f"reader.source and reader.target are both {source!r}; one is line, the other name")
+            raise UserError("E-conflict", f"reader.source={source}", "must differ from reader.target", "swap one")
         self.pattern, self.swap = pattern, source == "name"
 
     def files(self, split: str, root: Path | None) -> list[Path]:
         folder = resolve(self.names[split], root)
         if not folder.is_dir():
-            raise UserError(f"reader.{split}: there is no folder {folder.resolve()}; {whereabouts(folder, root)}")
+            problem, remedy = f"there is no folder {folder.resolve()}", whereabouts(folder, root)
+            raise UserError("E-file", f"reader.{split}={self.names[split]}", problem, remedy)
         try:
-            found = sorted(file for file in folder.glob(self.pattern) if file.is_file())
+            files = sorted(file for file in folder.glob(self.pattern) if file.is_file())
         except (ValueError, NotImplementedError) as error:
-            raise UserError(f"reader.pattern: {self.pattern!r} is no pattern ({error}); set one like *.txt") from error
-        if not found:
-            here = whereabouts(folder / self.pattern, root)
-            raise UserError(f"reader.pattern: no file of {folder.resolve()} matches {self.pattern!r}; {here}")
-        return found
+            problem = f"is not a glob pattern ({error})"
+            raise UserError("E-syntax", f"reader.pattern={self.pattern}", problem, "set one like *.txt") from error
+        if not files:
+            remedy = whereabouts(folder / self.pattern, root)
+            raise UserError(
+                "E-file", f"reader.pattern={self.pattern}", f"no file of {folder.resolve()} matches", remedy
+            )
+        return files
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
         for file in self.files(split, root):
@@ -107,5 +125,5 @@ class Folder(FileReader):
 
     def fingerprint(self, split: str, root: Path | None) -> str:
         files = self.files(split, root)
-        names = "/".join(file.name for file in files)  # they are the classes
+        names = "/".join(file.name for file in files)  # the classes
         return digest(self, f"{self.names[split]}/{names}", files)

@@ -1,4 +1,4 @@
-"""Tables in columns: parquet files."""
+"""Readers of tables: parquet files."""
 
 from __future__ import annotations
 
@@ -13,12 +13,21 @@ from seq2att.reader import Row, TableReader
 from seq2att.reader.columns import dig, make_columns
 from seq2att.registry import register, suggestion
 
-CHUNK = 4096  # rows that are turned into Python values at once
+CHUNK = 4096  # rows converted to Python values at once
 
 
 @register("reader", "parquet")
 class Parquet(TableReader):
-    """Parquet files; a name may be a pattern such as `train-*.parquet`."""
+    """Parquet files; a file name may be a pattern such as `train-*.parquet`.
+
+    Args:
+        train: file name of the training split.
+        validation: file name of the validation split; null for a part of the training rows.
+        test: file name of the test split; null for none.
+        source: columns of the source, by name; several are joined, null for no source.
+        target: columns of the target, as for `source`.
+        join: text between joined columns.
+    """
 
     def __init__(
         self,
@@ -34,11 +43,11 @@ class Parquet(TableReader):
 
     def files(self, split: str, root: Path | None) -> list[Path]:
         name = self.names[split]
-        found = sorted(glob.glob(str(resolve(name, root)))) if glob.has_magic(name) else []
-        return [Path(file) for file in found] or [find_file(f"reader.{split}", name, root)]
+        files = sorted(glob.glob(str(resolve(name, root)))) if glob.has_magic(name) else []
+        return [Path(file) for file in files] or [find_file(f"reader.{split}", name, root)]
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
-        """The rows of the files, one file after the other, numbered from 1 in each."""
+        """Yield the rows of the files in order, numbered from 1 in each."""
         from pyarrow import ArrowException, parquet
 
         for file in self.files(split, root):
@@ -47,23 +56,23 @@ class Parquet(TableReader):
                 outer = outer_columns(str(file), self.columns.names, table.schema_arrow.names)
                 batches = (batch.to_pylist() for batch in table.iter_batches(batch_size=CHUNK, columns=outer))
                 for number, record in enumerate(itertools.chain.from_iterable(batches), start=1):
-                    found = [dig(record, column, f"{file}:{number}") for column in self.columns.names]
-                    yield Row(self.columns.values(found, f"{file}:{number}"), file.name, number)
+                    cells = [dig(record, column, f"{file}:{number}") for column in self.columns.names]
+                    yield Row(self.columns.values(cells, f"{file}:{number}"), file.name, number)
             except (ArrowException, OSError) as error:
-                raise UserError(f"{file}: cannot be read as parquet ({first_line(error)}); write it anew") from error
+                problem = f"cannot be read as parquet ({first_line(error)})"
+                raise UserError("E-file", f"{file}", problem, "write the file again") from error
 
 
 def outer_columns(place: str, columns: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The columns of a table that hold the asked ones, `translation` of `translation.de`."""
+    """The columns of a table that hold these, such as `translation` for `translation.de`."""
     outer = [column if column in names else column.partition(".")[0] for column in columns]
     for column, name in zip(columns, outer, strict=True):
         if name not in names:
-            raise UserError(
-                f"{place}: no column {column!r}; {suggestion(name, names)}; set reader.source and reader.target"
-            )
+            remedy = f"{suggestion(name, names)}; set reader.source and reader.target"
+            raise UserError("E-column", place, f"there is no column {column!r}", remedy)
     return list(dict.fromkeys(outer))
 
 
 def first_line(error: Exception) -> str:
-    """An error of another library in one line."""
+    """The first line of another library's error."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -14,12 +14,20 @@ from seq2att.reader import FileReader, Row, TableReader
 from seq2att.reader.columns import Columns, dig, make_columns
 from seq2att.registry import register, suggestion
 
-LONGEST = 2**31 - 1  # characters of a value: what `csv` can count everywhere
+FIELD_LIMIT = 2**31 - 1  # characters of a value: the largest that `csv` takes on every platform
 
 
 @register("reader", "parallel")
 class Parallel(FileReader):
-    """Two text files side by side, line by line: `train.de` and `train.en`."""
+    """Parallel text files, aligned line by line, such as `train.de` and `train.en`.
+
+    Args:
+        train: name without suffix of the training files.
+        validation: name without suffix of the validation files; null for a part of the training rows.
+        test: name without suffix of the test files; null for none.
+        source: suffix of the source files.
+        target: suffix of the target files; null for no target.
+    """
 
     def __init__(
         self,
@@ -38,37 +46,44 @@ class Parallel(FileReader):
         return [find_file(f"reader.{split}", f"{self.names[split]}.{suffix}", root) for suffix in self.suffixes]
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
-        """Line n of both files as row n."""
+        """Yield line n of both files as row n."""
         files = self.files(split, root)
         name = f"{self.names[split]}.{self.suffixes[0]}"
         streams = [read_lines(file) for file in files]
-        one_sided = None  # the first line that is empty in one file only: there the files may have slipped
+        one_sided = None  # the first line that is empty in one file only: the files may be misaligned there
         for number, lines in enumerate(itertools.zip_longest(*streams), start=1):
             if None in lines:
                 short = lines.index(None)
                 more = sum(1 for _ in streams[1 - short])
-                raise UserError(unequal(files, short, number, more, lines[1 - short].text, one_sided))
+                raise misaligned(files, short, number, more, lines[1 - short].text, one_sided)
             texts = tuple(line.text for line in lines)
             if one_sided is None and any(texts) and not all(texts):
                 one_sided = number
             yield Row(texts, name, number)
 
 
-def unequal(files: Sequence[Path], short: int, number: int, more: int, text: str, one_sided: int | None) -> str:
-    """What to say when one of two parallel files ends before the other."""
-    slipped = f"; line {one_sided} is empty in one file only, look there first" if one_sided else ""
-    return (
-        f"{files[1 - short]} has {number + more:,} lines but {files[short]} has {number - 1:,}: "
-        f"line {number} has no partner ({shorten(text)}){slipped}; repair the files so that line n translates line n"
-    )
+def misaligned(
+    files: Sequence[Path], short: int, number: int, more: int, text: str, one_sided: int | None
+) -> UserError:
+    """The error about a parallel file that ends before the other."""
+    hint = f"; line {one_sided} is empty in one file only, look there first" if one_sided else ""
+    counts = f"has {number + more:,} lines, but {files[short]} has {number - 1:,}"
+    problem = f"{counts}: line {number} has no partner ({shorten(text)})"
+    return UserError("E-length", f"{files[1 - short]}", problem, f"align the files line by line{hint}")
 
 
 @register("reader", "tsv")
 class Tsv(TableReader):
-    """Text in columns split at tabs; quotes are ordinary characters.
+    """Tab-separated columns; quotes are ordinary characters.
 
-    `source` and `target` name columns by their number from 1, or by the header; several are joined by `join`, and null
-    says that there is no such side.
+    Args:
+        train: file name of the training split.
+        validation: file name of the validation split; null for a part of the training rows.
+        test: file name of the test split; null for none.
+        source: columns of the source, by number from 1, or by name with `header`; several are joined, null for none.
+        target: columns of the target, as for `source`.
+        join: text between joined columns.
+        header: whether the first line holds the names of the columns.
     """
 
     def __init__(
@@ -86,7 +101,7 @@ class Tsv(TableReader):
         self.header = header
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
-        """A row for each line of the file."""
+        """Yield a row for each line."""
         (file,) = self.files(split, root)
         records = ((number, text.split("\t") if text else []) for number, text in read_lines(file))
         return pick_columns(file, self.names[split], records, self.columns, self.header)
@@ -94,7 +109,18 @@ class Tsv(TableReader):
 
 @register("reader", "csv")
 class Csv(TableReader):
-    """Comma-separated values as in RFC 4180; every value is text, nothing is taken for missing."""
+    """Comma-separated values (RFC 4180); every value is text, and none is taken for missing.
+
+    Args:
+        train: file name of the training split.
+        validation: file name of the validation split; null for a part of the training rows.
+        test: file name of the test split; null for none.
+        source: columns of the source, by name, or by number from 1; several are joined, null for no source.
+        target: columns of the target, as for `source`.
+        join: text between joined columns.
+        header: whether the first line holds the names of the columns.
+        separator: one character between columns.
+    """
 
     def __init__(
         self,
@@ -111,34 +137,32 @@ class Csv(TableReader):
         super().__init__(train, validation, test, make_columns(source, target, join))
         self.header = header
         if len(separator) != 1 or separator in '"\r\n':
-            raise UserError(f"reader.separator: {separator!r} is not one character; give one, such as ',' or ';'")
+            raise UserError("E-choice", f"reader.separator={separator!r}", "must be one character, such as ',' or ';'")
         self.separator = separator
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
-        """A row for each record of the file, which may go over several lines."""
+        """Yield a row for each record, which may span lines."""
         (file,) = self.files(split, root)
         return pick_columns(file, self.names[split], self.records(file), self.columns, self.header)
 
     def records(self, file: Path) -> Iterator[tuple[int, list[str]]]:
-        """The records of a file, each with the line where it starts; raises UserError when quotes do not match."""
+        """Yield the records of a file, each with the line where it starts; `E-row` where quotes do not match."""
         records = csv.reader((f"{line.text}\n" for line in read_lines(file)), delimiter=self.separator, strict=True)
         while True:
             number = records.line_num + 1
             try:
                 record = next_record(records)
             except csv.Error as error:
-                raise UserError(
-                    f"{file}:{number}: {error}; in a quoted value a quote is written twice, "
-                    f"and a file whose quotes are ordinary characters is read with reader=tsv"
-                ) from error
+                remedy = "write a quote in a quoted value twice, or read the file with reader=tsv"
+                raise UserError("E-row", f"{file}:{number}", f"{error}", remedy) from error
             if record is None:
                 return
             yield number, record
 
 
 def next_record(records: Iterator[list[str]]) -> list[str] | None:
-    """The next record of a `csv.reader`, however long its values are; the limit of all other readers stays."""
-    limit = csv.field_size_limit(LONGEST)
+    """The next record of a `csv.reader`, with values of any length; the limit of the module is restored."""
+    limit = csv.field_size_limit(FIELD_LIMIT)
     try:
         return next(records, None)
     finally:
@@ -148,40 +172,57 @@ def next_record(records: Iterator[list[str]]) -> list[str] | None:
 def pick_columns(
     file: Path, name: str, records: Iterable[tuple[int, list[str]]], columns: Columns, header: bool
 ) -> Iterator[Row]:
-    """The asked columns of every record; a column is a name of the header, or a number from 1."""
+    """Yield the columns of every record; a column is a name of the header, or a number from 1.
+
+    A record that is wider than the header, or than the first record, is refused: a separator inside a value would shift
+    its columns.
+    """
     records = iter(records)
     names = next(records, (0, []))[1] if header else []
-    places = [column_place(file, column, names, header) for column in columns.names]
+    places = [column_index(file, column, names, header) for column in columns.names]
+    width = len(names)
     for number, record in records:
         if not record and len(places) > 1:
             yield Row((), name, number, "blank line")
             continue
         record = record or [""]
+        width = width or len(record)
+        num_columns = f"has {len(record)} column{'s' * (len(record) != 1)}"
         if len(record) <= max(places):
             column = columns.names[places.index(max(places))]
-            raise UserError(
-                f"{file}:{number}: has {len(record)} column{'s' * (len(record) != 1)}, but column {column!r} is asked; "
-                f"correct the line, or reader.source and reader.target"
-            )
+            remedy = "correct the line, or reader.source and reader.target"
+            raise UserError("E-column", f"{file}:{number}", f"{num_columns}, but column {column!r} is needed", remedy)
+        if len(record) > width:
+            remedy = "correct the line: a separator inside a value shifts its columns"
+            raise UserError("E-column", f"{file}:{number}", f"{num_columns}, but the file has {width}", remedy)
         yield Row(columns.values([record[place] for place in places], f"{file}:{number}"), name, number)
 
 
-def column_place(file: Path, column: str, names: Sequence[str], header: bool) -> int:
-    """Where a column stands, from 0; raises UserError when the file has no such column."""
+def column_index(file: Path, column: str, names: Sequence[str], header: bool) -> int:
+    """The index of a column, from 0; `E-column` where the file has no such column."""
     if column in names:
         return names.index(column)
     if column.isdecimal() and int(column) > 0:
         return int(column) - 1
     if not header:
-        raise UserError(f"reader: column {column!r} is no number from 1; give a number, or set reader.header=true")
-    raise UserError(
-        f"{file}: no column is called {column!r}; {suggestion(column, names)}; set reader.source, reader.target"
-    )
+        remedy = "give a number, or set reader.header=true"
+        raise UserError("E-column", f"column={column!r}", "must be a number from 1", remedy)
+    remedy = f"{suggestion(column, names)}; set reader.source, reader.target"
+    raise UserError("E-column", f"{file}", f"no column is called {column!r}", remedy)
 
 
 @register("reader", "jsonl")
 class Jsonl(TableReader):
-    """One JSON object a line; `translation.de` names a key inside another."""
+    """JSON Lines: one JSON object a line; `translation.de` names a key inside another.
+
+    Args:
+        train: file name of the training split.
+        validation: file name of the validation split; null for a part of the training rows.
+        test: file name of the test split; null for none.
+        source: columns of the source, by key; several are joined, null for no source.
+        target: columns of the target, as for `source`.
+        join: text between joined columns.
+    """
 
     def __init__(
         self,
@@ -196,7 +237,7 @@ class Jsonl(TableReader):
         super().__init__(train, validation, test, make_columns(source, target, join))
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
-        """A row for each object of the file."""
+        """Yield a row for each object."""
         (file,) = self.files(split, root)
         for number, text in read_lines(file):
             if not text.strip():
@@ -205,8 +246,10 @@ class Jsonl(TableReader):
             try:
                 record = json.loads(text)
             except (ValueError, RecursionError) as error:
-                raise UserError(f"{file}:{number}: no JSON ({error}); write one object a line") from error
+                remedy = "write one object a line"
+                raise UserError("E-row", f"{file}:{number}", f"is not JSON ({error})", remedy) from error
             if not isinstance(record, dict):
-                raise UserError(f"{file}:{number}: {shorten(text)} is no JSON object; write {{...}} on every line")
-            found = [dig(record, column, f"{file}:{number}") for column in self.columns.names]
-            yield Row(self.columns.values(found, f"{file}:{number}"), self.names[split], number)
+                problem, remedy = f"{shorten(text)} is not a JSON object", "write {...} on every line"
+                raise UserError("E-row", f"{file}:{number}", problem, remedy)
+            cells = [dig(record, column, f"{file}:{number}") for column in self.columns.names]
+            yield Row(self.columns.values(cells, f"{file}:{number}"), self.names[split], number)
