@@ -51,37 +51,35 @@ def whereabouts(path: Path, root: Path | None) -> str:
 
 
 def read_lines(path: Path, ends: bool = False) -> Iterator[Line]:
-    r"""The lines of a UTF-8 file, `*.gz` unpacked; only `\n` and `\r\n` end a line, a byte-order mark is left out.
+    r"""Yield the lines of a UTF-8 file, unpacking `*.gz`; `\n` and `\r\n` end a line, a byte-order mark is left out.
 
-    With `ends`, what ends a line stays at its end.
+    With `ends` a line keeps its end.
     """
     with cast(BinaryIO, gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as stream:
         number = 0
         try:
             for number, raw in enumerate(stream, start=1):
-                text = decode(raw, path, number)
+                text = decode(raw, f"{path}:{number}")
                 if text.endswith("\n") and not ends:
                     text = text.removesuffix("\n").removesuffix("\r")
                 yield Line(number, text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(
-                f"{path}: the compressed file is broken after line {number} ({error}); pack it again"
-            ) from error
+            problem = f"the compressed file is broken after line {number} ({error})"
+            raise UserError("E-file", f"{path}", problem, "compress it again") from error
 
 
-def decode(raw: bytes, path: Path, number: int) -> str:
-    """The text of a line's bytes; raises UserError with the byte that is no UTF-8."""
+def decode(raw: bytes, place: str) -> str:
+    """The text of a line's bytes; `E-encoding` names the byte that is not UTF-8."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}:{number}: byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is no UTF-8; "
-            f"convert the file, as in `iconv -f LATIN1 -t UTF-8`, or mend the line"
-        ) from error
+        problem = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not UTF-8"
+        remedy = "convert the text, as in `iconv -f LATIN1 -t UTF-8`"
+        raise UserError("E-encoding", place, problem, remedy) from error
 
 
 def shorten(text: str, size: int = 40) -> str:
-    """A text in quotes, its end left out where it is long."""
+    """A text in quotes, truncated where it is long."""
     return repr(text if len(text) <= size else text[: size - 3] + "...")
 
 

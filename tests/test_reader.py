@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from seq2att import registry
-from seq2att.errors import UserError
 from seq2att.reader import (
     Conll,
     ConllU,
@@ -33,6 +32,7 @@ from seq2att.reader import (
     Row,
     Tsv,
 )
+from tests.refusals import refused
 
 # What other readers lose: words that look like nothing, quotes, odd line ends, other scripts, zeros in front.
 HARD = [
@@ -223,111 +223,78 @@ def test_unequal_files_stop_with_the_counts_and_the_line(tmp_path: Path) -> None
     reader = write_parallel(tmp_path, [("a", "A"), ("", "B"), ("c", "C")])
     with (tmp_path / "train.en").open("a") as file:
         file.write("D\nE\n")
-    with pytest.raises(UserError) as error:
+    with refused("E-length", "train.en") as error:
         list(reader.read("train", tmp_path))
-    assert str(error.value) == (
-        f"{tmp_path}/train.en has 5 lines but {tmp_path}/train.de has 3: line 4 has no partner ('D'); "
-        f"line 2 is empty in one file only, look there first; repair the files so that line n translates line n"
-    )
+    assert "has 5 lines" in error.value.problem
+    assert "line 4 has no partner ('D')" in error.value.problem
+    assert "line 2 is empty in one file only" in error.value.remedy
     (tmp_path / "train.en").write_text("A\n")
-    with pytest.raises(UserError, match=r"train\.de has 3 lines but .*train\.en has 1: line 2 has no partner \(''\)"):
+    with refused("E-length", "train.de") as error:
         list(reader.read("train", tmp_path))
+    assert "line 2 has no partner ('')" in error.value.problem
 
 
 def test_a_missing_file_is_told_with_what_is_there(tmp_path: Path) -> None:
     for name in ("train.tsv", "trial.tsv", "notes"):
         (tmp_path / name).touch()
-    with pytest.raises(UserError) as error:
+    with refused("E-file", "reader.train=trian.tsv") as error:
         list(Tsv(train="trian.tsv").read("train", tmp_path))
-    assert str(error.value) == (
-        f"reader.train: there is no file {tmp_path}/trian.tsv; similar names there: trial.tsv, train.tsv; "
-        f"data.root is {tmp_path}, correct the name or set data.root=DIR"
-    )
-    with pytest.raises(UserError) as error:
+    assert "similar names there: trial.tsv, train.tsv" in error.value.remedy
+    with refused("E-file", "reader.train=no/such.tsv") as error:
         list(Tsv(train="no/such.tsv").read("train", None))
-    assert str(error.value) == (
-        f"reader.train: there is no file {Path.cwd()}/no/such.tsv; there is no folder {Path.cwd()}/no either; "
-        f"data.root is not set, set data.root=DIR to where the data lies"
-    )
+    assert "data.root is not set" in error.value.remedy
 
 
-def test_check_names_every_missing_file_and_reads_none(tmp_path: Path) -> None:
+def test_check_names_a_missing_file_and_reads_none(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_bytes(b"\xff")
-    reader = Tsv(train="a.tsv", validation="b.tsv", test="c.tsv")
-    with pytest.raises(UserError) as error:
-        reader.check(tmp_path)
-    lines = str(error.value).splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["reader.validation", "reader.test"]
-    assert lines[0].endswith(" set data.root=DIR, or reader.validation=null for a part of the training rows")
-    with pytest.raises(UserError, match=r"reader\.train: .* correct the name or set data\.root=DIR$"):
+    with refused("E-file", "reader.validation=b.tsv") as error:
+        Tsv(train="a.tsv", validation="b.tsv").check(tmp_path)
+    assert "reader.validation=null" in error.value.remedy
+    with refused("E-file", "reader.train=b.tsv") as error:
         Tsv(train="b.tsv").check(tmp_path)
+    assert "null" not in error.value.remedy
     Tsv(train="a.tsv").check(tmp_path)
 
 
-MISTAKES = [
-    (
-        Tsv(train="a"),
-        b"a\tb\nno tab\n",
-        "{}:2: has 1 column, but column '2' is asked; correct the line, or reader.source",
-    ),
-    (
-        Tsv(train="a"),
-        b"a\tb\nc\td \xff\n",
-        "{}:2: byte 5 of the line (0xff) is no UTF-8; convert the file, as in `iconv",
-    ),
-    (
-        Tsv(train="a", source="de"),
-        b"a\tb\n",
-        "reader: column 'de' is no number from 1; give a number, or set reader.header",
-    ),
-    (
-        Tsv(train="a", source="de", target="en", header=True),
-        b"den\ten\na\tb\n",
-        "{}: no column is called 'de'; known: den, en; did you mean 'den'?; set reader.source, reader.target",
-    ),
-    (
-        Csv(train="a"),
-        b'source,target\na,b\n"c,d\ne,f\n',
-        "{}:3: unexpected end of data; in a quoted value a quote is written",
-    ),
-    (Csv(train="a"), b"source,target\na\n", "{}:2: has 1 column, but column 'target' is asked; correct the line"),
-    (Jsonl(train="a"), b'{"source": "a", "target": "b"}\n{"source"\n', "{}:2: no JSON (Expecting ':' delimiter"),
-    (Jsonl(train="a"), b'["a", "b"]\n', '{}:1: \'["a", "b"]\' is no JSON object; write {{...}} on every line'),
-    (
-        Jsonl(train="a"),
-        b'{"source": "a", "targets": "b"}\n',
-        "{}:1: no 'target'; known: source, targets; did you mean 'targets'?; set reader.source and reader.target",
-    ),
-    (Parquet(train="a"), b"no parquet", "{}: cannot be read as parquet (ArrowInvalid: "),
-    (Tsv(train="a.gz"), b"\x1f\x8b\x08\x00broken", "{}: the compressed file is broken after line 0 ("),
-    (Tsv(train="a.gz"), b"never packed", "{}: the compressed file is broken after line 0 (Not a gzipped file"),
+MISTAKES = [  # the code and the subject, in which {} is the file
+    (Tsv(train="a"), b"a\tb\nno tab\n", "E-column", "{}:2"),
+    (Tsv(train="a"), b"a\tb\nc\td\te\n", "E-column", "{}:2"),
+    (Tsv(train="a"), b"a\tb\nc\td \xff\n", "E-encoding", "{}:2"),
+    (Tsv(train="a", source="de"), b"a\tb\n", "E-column", "column='de'"),
+    (Tsv(train="a", source="de", target="en", header=True), b"den\ten\na\tb\n", "E-column", "{}"),
+    (Csv(train="a"), b'source,target\na,b\n"c,d\ne,f\n', "E-row", "{}:3"),
+    (Csv(train="a"), b"source,target\na\n", "E-column", "{}:2"),
+    (Csv(train="a"), b"source,target\na,b\nc,d,e\n", "E-column", "{}:3"),
+    (Jsonl(train="a"), b'{"source": "a", "target": "b"}\n{"source"\n', "E-row", "{}:2"),
+    (Jsonl(train="a"), b'["a", "b"]\n', "E-row", "{}:1"),
+    (Jsonl(train="a"), b'{"source": "a", "targets": "b"}\n', "E-column", "{}:1"),
+    (Parquet(train="a"), b"no parquet", "E-file", "{}"),
+    (Tsv(train="a.gz"), b"\x1f\x8b\x08\x00broken", "E-file", "{}"),
+    (Tsv(train="a.gz"), b"never packed", "E-file", "{}"),
 ]
 
 
-@pytest.mark.parametrize(("reader", "content", "message"), MISTAKES)
-def test_mistakes_are_told_with_file_line_and_remedy(
-    reader: FileReader, content: bytes, message: str, tmp_path: Path
+@pytest.mark.parametrize(("reader", "content", "code", "subject"), MISTAKES)
+def test_mistakes_are_told_with_file_and_line(
+    reader: FileReader, content: bytes, code: str, subject: str, tmp_path: Path
 ) -> None:
     file = tmp_path / reader.names["train"]
     file.write_bytes(content)
-    with pytest.raises(UserError) as error:
+    with refused(code) as error:
         list(reader.read("train", tmp_path))
-    assert str(error.value).startswith(message.format(file))
-    assert "\n" not in str(error.value)
+    assert error.value.subject == subject.format(file)
 
 
 def test_a_missing_parquet_column_is_told(tmp_path: Path) -> None:
     write_parquet(tmp_path, [("a", "b")])
     reader = Parquet(train="train.parquet", source="sorce")
-    with pytest.raises(
-        UserError, match=r"no column 'sorce'; known: source, target; did you mean 'source'\?; set reader"
-    ):
+    with refused("E-column", "train.parquet"):
         next(reader.read("train", tmp_path))
 
 
 @pytest.mark.parametrize("separator", ["", ";;", '"', "\n"])
 def test_a_csv_separator_is_one_character(separator: str) -> None:
-    with pytest.raises(UserError, match=r"reader\.separator: .* is not one character; give one, such as"):
+    with refused("E-choice", "reader.separator='"):
         Csv(train="a", separator=separator)
 
 
@@ -375,16 +342,14 @@ def test_a_side_without_columns_is_absent(tmp_path: Path) -> None:
     for reader in table_readers(tmp_path, source=["b"], target=None):
         assert values(reader, tmp_path) == [("y",), ("z",), ("",)]
         assert reader.absent == {"target"}
-    with pytest.raises(UserError, match=r"reader\.source and reader\.target are both null; name the columns of one"):
+    with refused("E-missing", "reader.source and reader.target"):
         table_readers(tmp_path, source=None, target=[])
 
 
 def test_columns_that_cannot_be_joined_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"a": [1, 2], "b": "x", "c": 1}\n{"a": null, "b": 2.5, "c": true}\n')
     reader = Jsonl(train="a.jsonl", source=("a", "b"), target=("c",))
-    with pytest.raises(
-        UserError, match=r"a\.jsonl:1: a list cannot be joined with other columns \(\[1, 2\]\); name one"
-    ):
+    with refused("E-type", "a.jsonl:1"):
         values(reader, tmp_path)
     (tmp_path / "a.jsonl").write_text('{"a": null, "b": 2.5, "c": true}\n')
     assert values(reader, tmp_path) == [("\t2.5", True)]
@@ -406,12 +371,9 @@ def test_given_rows_stand_in_the_recipe() -> None:
     assert (values(Given(train=["to be"]), None), Given(train=["to be"]).absent) == ([(None, "to be")], {"source"})
     assert reader.absent == frozenset()
     assert len({one.fingerprint("train", None) for one in (reader, alone, Given(train=["a\tb"]))}) == 3
-    with pytest.raises(UserError) as error:
+    with refused("E-row", "reader.train:2"):
         Given(train=["a => b", "no arrow"], separator=" => ").check(None)
-    assert str(error.value) == (
-        "reader.train: text 2 has no ' => ' between source and target ('no arrow'); write one, or set reader.separator"
-    )
-    with pytest.raises(UserError, match=r"reader\.separator: nothing separates no sides; set a text, or null for rows"):
+    with refused("E-choice", "reader.separator=''"):
         Given(train=[], separator="")
 
 
@@ -442,7 +404,7 @@ def test_the_pieces_of_a_document_are_the_document(piece: int, tmp_path: Path) -
 
 
 def test_a_document_has_pieces() -> None:
-    with pytest.raises(UserError, match=r"reader\.piece: 0 is no number of characters; set 1 or more"):
+    with refused("E-size", "reader.piece=0"):
         Document(train="a", piece=0)
 
 
@@ -463,17 +425,13 @@ def test_a_folder_has_a_file_for_each_class(tmp_path: Path) -> None:
 
 def test_mistakes_of_a_folder_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch()
-    with pytest.raises(UserError) as error:
+    with refused("E-file", "reader.pattern=*.txt"):
         Folder().check(tmp_path)
-    assert str(error.value) == (
-        f"reader.pattern: no file of {tmp_path} matches '*.txt'; the folder holds a.csv; data.root is {tmp_path}, "
-        f"correct the name or set data.root=DIR"
-    )
-    with pytest.raises(UserError, match=r"reader\.train: there is no folder .*/names; the folder holds a\.csv; data"):
+    with refused("E-file", "reader.train=names"):
         Folder(train="names").check(tmp_path)
-    with pytest.raises(UserError, match=r"reader\.pattern: '/\*' is no pattern \(.*\); set one like \*\.txt"):
+    with refused("E-syntax", "reader.pattern=/*"):
         Folder(pattern="/*").check(tmp_path)
-    with pytest.raises(UserError, match=r"reader\.source and reader\.target are both 'line'; one is line, the other"):
+    with refused("E-conflict", "reader.source=line"):
         Folder(target="line")
 
 
@@ -521,36 +479,25 @@ def test_conllu_leaves_out_ranges_and_empty_nodes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reader", "content", "message"),
+    ("reader", "content", "line"),
     [
-        (Conll(train="a"), "a X\nb\n", "{}:2: has 1 column, but the word before has 2; correct the line; a blank line"),
-        (Conll(train="a"), "a X\n\nb X Y\n", "{}:3: has 3 columns, but the word before has 2; correct the line"),
-        (
-            Conll(train="a", tags=4),
-            "a X\n",
-            "{}:1: has 2 columns, but column 4 is asked; correct the line, or reader.w",
-        ),
-        (
-            ConllU(train="a"),
-            "1\ta\tb\n",
-            "{}:1: has 3 columns, but CoNLL-U has 10, split at tabs; correct the line, or",
-        ),
-        (ConllU(train="a"), "1 a b c d e f g h i\n", "{}:1: has 1 column, but CoNLL-U has 10, split at tabs"),
+        (Conll(train="a"), "a X\nb\n", 2),
+        (Conll(train="a"), "a X\n\nb X Y\n", 3),
+        (Conll(train="a", tags=4), "a X\n", 1),
+        (ConllU(train="a"), "1\ta\tb\n", 1),
+        (ConllU(train="a"), "1 a b c d e f g h i\n", 1),
     ],
 )
-def test_wrong_columns_of_sentences_are_told(reader: FileReader, content: str, message: str, tmp_path: Path) -> None:
+def test_wrong_columns_of_sentences_are_told(reader: FileReader, content: str, line: int, tmp_path: Path) -> None:
     (tmp_path / "a").write_text(content)
-    with pytest.raises(UserError) as error:
+    with refused("E-column", f"a:{line}"):
         list(reader.read("train", tmp_path))
-    assert str(error.value).startswith(message.format(tmp_path / "a"))
 
 
 def test_columns_of_sentences_that_are_none_are_told() -> None:
-    with pytest.raises(UserError, match=r"reader\.tags: 0 is no column; columns are counted from 1"):
+    with refused("E-size", "reader.tags=0"):
         Conll(train="a", tags=0)
-    with pytest.raises(
-        UserError, match=r"reader\.tags: CoNLL-U has no column 'upso'; known: .*; did you mean 'upos'\?"
-    ):
+    with refused("E-column", "reader.tags=upso"):
         ConllU(train="a", tags="upso")
 
 
@@ -574,11 +521,9 @@ def test_a_saved_data_set_has_its_splits(saved: Path) -> None:
 
 
 def test_a_split_or_column_that_is_not_there_is_told(saved: Path) -> None:
-    with pytest.raises(UserError, match=r"has no split 'test'; known: train, validation; a split set to null is none"):
+    with refused("E-split", "pairs"):
         next(HuggingFace(path="pairs", source="de", target="en").read("test", saved))
-    with pytest.raises(
-        UserError, match=r"pairs\[train\]: no column 'fr'; known: de, en; set reader\.source and reader"
-    ):
+    with refused("E-column", "pairs[train]"):
         next(HuggingFace(path="pairs", source="de", target="fr").read("train", saved))
 
 
@@ -588,7 +533,7 @@ def test_one_saved_set_is_not_taken_for_every_split(tmp_path: Path) -> None:
     Dataset.from_dict({"source": ["a"], "target": ["b"]}).save_to_disk(tmp_path / "one")
     reader = HuggingFace(path="one")
     assert values(reader, tmp_path) == [("a", "b")]
-    with pytest.raises(UserError, match="has no split 'test'; known: train"):
+    with refused("E-split", "one"):
         next(reader.read("test", tmp_path))
 
 
@@ -599,21 +544,17 @@ def test_a_folder_of_parquet_files_is_read_and_one_of_csv_is_not(tmp_path: Path)
     assert values(HuggingFace(path="files", validation=None, test=None), tmp_path) == HARD
     (folder / "train.parquet").unlink()
     write_csv(folder, HARD)
-    with pytest.raises(UserError, match=r"reader\.path: .*train\.csv is read as it stands by reader=csv; use that"):
+    with refused("E-conflict", "files"):
         next(HuggingFace(path="files").read("train", tmp_path))
 
 
 def test_without_a_network_the_message_says_what_to_do() -> None:
-    with pytest.raises(
-        UserError, match=r"cannot load split 'train' of 'no-one/nothing' .*set reader\.path to a local folder"
-    ):
+    with refused("E-hub", "reader.path=no-one/nothing"):
         next(HuggingFace(path="no-one/nothing").read("train", None))
     beside = HuggingFace(
         path="no-one/nothing", source="de", target="en", test=None, files={"train": "a", "validation": "b"}
     )
-    with pytest.raises(
-        UserError, match=r"without a network, set data\.root=DIR to a folder that holds a\.de, a\.en and so on"
-    ):
+    with refused("E-hub", "reader.path=no-one/nothing"):
         next(beside.read("train", None))
 
 
@@ -623,10 +564,10 @@ def test_parallel_files_under_the_root_stand_in_for_the_hub(tmp_path: Path) -> N
     reader = HuggingFace(path="no-one/nothing", source="t.de", target="t.en", test=None, files=files)
     assert values(reader, tmp_path) == [("eins", "one")]
     assert reader.fingerprint("train", tmp_path)
-    with pytest.raises(UserError, match=r"reader\.validation: there is no file .*val\.de"):
+    with refused("E-file", "reader.validation=val.de"):
         reader.check(tmp_path)
     reader.check(None)  # of the hub nothing is known before it is asked
-    with pytest.raises(UserError, match=r"reader\.files: names train; name train, validation, test"):
+    with refused("E-missing", "reader.files=train"):
         HuggingFace(path="x", files={"train": "train"})
 
 
@@ -656,22 +597,16 @@ def test_files_under_the_root_may_have_any_form(tmp_path: Path) -> None:
     assert (values(lines, tmp_path), lines.absent) == ([(None, "x y")], {"source"})
     joined = reader("a.csv", source=["label", "text"], target=None, join=" ")
     assert values(joined, tmp_path) == [("1 굳 ㅋ",)]
-    with pytest.raises(UserError, match=r"set data\.root=DIR to a folder that holds a\.csv and so on"):
+    with refused("E-hub", "reader.path=no-one/nothing"):
         next(reader("a.csv").read("train", None))
 
 
 def test_files_of_no_clear_form_are_told() -> None:
-    with pytest.raises(
-        UserError, match=r"reader\.files: 'a\.txt' holds one text a line, but source and target are named"
-    ):
+    with refused("E-conflict", "reader.files=a.txt"):
         HuggingFace(path="x", validation=None, test=None, files={"train": "a.txt"})
-    with pytest.raises(
-        UserError, match=r"reader\.files: a\.tsv, b\.csv are of several forms \(csv, tsv\); set reader\.f"
-    ):
+    with refused("E-conflict", "reader.files=a.tsv, b.csv"):
         HuggingFace(path="x", validation=None, files={"train": "a.tsv", "test": "b.csv"})
-    with pytest.raises(
-        UserError, match=r"reader\.files: 'a' is taken for parallel text, which has one column for each"
-    ):
+    with refused("E-conflict", "reader.files=a"):
         HuggingFace(path="x", validation=None, test=None, files={"train": "a"}, source=("a", "b"))
 
 
@@ -711,7 +646,7 @@ def test_without_a_network_nothing_is_printed_before_the_message(
         raise ConnectionError("no network")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(UserError, match="no network"):
+    with refused("E-hub", "reader.path=no-one/nothing"):
         next(HuggingFace(path="no-one/nothing").read("train", None))
     assert [record.getMessage() for record in caplog.records] == ["an error"]
     assert logger.level == logging.WARNING
@@ -752,18 +687,16 @@ def test_a_package_may_have_one_side_only(package: str) -> None:
 
 
 def test_mistakes_of_a_package_are_told(package: str) -> None:
-    with pytest.raises(
-        UserError, match=r"words\.txt:1: ';; a comment' does not match reader\.pattern; widen it, or set"
-    ):
+    with refused("E-row", "words.txt:1"):
         list(PackageFile(package=package, path="words.txt").read("train", None))
-    with pytest.raises(UserError, match=r"has no file .*word\.txt; similar names there: words\.txt"):
+    with refused("E-file", "reader.path=word.txt"):
         PackageFile(package=package, path="word.txt").check(None)
     missing = PackageFile(package="not_there", path="x", install="seq2att[demo]")
-    with pytest.raises(UserError, match=r"'not_there' is not installed; run `pip install 'seq2att\[demo\]'`"):
+    with refused("E-package", "reader.package=not_there"):
         missing.check(None)
-    with pytest.raises(UserError, match=r"reader\.pattern: '\(' is no regular expression"):
+    with refused("E-syntax", "reader.pattern=("):
         PackageFile(package="x", path="x", pattern="(")
-    with pytest.raises(UserError, match=r"reader\.pattern: 'x' has no group \(\?P<source>\.\.\.\)"):
+    with refused("E-syntax", "reader.pattern=x"):
         PackageFile(package="x", path="x", pattern="x")
 
 
@@ -794,18 +727,17 @@ def test_reverse_is_reversed_and_no_source_occurs_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "subject"),
     [
-        ({"letters": 27}, "reader.letters: 27 is not from 1 to 26"),
-        ({"shortest": 5, "longest": 4}, "reader.shortest: 5 is not from 1 to reader.longest=4"),
-        ({"rows": 100, "letters": 2, "longest": 5}, "reader.rows: 100 is not from 1 to about 23, which 2 letters"),
-        ({"rows": 0}, "reader.rows: 0 is not from 1 to"),
+        ({"letters": 27}, "reader.letters=27"),
+        ({"shortest": 5, "longest": 4}, "reader.shortest=5"),
+        ({"rows": 100, "letters": 2, "longest": 5}, "reader.rows=100"),
+        ({"rows": 0}, "reader.rows=0"),
     ],
 )
-def test_impossible_toys_are_refused(options: dict[str, int], message: str) -> None:
-    with pytest.raises(UserError) as error:
+def test_impossible_toys_are_refused(options: dict[str, int], subject: str) -> None:
+    with refused("E-size", subject):
         Reverse(**options)
-    assert str(error.value).startswith(message)
 
 
 def test_every_reader_is_registered() -> None:

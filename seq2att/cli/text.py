@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, Protocol
 
 from seq2att.errors import UserError
+from seq2att.files import decode
 
 CHUNK_BYTES = 1 << 17  # read, and so answered, together
 
@@ -104,10 +105,10 @@ def chunks(source: Input) -> Iterator[Chunk]:
     while data := source.stream.read1(CHUNK_BYTES):  # type: ignore[attr-defined]
         *complete, rest = (rest + data).split(b"\n")
         if complete:
-            yield Chunk([decode(line, source.name, number + index) for index, line in enumerate(complete)], number)
+            yield Chunk([decode_line(line, source.name, number + index) for index, line in enumerate(complete)], number)
             number += len(complete)
     if rest:
-        yield Chunk([decode(rest, source.name, number)], number)
+        yield Chunk([decode_line(rest, source.name, number)], number)
 
 
 def lines(source: Input) -> Iterator[str]:
@@ -116,12 +117,6 @@ def lines(source: Input) -> Iterator[str]:
         yield from chunk.lines
 
 
-def decode(line: bytes, name: str, number: int) -> str:
+def decode_line(line: bytes, name: str, number: int) -> str:
     """A line as text, without a carriage return at its end and a byte order mark at the start of the file."""
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        problem = f"byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8"
-        remedy = "convert the text, as with `iconv -f latin1 -t utf-8`"
-        raise UserError("E-encoding", f"{name}:{number}", problem, remedy) from error
-    return text.removesuffix("\r").removeprefix("\ufeff" if number == 1 else "")
+    return decode(line, f"{name}:{number}").removesuffix("\r").removeprefix("\ufeff" if number == 1 else "")
