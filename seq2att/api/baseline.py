@@ -31,8 +31,8 @@ def baseline(
 ) -> dict[str, Any]:
     """Measure a baseline on a split of a run's data, trained on its training rows and tokens.
 
-    For a language model: n-grams with interpolated Kneser-Ney smoothing; for a text classifier: logistic regression over
-    tf-idf weights of n-grams (scikit-learn).
+    For a language model: n-grams with interpolated Kneser-Ney smoothing; for a text classifier: logistic regression
+    over tf-idf weights of n-grams (scikit-learn).
 
     Args:
         run: the run folder or bundle.
