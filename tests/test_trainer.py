@@ -9,7 +9,9 @@ import logging
 import math
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -430,6 +432,54 @@ def test_checkpoints_hold_tensors_numbers_and_texts_only(tmp_path):
     assert {file.name for file in (tmp_path / "run" / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
 
 
+@pytest.mark.parametrize("content", ["lightning", "cut", "text"])
+def test_a_checkpoint_that_is_not_ours_is_refused(tmp_path, content):
+    """First of all, before the settings are compared, which may differ between versions, too."""
+    config = make_config(tmp_path / "run", epochs=1)
+    toy(config)
+    file = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    if content == "lightning":  # as seq2att 0.1.0 wrote it
+        torch.save({"state_dict": {}, "pytorch-lightning_version": "2.6.6", "seq2att": {}}, file)
+    else:
+        file.write_bytes(file.read_bytes()[:-100] if content == "cut" else b"dear")
+    with refused("E-checkpoint", str(file)) as error:
+        folder.claim({**config, "seed": 4})
+    assert "overwrite=true" in error.value.remedy
+    assert not folder.claim({**config, "overwrite": True}).resume
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    config = make_config(tmp_path / "run", epochs=1)
+    toy(config)
+    other = ToyModel()
+    other.output = nn.Linear(6, VOCABULARY + 1)
+    with refused("E-checkpoint", "last.ckpt"):
+        toy(config, model=other)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_message(tmp_path):
+    def remove(training):
+        shutil.rmtree(training.folder / "checkpoints")
+
+    with refused("E-checkpoint", "last.ckpt"):
+        toy(make_config(tmp_path / "run", epochs=1), [hook("on_validation", remove)])
+
+
+def test_a_schedule_may_count_epochs(tmp_path, own_registry):
+    """Of a plugin; also over a resumption, in an epoch or at its end."""
+
+    def halve(optimizer, steps, steps_per_epoch):
+        return {"scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5), "interval": "epoch"}
+
+    registry.register("schedule", "halve")(halve)
+    for step in (8, 12):
+        config = make_config(tmp_path / str(step), schedule={"name": "halve"}, epochs=3)
+        with pytest.raises(SystemExit):
+            toy(config, [interrupt(step)])
+        toy(config)
+        assert [row["learning_rate"] for row in table(tmp_path / str(step))] == ["0.01", "0.005", "0.0025"]
+
+
 # -- validation, the best, the end --
 
 
@@ -761,6 +811,39 @@ def test_odd_settings_survive_the_folder(tmp_path):
     folder.claim(config)  # nothing differs
 
 
+def test_a_folder_in_which_another_process_trains_is_refused(tmp_path):
+    """Not when that process has ended; the folder that only held a lock is gone afterwards."""
+    hold = (
+        "import sys; from seq2att.trainer.folder import *\n"
+        "with locked(Path(sys.argv[1])): print(1, flush=True); input()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", hold, tmp_path / "run"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "1\n"
+    with refused("E-run", f"run={tmp_path / 'run'}") as error, folder.locked(tmp_path / "run"):
+        pytest.fail("taken twice")
+    assert f"process {other.pid} on " in error.value.problem
+    other.kill()
+    other.communicate()
+    assert [file.name for file in (tmp_path / "run").iterdir()] == [folder.LOCK]
+    with folder.locked(tmp_path / "run"):
+        assert folder.claim(make_config(tmp_path / "run")) == (tmp_path / "run", False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_another_machine_is_refused(tmp_path):
+    (tmp_path / folder.LOCK).write_text("1 elsewhere")
+    with refused("E-run", "run=") as error, folder.locked(tmp_path):
+        pytest.fail("taken twice")
+    assert str(tmp_path / folder.LOCK) in error.value.remedy
+    assert (tmp_path / folder.LOCK).exists()
+
+
+def test_a_run_leaves_no_lock(reverse_run):
+    assert not (reverse_run / folder.LOCK).exists()
+
+
 # -- what is refused before the data are read --
 
 
@@ -1078,6 +1161,42 @@ def test_a_real_run_resumes_exactly(tmp_path):
         seq2att.train("reverse", stopped, [interrupt(4)])
     assert seq2att.train("reverse", stopped) == tmp_path / "stopped"
     assert (straight / "model.safetensors").read_bytes() == (tmp_path / "stopped" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("recipe", ["reverse", "numbers"])
+def test_a_bundle_keeps_the_precision_of_its_training(tmp_path, recipe):
+    """What was trained in float64 is saved, loaded and scored in float64."""
+    import seq2att
+    from seq2att.api import evaluate as evaluate_run
+    from tests.tiny import RECIPES
+
+    if recipe != "reverse":
+        (tmp_path / "r.yaml").write_text(RECIPES[recipe])
+    settings = [*(QUICK if recipe == "reverse" else QUICK[2:]), "trainer.precision=64", f"run={tmp_path / 'run'}"]
+    run = seq2att.train("reverse" if recipe == "reverse" else str(tmp_path / "r.yaml"), settings)
+    saved = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["model"]
+    loaded = seq2att.load(run).model.state_dict()
+    assert {value.dtype for value in loaded.values() if value.is_floating_point()} == {torch.float64}
+    assert all(torch.equal(loaded[name], saved[name]) for name in saved)
+    facts = json.loads((run / "metrics.json").read_text("utf-8"))
+    assert evaluate_run(run, split="validation")["loss"] == pytest.approx(facts["validation"]["loss"], rel=1e-12)
+
+
+def test_a_figure_that_is_always_nan_is_reported(tmp_path, monkeypatch):
+    import seq2att
+
+    def pretend(predictions, references, metrics, config):
+        return {name: Score(math.nan, name) for name in metrics}
+
+    monkeypatch.setattr("seq2att.trainer.validation.measure", pretend)
+    said = []
+    config = compose("reverse", [*QUICK, f"run={tmp_path / 'run'}", "trainer.best=exact"])
+    run = launch.run(config, say=said.append)
+    assert any(line.startswith("note: exact was NaN in every validation") for line in said)
+    assert not any("(best" in line for line in said)
+    facts = json.loads((run / "metrics.json").read_text("utf-8"))
+    assert facts["step"] == int(table(run)[-1]["step"])
+    seq2att.load(run)
 
 
 def test_the_best_weights_are_those_of_the_bundle(tmp_path):
