@@ -144,7 +144,7 @@ def draw(curves: Mapping[str, Curve], path: Path) -> None:
 
     So a small loss, whose gradients are all small, compares with a large one.
     """
-    from seq2att.drawing import new_figure, save
+    from seq2att.drawing.figure import new_figure, save
 
     figure = new_figure(7.2, 4.2)
     axes = figure.subplots()

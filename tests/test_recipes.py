@@ -451,12 +451,12 @@ def rows_of(name: str, split: str = "train", **options: Any) -> list[Row]:
     ],
 )
 def test_readers_keep_the_laws(name: str, options: dict[str, Any]) -> None:
-    reader_laws(name, options)
+    reader_laws(name, options, ())
 
 
 @pytest.mark.usefixtures("plugins")
 def test_the_callback_keeps_the_laws() -> None:
-    callback_laws("distance", {})
+    callback_laws("distance", {}, ())
 
 
 @pytest.mark.usefixtures("plugins")
