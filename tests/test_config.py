@@ -394,6 +394,8 @@ def annotated(**hints: Any) -> dict[str, Any]:
 # What is wrong
 
 WRONG = {
+    "data.root=${": ("E-syntax", "data.root=${...}"),
+    "seed=???": ("E-missing", "seed"),
     "encoder=grru": ("E-component", "encoder=grru"),
     "encoder=한국": ("E-component", "encoder=한국"),
     "source/tokenizer=chars": ("E-component", "source/tokenizer=chars"),
@@ -461,7 +463,7 @@ HINTS = {
     "metrics=bleu,chrf": ("--multirun", "metrics=[bleu,chrf]"),
     "source.tokenizer=word": ("write source/tokenizer=word",),
     "encoder/size=3": ("write encoder.size=3",),
-    "reader=csv": ("add reader.train=VALUE", "seq2att list reader"),
+    "reader=csv": ("add reader.train=VALUE", "seq2att list reader.csv"),
     "callbacks=[ring]": ("add callback.ring.bell=VALUE",),
     "callback.peek.rows=[1]": ("callbacks=[peek]",),
     "share=tokenizer": ("target/tokenizer=char",),

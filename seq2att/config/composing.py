@@ -182,33 +182,27 @@ class Composer:
             if other is None or not (other is entry or registry.is_interchangeable(entry, other)):
                 names -= set(entry.signature)
             elif other is not entry:
-                names -= {
-                    key
-                    for key, option in entry.signature.items()
-                    if key not in other.signature or other.signature[key].annotation != option.annotation
-                }
+                types = {key: option.annotation for key, option in other.signature.items()}
+                names -= {key for key, option in entry.signature.items() if types.get(key) != option.annotation}
         tuned: dict[str, Any] = {}
         for name in values.keys() & names:
             value, level = values[name], schema[name]
             tuned[name] = value if isinstance(level, Option) else self.tuning(stage, level, value, (*path, name))
         return tuned
 
-    def missing(self, config: Mapping[str, Any]) -> list[UserError]:
+    def missing(self, config: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[UserError]:
         """What must be set and is not."""
-        choices, lists, _ = self.stages[-1]
-        problems: list[UserError] = []
-        for slot, entry in self.slots.components(choices).items():
-            for name in (name for name, value in block_at(config, slot).items() if value == MISSING):
-                key = f"{slot.replace('/', '.')}.{name}"
-                remedy = f"add {key}=VALUE, or choose another {slot} (seq2att list {slot})"
-                problems.append(ConfigError("E-missing", key, f"{slot}={entry.name} needs this option", remedy))
-        for kind, listed in self.slots.listed(choices, lists).items():
-            for owner in listed:
-                for name in (name for name, value in config[kind][owner].items() if value == MISSING):
-                    key, setting = f"{kind}.{owner}.{name}", SETTING_OF[kind]
-                    remedy = f"add {key}=VALUE, or leave {owner} out of {setting} (seq2att list {kind})"
-                    problems.append(ConfigError("E-missing", key, f"{owner} in {setting} needs this option", remedy))
-        for slot in self.slots.used(choices):
+        choices, problems = self.stages[-1].choices, []
+        for name, value in config.items():
+            if isinstance(value, Mapping):
+                problems += self.missing(value, (*path, name))
+            elif value == MISSING:
+                key, slot = ".".join((*path, name)), "/".join(path)
+                owner = f"{slot}={choices[slot]}" if slot in self.slots.kinds else ".".join(path)
+                component = f"{self.slots.kinds[slot]}.{choices[slot]}" if slot in self.slots.kinds else owner
+                remedy = f"add {key}=VALUE, or leave {owner} out (seq2att list {component})"
+                problems.append(ConfigError("E-missing", key, f"{owner} needs this option", remedy))
+        for slot in [] if path else self.slots.used(choices):
             if choices[slot] == MISSING:
                 remedy = f"add {slot}=NAME; {registry.suggestion('', entries(self.slots.kinds[slot]))}"
                 problems.append(ConfigError("E-missing", slot, "a component must be chosen", remedy))
@@ -252,7 +246,12 @@ def resolve(config: dict[str, Any], checker: Checker) -> None:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    tree = OmegaConf.create(config)
+    try:
+        tree = OmegaConf.create(config)
+    except OmegaConfBaseException as error:
+        problem = str(error).partition("\n")[0]
+        checker.problems.append(ConfigError("E-syntax", f"{error.full_key}=${{...}}", problem))
+        return
 
     def visit(block: dict[str, Any], node: Any, path: tuple[str, ...]) -> None:
         for name, value in block.items():
@@ -291,10 +290,5 @@ def sharing_problems(config: Mapping[str, Any]) -> list[UserError]:
     pairs = {f"tokenizer.{name}": (ours.get(name), theirs.get(name)) for name in {**ours, **theirs}}
     if share == "embedding":
         pairs["embedding_size"] = (source.get("embedding_size"), target.get("embedding_size"))
-    return [
-        ConfigError(
-            "E-conflict", subject, f"source.{name}={one} but target.{name}={other}", "make them equal, or share=nothing"
-        )
-        for name, (one, other) in pairs.items()
-        if one != other
-    ]
+    unequal = [f"source.{name}={one} but target.{name}={other}" for name, (one, other) in pairs.items() if one != other]
+    return [ConfigError("E-conflict", subject, problem, "make them equal, or share=nothing") for problem in unequal]
