@@ -6,32 +6,17 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+
+from tests.markdown import Block, blocks
 
 ROOT = Path(__file__).resolve().parent.parent
 INSTALLING = ("make ", "pip ")  # a block of such lines is checked by name; make and pip are run by CI itself
 
 
-class Block(NamedTuple):
-    line: int
-    language: str
-    file: str  # what `title="..."` names: the block is the content of this file
-    text: str
-
-    @property
-    def installs(self) -> bool:
-        return self.language == "bash" and all(line.startswith(INSTALLING) for line in self.text.splitlines())
-
-
-def blocks(markdown: str) -> list[Block]:
-    """The fenced blocks of a text."""
-    found = []
-    for match in re.finditer(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', markdown, re.M | re.S):
-        line = markdown[: match.start()].count("\n") + 1
-        found.append(Block(line, match[1], match[2] or "", match[3]))
-    return found
+def installs(block: Block) -> bool:
+    return block.language == "bash" and all(line.startswith(INSTALLING) for line in block.text.splitlines())
 
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -47,7 +32,7 @@ def test_links_lead_somewhere() -> None:
 def test_every_fence_is_a_block_that_is_tested() -> None:
     assert 2 * len(BLOCKS) == len(re.findall(r"^\s*```", README, re.M))
     assert {block.language for block in BLOCKS} == {"bash", "python", "text", "yaml"}
-    assert sum(block.installs for block in BLOCKS) == 2
+    assert sum(installs(block) for block in BLOCKS) == 2
 
 
 @pytest.mark.posix
@@ -71,8 +56,8 @@ def test_install_lines_name_extras_and_files() -> None:
 
 def test_the_attention_of_your_own_has_eleven_lines() -> None:
     (block,) = (block for block in BLOCKS if block.file == "cosine.py")
-    code = [line for line in block.text.splitlines() if line.strip() and not line.strip().startswith('"""')]
-    assert len(code) == 11
+    lines = re.sub(r'""".*?"""', "", block.text, flags=re.S).splitlines()
+    assert len([line for line in lines if line.strip()]) == 11
     assert "Eleven lines of Python" in README
 
 
@@ -100,15 +85,15 @@ def paste(block: Block, desk: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.posix
 def test_the_blocks_run_as_pasted(desk: Path) -> None:
-    said: dict[str, str] = {}
+    outputs: dict[str, str] = {}
     for block in BLOCKS:
         if block.file:
             (desk / block.file).write_text(block.text, "utf-8")
-        elif not block.installs and block.language != "text":
+        elif not installs(block) and block.language != "text":
             done = paste(block, desk)
             assert done.returncode == 0, f"README.md:{block.line}\n{block.text}\n{done.stdout}\n{done.stderr}"
-            said[block.text] = done.stdout
-    assert len(said) >= 8
+            outputs[block.text] = done.stdout
+    assert len(outputs) >= 8
     assert {path.name for path in (desk / "runs").iterdir()} >= {
         "reverse",
         "digits",
@@ -118,8 +103,8 @@ def test_the_blocks_run_as_pasted(desk: Path) -> None:
         "cosine",
         "dates",
     }
-    assert "\ne g a g g a b\n" in next(said[text] for text in said if text.startswith("seq2att train reverse\n"))
-    assert any(answer.endswith("\n04 July 2007\n") for answer in said.values())
-    assert said[next(text for text in said if "surname_origin" in text)].endswith("\nFinnish\n")
+    assert "\ne g a g g a b\n" in next(outputs[text] for text in outputs if text.startswith("seq2att train reverse\n"))
+    assert any(answer.endswith("\n04 July 2007\n") for answer in outputs.values())
+    assert outputs[next(text for text in outputs if "surname_origin" in text)].endswith("\nFinnish\n")
     for picture in ("attention.png", "digits.png", "runs/surname_origin/confusion.png"):
         assert (desk / picture).stat().st_size > 1000
