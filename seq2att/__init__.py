@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seq2att.api import evaluate, load, train
     from seq2att.attention import Attention, masked_softmax
+    from seq2att.callback import Callback
     from seq2att.config import compose
     from seq2att.decoder import Decoder
     from seq2att.encoder import Encoder
@@ -54,6 +55,7 @@ HOMES = {
     "Attention": "attention",
     "BEGIN": "types",
     "Batch": "types",
+    "Callback": "callback",
     "Column": "types",
     "Decoded": "types",
     "Decoder": "decoder",
@@ -101,6 +103,7 @@ __all__ = [
     "Attended",
     "Attention",
     "Batch",
+    "Callback",
     "Column",
     "Decoded",
     "Decoder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -187,11 +188,15 @@ def schedule_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]
 
 
 def callback_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:
-    """It is a callback of ours."""
+    """It is a callback of ours, and a checkpoint can keep its state."""
     from seq2att.callback import Callback
 
-    made = registry.build("callback", {"callback": {"name": name, **options}})
-    expect_type(made, Callback, "a seq2att.callback.Callback")
+    one, other = (registry.build("callback", {"callback": {"name": name, **options}}) for _ in range(2))
+    expect_type(one, Callback, "seq2att.Callback")
+    checkpoint = io.BytesIO()
+    torch.save(one.state_dict(), checkpoint)
+    checkpoint.seek(0)
+    other.load_state_dict(torch.load(checkpoint, weights_only=True))
 
 
 def logger_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:
