@@ -69,8 +69,7 @@ class CountingTokenizer(Tokenizer):
     def fit(self, texts: Iterable[str]) -> None:
         """Keep the most frequent pieces, equally frequent ones by code point: the order of texts does not matter."""
         counts: collections.Counter[str] = collections.Counter()
-        remaining = iter(texts)
-        while chunk := list(itertools.islice(remaining, CHUNK)):
+        for chunk in chunks(texts):
             for pieces in self.encode_batch(chunk):
                 counts.update(pieces)
         self.set_vocabulary(counts)
@@ -338,6 +337,13 @@ class SentencePieceTokenizer(Tokenizer):
         self.processor = sentencepiece.SentencePieceProcessor(model_proto=files["tokenizer.model"])
         ids = range(len(SPECIALS), self.processor.get_piece_size())
         self.pieces = tuple(self.processor.id_to_piece(list(ids)))
+
+
+def chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts in lists of at most `CHUNK`."""
+    remaining = iter(texts)
+    while chunk := list(itertools.islice(remaining, CHUNK)):
+        yield chunk
 
 
 class TrainingLines:

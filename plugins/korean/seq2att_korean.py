@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from seq2att import UserError, register
-from seq2att.tokenizer import CountingTokenizer, parts
+from seq2att.tokenizer import CountingTokenizer, chunks
 
-KEPT = 1 << 18  # texts whose morphemes are remembered: what the vocabulary is made from is encoded right after
+MAX_CACHED = 1 << 18  # texts whose morphemes are kept from `fit`, because they are encoded right after it
 MARK = "/"  # between a morpheme and its part of speech
 UNTAGGED = "NNP"  # how a morpheme is joined that no training text has
 ENDINGS = "E"
@@ -30,10 +30,14 @@ Morphemes = tuple[tuple[str, str], ...]  # each with its part of speech
 class KoreanTokenizer(CountingTokenizer):
     """Korean morphemes, by kiwipiepy; other scripts become words.
 
-    `size` is the largest vocabulary, special tokens included; `min_count` drops rarer morphemes. `tags` writes the part
-    of speech beside each, as in `영화/NNG`; `only` keeps those whose part of speech begins so, as in `[N, V, M]` for
-    nouns, verbs and adjectives, adverbs; `stems` writes verbs and adjectives as in a dictionary (`재미있다`) and leaves
-    their endings out. Parts of speech: https://github.com/bab2min/kiwipiepy#품사-태그.
+    Parts of speech: https://github.com/bab2min/kiwipiepy#품사-태그.
+
+    Args:
+        size: size of the vocabulary, the four special tokens included; at least 5, or null for all morphemes.
+        min_count: number of times that a morpheme must occur in training; at least 1.
+        tags: whether to write the part of speech after each morpheme, as in `영화/NNG`.
+        only: first letters of the parts of speech to keep, as [N, V, M] for nouns, verbs and adjectives, adverbs.
+        stems: whether to write verbs and adjectives as in a dictionary (`재미있다`), without their endings.
     """
 
     def __init__(
@@ -47,33 +51,28 @@ class KoreanTokenizer(CountingTokenizer):
     ) -> None:
         super().__init__(size, min_count)
         if not all(prefix and prefix.isupper() for prefix in only):
-            raise UserError(
-                f"tokenizer: only={list(only)} names no parts of speech; write how they begin, in capitals: "
-                f"[N, V, M] for nouns, verbs and adjectives, adverbs"
-            )
+            problem = "must hold the first letters of parts of speech, in capitals"
+            remedy = "write [N, V, M] for nouns, verbs and adjectives, adverbs"
+            raise UserError("E-choice", f"tokenizer.only={list(only)}", problem, remedy)
         self.tags, self.only, self.stems = tags, tuple(only), stems
         self.speech: dict[str, str] = {}  # the most frequent part of speech of each piece
-        self.known: dict[str, Morphemes] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What a process that helps to encode is given."""
-        return {**vars(self), "known": {}}
+        self.cache: dict[str, Morphemes] = {}
 
     def fit(self, texts: Iterable[str]) -> None:
         """Keep the most frequent pieces, and note how each is used."""
         counts: collections.Counter[str] = collections.Counter()
         uses: collections.Counter[tuple[str, str]] = collections.Counter()
-        self.known.clear()
-        for part in parts(texts):
-            for text, morphemes in zip(part, analyse(part), strict=True):
-                counts.update(self.cut(morphemes))
+        self.cache.clear()
+        for chunk in chunks(texts):
+            for text, morphemes in zip(chunk, analyse(chunk), strict=True):
+                counts.update(self.select(morphemes))
                 uses.update(morphemes)
-                if len(self.known) < KEPT:
-                    self.known[text] = morphemes
+                if len(self.cache) < MAX_CACHED:
+                    self.cache[text] = morphemes
         self.set_vocabulary(counts)
         order = sorted(uses.items(), key=lambda use: (use[1], use[0]))  # of each piece, the most frequent comes last
-        held = set(self.pieces)
-        self.speech = {piece: speech for (piece, speech), _ in order if piece in held}
+        vocabulary = set(self.pieces)
+        self.speech = {piece: speech for (piece, speech), _ in order if piece in vocabulary}
 
     def encode(self, text: str) -> list[str]:
         """The morphemes."""
@@ -81,12 +80,12 @@ class KoreanTokenizer(CountingTokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[str]]:
         """The morphemes of every text, in order, in several threads."""
-        known = [self.known.pop(text, None) for text in texts]
-        fresh = analyse([text for text, found in zip(texts, known, strict=True) if found is None])
-        return [self.cut(next(fresh) if found is None else found) for found in known]
+        cached = [self.cache.pop(text, None) for text in texts]
+        analysed = analyse([text for text, morphemes in zip(texts, cached, strict=True) if morphemes is None])
+        return [self.select(next(analysed) if morphemes is None else morphemes) for morphemes in cached]
 
-    def cut(self, morphemes: Morphemes) -> list[str]:
-        """Morphemes as the options want them."""
+    def select(self, morphemes: Morphemes) -> list[str]:
+        """The pieces of morphemes that the options select."""
         pieces = []
         for form, speech in morphemes:
             if (self.stems and speech.startswith(ENDINGS)) or (self.only and not speech.startswith(self.only)):
@@ -112,14 +111,14 @@ class KoreanTokenizer(CountingTokenizer):
         return {**super().files(), "speech.json": json.dumps(learned, indent=0, sort_keys=True).encode("ascii")}
 
     def restore(self, files: Mapping[str, bytes]) -> None:
-        """Take the pieces; another version of Kiwi is told, for it may cut otherwise."""
+        """Read the pieces; warns about another version of Kiwi, which may split texts differently."""
         super().restore(files)
         learned = json.loads(files["speech.json"])
         self.speech = learned["speech"]
         if learned["kiwipiepy"] != version():
             logging.getLogger("seq2att").warning(
-                "tokenizer=korean: the vocabulary was made with kiwipiepy %s, this is %s, which may cut texts "
-                "otherwise: pip install kiwipiepy==%s",
+                "tokenizer=korean: the vocabulary was made with kiwipiepy %s, this is %s, which may split texts "
+                "differently; run pip install kiwipiepy==%s",
                 *(learned["kiwipiepy"], version(), learned["kiwipiepy"]),
             )
 
@@ -144,4 +143,5 @@ def version() -> str:
     try:
         return importlib.metadata.version("kiwipiepy")
     except importlib.metadata.PackageNotFoundError as error:
-        raise UserError("tokenizer=korean cuts with kiwipiepy, which is missing: pip install kiwipiepy") from error
+        problem = "needs the package kiwipiepy, which is not installed"
+        raise UserError("E-package", "tokenizer=korean", problem, "run pip install kiwipiepy") from error
