@@ -90,7 +90,7 @@ def test_a_vocabulary_has_its_size() -> None:
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(UserError, match=r"^tokenizer\.only=\['noun'\]: .*capitals"):
         korean(only=["noun"])
-    with pytest.raises(UserError, match="^tokenizer.size=4: must be at least 5"):
+    with pytest.raises(UserError, match=r"^tokenizer\.size=4: must be at least 5"):
         korean(size=4)
 
 
@@ -108,5 +108,5 @@ def test_missing_kiwi_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     tokenizer = fitted()
     monkeypatch.setattr(importlib.metadata, "version", missing)
-    with pytest.raises(UserError, match="^tokenizer=korean: .*pip install kiwipiepy"):
+    with pytest.raises(UserError, match=r"^tokenizer=korean: .*pip install kiwipiepy"):
         tokenizer.files()
