@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import csv
 import json
-import os
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -216,7 +215,7 @@ class Stop(Callback):
 
     def on_batch(self, training: Training) -> None:
         if training.step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
 
 def test_norms_of_a_resumed_run_are_those_of_one_that_was_not_stopped() -> None:

@@ -4,16 +4,15 @@ import copy
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import logging
 import math
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from itertools import chain
 from types import SimpleNamespace
@@ -34,7 +33,7 @@ from seq2att.config import compose
 from seq2att.config.options import DataOptions, TrainerOptions
 from seq2att.data import Ragged, collate
 from seq2att.metric import Score
-from seq2att.trainer import answer, checks, evaluate, fitting, folder, likelihood, measure
+from seq2att.trainer import answer, checks, evaluate, fitting, folder, likelihood, loop, measure
 from seq2att.trainer.evaluation import answer_together
 from seq2att.trainer.processes import Processes
 from seq2att.types import Loss, Prediction
@@ -306,7 +305,7 @@ def interrupt(step, how=signal.SIGTERM, hook_name="on_batch"):
 
     def send(training):
         if training.step == step:
-            os.kill(os.getpid(), how)
+            signal.raise_signal(how)
 
     return hook(hook_name, send)
 
@@ -348,7 +347,7 @@ def test_a_resumed_accumulating_run_is_the_same_run(tmp_path, precision):
 
     def send(training):
         if len(training.model.batches) == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(SystemExit):
         toy(config, [hook("on_batch", send)])
@@ -408,8 +407,8 @@ def test_a_second_signal_ends_at_once(tmp_path):
     said = []
 
     def send_twice(training):
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(SystemExit):
         toy(make_config(tmp_path / "run"), [hook("on_batch", send_twice)], said.append)
@@ -505,24 +504,33 @@ def test_when_a_run_validates(tmp_path, settings, steps):
     assert training.step == steps[-1] == training.num_steps
 
 
-def test_max_minutes_end_a_run_with_a_validation(tmp_path):
-    training = toy(make_config(tmp_path / "run", epochs=10**6, max_minutes=1 / 60))
-    assert 0.9 < float(table(tmp_path / "run")[-1]["seconds"]) < 5
-    assert int(table(tmp_path / "run")[-1]["step"]) == training.step < training.num_steps
+def slow(monkeypatch):
+    """A callback of a run in which time passes only in batches: each takes a second."""
+    clock = itertools.count(100)  # the machine's clock need not start at 0
+    now = next(clock)
+
+    def pass_time(training):
+        nonlocal now
+        now = next(clock)
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(now)))
+    return hook("on_batch", pass_time)
 
 
-def test_max_minutes_bound_a_run_over_its_resumptions(tmp_path):
-    config = make_config(tmp_path / "run", epochs=10**6, max_minutes=0.05)
+def test_max_minutes_end_a_run_with_a_validation(tmp_path, monkeypatch):
+    training = toy(make_config(tmp_path / "run", epochs=100, max_minutes=0.5), [slow(monkeypatch)])
+    (*_, last) = table(tmp_path / "run")
+    assert (float(last["seconds"]), int(last["step"])) == (30, 30)
+    assert training.step == 30 < training.num_steps
+
+
+def test_max_minutes_bound_a_run_over_its_resumptions(tmp_path, monkeypatch):
+    config = make_config(tmp_path / "run", epochs=100, max_minutes=0.5)
     with pytest.raises(SystemExit):
-        toy(config, [interrupt(100)])
-    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    used, validated_at = state["seconds"]
-    assert 0 < used < 3
-    state["seconds"] = (2.5, validated_at)
-    torch.save(state, tmp_path / "run" / "checkpoints" / "last.ckpt")
-    training = toy(config)
-    assert 3 <= training.seconds() < 4.5
-    assert time.monotonic() - training.start_time < 2
+        toy(config, [slow(monkeypatch), interrupt(21)])
+    training = toy(config, [slow(monkeypatch)])
+    assert training.elapsed_before == 21
+    assert (training.seconds(), training.step) == (30, 30)
 
 
 def scripted(monkeypatch, *values):
