@@ -252,11 +252,13 @@ class RecurrentDecoder(Decoder):
         own = ("steps", "advance", "luong", "bahdanau", "finish")
         if not all(getattr(getattr(self, name), "__func__", None) is getattr(RecurrentDecoder, name) for name in own):
             return False
-        if type(self.stack) is not Stack or len({(type(layer), layer.cell) for layer in self.stack.each()}) != 1:
+        if not (is_exact(self.stack, Stack, nn.ModuleList, Layer, Dropout) and is_exact(self.dropout, Dropout)):
             return False
-        if self.readout is not None and not (is_exact(self.readout, Dense) and self.readout.bias is None):
+        if {type(layer) for layer in self.stack.each()} != {Layer} or len(
+            {part.cell for part in self.stack.each()}
+        ) > 1:
             return False
-        return is_exact(self.stack, Stack, nn.ModuleList, Layer, Dropout) and is_exact(self.dropout, Dropout)
+        return self.readout is None or (is_exact(self.readout, Dense) and self.readout.bias is None)
 
 
 def cat_steps(steps: tuple[Tensor | None, ...]) -> Tensor | None:

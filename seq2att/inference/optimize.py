@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2att import kernels
+from seq2att.attention import Attention
 from seq2att.decoder import RecurrentDecoder
 from seq2att.head import Generator
 from seq2att.inference.generator import FastGenerator
@@ -82,6 +83,8 @@ def is_supported(head: Generator) -> bool:
         and not is_changed(decoder)
         and decoder.can_loop()
         and is_exact(decoder.input_dropout, Dropout)
+        and isinstance(decoder.attention, Attention)
+        and hasattr(head.embedding, "output_size")
     )
 
 
