@@ -188,3 +188,10 @@ def test_a_sweep_of_a_recipe_and_of_ranges(tmp_path: Path, monkeypatch: pytest.M
     assert sorted(found) == [(3, decoder, "dot", size) for decoder in ("gru", "lstm") for size in (1, 2)]
     with refused("E-syntax", "encoder.size=range(x,)"):
         sweep("s.yaml", ["encoder.size=range(x,)"], jobs.append)
+
+
+@pytest.mark.parametrize("override", ["hydra/launcher=none_such", "hydra.none_such=1", "encoder.size=interval(1,3)"])
+def test_what_hydra_refuses_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with refused("E-argument", "--multirun"):
+        sweep("reverse", ["seed=1,2", override], lambda config: pytest.fail("trained"))

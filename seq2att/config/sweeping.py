@@ -42,6 +42,7 @@ def sweep(
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
     changes = split_overrides(overrides)
@@ -62,8 +63,11 @@ def sweep(
         job_config["run"] = "/".join(filter(None, (job_config["run"], folder_name(parts))))
         return train(job_config)
 
-    with stored(primary_node(recipe, config, fixed)), command_line(["seq2att", *flags, *arguments]):
-        hydra.main(version_base="1.3", config_path=None, config_name=PRIMARY)(job)()
+    try:
+        with hydra_input(primary_node(recipe, config, fixed), ["seq2att", *flags, *arguments]):
+            hydra.main(version_base="1.3", config_path=None, config_name=PRIMARY)(job)()
+    except HydraException as error:
+        raise ConfigError("E-argument", " ".join(flags), f"Hydra: {' '.join(str(error).split())}") from error
 
 
 def job_values(override: Override) -> list[str] | None:
@@ -146,27 +150,17 @@ def primary_node(recipe: str, config: Mapping[str, Any], fixed: Sequence[str]) -
 
 
 @contextlib.contextmanager
-def stored(node: Any) -> Iterator[None]:
-    """Hydra's store with this configuration, emptied of it at the end."""
+def hydra_input(node: Any, argv: list[str]) -> Iterator[None]:
+    """Hydra's store with this configuration, and its command line; by HYDRA_FULL_ERROR it raises errors as they are."""
     from hydra.core.config_store import ConfigStore
 
-    ConfigStore.instance().store(name=PRIMARY, node=node, provider="seq2att")
-    try:
-        yield
-    finally:
-        del ConfigStore.instance().repo[f"{PRIMARY}.yaml"]
-
-
-@contextlib.contextmanager
-def command_line(argv: list[str]) -> Iterator[None]:
-    """Hydra reads its arguments from sys.argv, and raises errors as they are with HYDRA_FULL_ERROR."""
-    saved, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    store, saved, full = ConfigStore.instance(), sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    store.store(name=PRIMARY, node=node, provider="seq2att")
     sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
     try:
         yield
     finally:
+        del store.repo[f"{PRIMARY}.yaml"]
         sys.argv = saved
-        if full is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full
+        os.environ.pop("HYDRA_FULL_ERROR")
+        os.environ.update({} if full is None else {"HYDRA_FULL_ERROR": full})
