@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from seq2att.errors import UserError
 from seq2att.files import find_file
-from seq2att.reader.columns import Columns
-from seq2att.registry import kind
+from seq2att.reader.columns import make_columns
+from seq2att.registry import Inherited, kind
 
 SPLITS = ("train", "validation", "test")
 
@@ -73,9 +73,15 @@ def digest(reader: object, name: str, files: Iterable[Path]) -> str:
 
 
 class FileReader(Reader):
-    """A reader of files, named for each split; a subclass writes `read`."""
+    """A reader of files, named for each split; a subclass writes `read`.
 
-    def __init__(self, train: str, validation: str | None, test: str | None) -> None:
+    Args:
+        train: file name of the training split.
+        validation: file name of the validation split; null for a part of the training rows.
+        test: file name of the test split; null for a part of the training rows (`data.test_fraction`).
+    """
+
+    def __init__(self, *, train: str, validation: str | None = None, test: str | None = None) -> None:
         self.names = {split: name for split, name in zip(SPLITS, (train, validation, test), strict=True) if name}
 
     def splits(self) -> tuple[str, ...]:
@@ -103,11 +109,25 @@ class FileReader(Reader):
 
 
 class TableReader(FileReader):
-    """A reader of files with columns, of which some are the source and some the target; a subclass writes `read`."""
+    """A reader of files with columns, of which some are the source and some the target; a subclass writes `read`.
 
-    def __init__(self, train: str, validation: str | None, test: str | None, columns: Columns) -> None:
-        super().__init__(train, validation, test)
-        self.columns, self.absent = columns, columns.absent
+    Args:
+        source: columns of the source, by name or number; several are joined, null for no source.
+        target: columns of the target, as for `source`.
+        join: text between joined columns.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: tuple[str, ...] | None = ("source",),
+        target: tuple[str, ...] | None = ("target",),
+        join: str = "\t",
+        **options: Inherited,
+    ) -> None:
+        super().__init__(**options)
+        self.columns = make_columns(source, target, join)
+        self.absent = self.columns.absent
 
 
 # The components are below the base class that they subclass.

@@ -9,23 +9,14 @@ from typing import Literal
 from seq2att.errors import UserError, check_size
 from seq2att.files import read_lines, resolve, whereabouts
 from seq2att.reader import FileReader, Row, digest
-from seq2att.registry import register
+from seq2att.registry import Inherited, register
 
 
 @register("reader", "lines")
 class Lines(FileReader):
-    """A text file, a row a line, without source, for language models.
-
-    Args:
-        train: file name of the training split.
-        validation: file name of the validation split; null for a part of the training rows.
-        test: file name of the test split; null for none.
-    """
+    """A text file, a row a line, without source, for language models."""
 
     absent = frozenset({"source"})
-
-    def __init__(self, *, train: str, validation: str | None = None, test: str | None = None) -> None:
-        super().__init__(train, validation, test)
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
         (file,) = self.files(split, root)
@@ -39,19 +30,14 @@ class Document(FileReader):
     """Running text in pieces, without source; the pieces joined are the file.
 
     Args:
-        train: file name of the training split.
-        validation: file name of the validation split; null for a part of the training rows.
-        test: file name of the test split; null for none.
         piece: characters of a piece, at least 1; it ends at the next line end, which stays in it.
     """
 
     absent = frozenset({"source"})
     running = True
 
-    def __init__(
-        self, *, train: str, validation: str | None = None, test: str | None = None, piece: int = 2000
-    ) -> None:
-        super().__init__(train, validation, test)
+    def __init__(self, *, piece: int = 2000, **options: Inherited) -> None:
+        super().__init__(**options)
         self.piece = check_size("reader.piece", piece)
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
@@ -85,13 +71,12 @@ class Folder(FileReader):
         self,
         *,
         train: str = ".",
-        validation: str | None = None,
-        test: str | None = None,
         pattern: str = "*.txt",
         source: Literal["line", "name"] = "line",
         target: Literal["line", "name"] = "name",
+        **options: Inherited,
     ) -> None:
-        super().__init__(train, validation, test)
+        super().__init__(train=train, **options)
         if source == target:
             raise UserError("E-conflict", f"reader.source={source}", "must differ from reader.target", "swap one")
         self.pattern, self.swap = pattern, source == "name"

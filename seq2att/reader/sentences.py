@@ -9,7 +9,7 @@ from pathlib import Path
 from seq2att.errors import UserError, check_size
 from seq2att.files import one_word, read_lines
 from seq2att.reader import FileReader, Row
-from seq2att.registry import register, suggestion
+from seq2att.registry import Inherited, register, suggestion
 
 NOT_A_WORD = re.compile(r"\d+[-.]\d+")  # the ID of a multiword token, or of an empty node
 WORD = re.compile(r"[^ \t]+")  # other white space may be part of a word
@@ -23,10 +23,8 @@ class Sentences(FileReader):
     many words as tags.
     """
 
-    def __init__(self, train: str, validation: str | None, test: str | None, places: list[int]) -> None:
-        super().__init__(train, validation, test)
-        self.places = places  # of the word and of its tag, from 0
-        self.absent = frozenset({"target"} if len(places) == 1 else ())
+    places: list[int]
+    """The indices of the columns of the word and of its tag, from 0; without a tag there is no target."""
 
     def split(self, text: str) -> list[str]:
         """The columns of a line; none where the line is not a word."""
@@ -68,26 +66,15 @@ class Conll(Sentences):
     """Sentences in columns split at white space, a word a line (CoNLL-2000, CoNLL-2003).
 
     Args:
-        train: file name of the training split.
-        validation: file name of the validation split; null for a part of the training rows.
-        test: file name of the test split; null for none.
         words: number of the column of the words; at least 1.
         tags: number of the column of the tags; at least 1, null for no target.
     """
 
-    def __init__(
-        self,
-        *,
-        train: str,
-        validation: str | None = None,
-        test: str | None = None,
-        words: int = 1,
-        tags: int | None = 2,
-    ) -> None:
-        numbers = [words] if tags is None else [words, tags]
-        for option, number in zip(("words", "tags"), numbers, strict=False):
-            check_size(f"reader.{option}", number)
-        super().__init__(train, validation, test, [number - 1 for number in numbers])
+    def __init__(self, *, words: int = 1, tags: int | None = 2, **options: Inherited) -> None:
+        super().__init__(**options)
+        numbers = {"words": words} if tags is None else {"words": words, "tags": tags}
+        self.places = [check_size(f"reader.{option}", number) - 1 for option, number in numbers.items()]
+        self.absent = frozenset({"target"} if tags is None else ())
 
     def split(self, text: str) -> list[str]:
         return WORD.findall(text)
@@ -109,28 +96,19 @@ class ConllU(Sentences):
     Multiword tokens such as `1-2` and empty nodes such as `1.1` are left out: the words are the syntactic ones.
 
     Args:
-        train: file name of the training split.
-        validation: file name of the validation split; null for a part of the training rows.
-        test: file name of the test split; null for none.
         words: name of the column of the words.
         tags: name of the column of the tags; null for no target.
     """
 
-    def __init__(
-        self,
-        *,
-        train: str,
-        validation: str | None = None,
-        test: str | None = None,
-        words: str = "form",
-        tags: str | None = "upos",
-    ) -> None:
+    def __init__(self, *, words: str = "form", tags: str | None = "upos", **options: Inherited) -> None:
+        super().__init__(**options)
         names = [words] if tags is None else [words, tags]
         for option, name in zip(("words", "tags"), names, strict=False):
             if name not in CONLLU:
                 problem = "CoNLL-U has no such column"
                 raise UserError("E-column", f"reader.{option}={name}", problem, suggestion(name, CONLLU))
-        super().__init__(train, validation, test, [CONLLU.index(name) for name in names])
+        self.places = [CONLLU.index(name) for name in names]
+        self.absent = frozenset({"target"} if tags is None else ())
 
     def split(self, text: str) -> list[str]:
         columns = [] if text.startswith("#") else text.split("\t")

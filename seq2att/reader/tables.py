@@ -10,7 +10,7 @@ from pathlib import Path
 from seq2att.errors import UserError
 from seq2att.files import find_file, resolve
 from seq2att.reader import Row, TableReader
-from seq2att.reader.columns import dig, make_columns
+from seq2att.reader.columns import dig
 from seq2att.registry import register, suggestion
 
 CHUNK = 4096  # rows converted to Python values at once
@@ -18,28 +18,7 @@ CHUNK = 4096  # rows converted to Python values at once
 
 @register("reader", "parquet")
 class Parquet(TableReader):
-    """Parquet files; a file name may be a pattern such as `train-*.parquet`.
-
-    Args:
-        train: file name of the training split.
-        validation: file name of the validation split; null for a part of the training rows.
-        test: file name of the test split; null for none.
-        source: columns of the source, by name; several are joined, null for no source.
-        target: columns of the target, as for `source`.
-        join: text between joined columns.
-    """
-
-    def __init__(
-        self,
-        *,
-        train: str,
-        validation: str | None = None,
-        test: str | None = None,
-        source: tuple[str, ...] | None = ("source",),
-        target: tuple[str, ...] | None = ("target",),
-        join: str = "\t",
-    ) -> None:
-        super().__init__(train, validation, test, make_columns(source, target, join))
+    """Parquet files; a file name may be a pattern such as `train-*.parquet`."""
 
     def files(self, split: str, root: Path | None) -> list[Path]:
         name = self.names[split]

@@ -11,8 +11,8 @@ from pathlib import Path
 from seq2att.errors import UserError
 from seq2att.files import find_file, read_lines, shorten
 from seq2att.reader import FileReader, Row, TableReader
-from seq2att.reader.columns import Columns, dig, make_columns
-from seq2att.registry import register, suggestion
+from seq2att.reader.columns import Columns, dig
+from seq2att.registry import Inherited, register, suggestion
 
 FIELD_LIMIT = 2**31 - 1  # characters of a value: the largest that `csv` takes on every platform
 
@@ -38,7 +38,7 @@ class Parallel(FileReader):
         source: str = "de",
         target: str | None = "en",
     ) -> None:
-        super().__init__(train, validation, test)
+        super().__init__(train=train, validation=validation, test=test)
         self.suffixes = [suffix for suffix in (source, target) if suffix is not None]
         self.absent = frozenset({"target"} if target is None else ())
 
@@ -77,27 +77,18 @@ class Tsv(TableReader):
     """Tab-separated columns; quotes are ordinary characters.
 
     Args:
-        train: file name of the training split.
-        validation: file name of the validation split; null for a part of the training rows.
-        test: file name of the test split; null for none.
-        source: columns of the source, by number from 1, or by name with `header`; several are joined, null for none.
-        target: columns of the target, as for `source`.
-        join: text between joined columns.
         header: whether the first line holds the names of the columns.
     """
 
     def __init__(
         self,
         *,
-        train: str,
-        validation: str | None = None,
-        test: str | None = None,
         source: tuple[str, ...] | None = ("1",),
         target: tuple[str, ...] | None = ("2",),
-        join: str = "\t",
         header: bool = False,
+        **options: Inherited,
     ) -> None:
-        super().__init__(train, validation, test, make_columns(source, target, join))
+        super().__init__(source=source, target=target, **options)
         self.header = header
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
@@ -112,29 +103,12 @@ class Csv(TableReader):
     """Comma-separated values (RFC 4180); every value is text, and none is taken for missing.
 
     Args:
-        train: file name of the training split.
-        validation: file name of the validation split; null for a part of the training rows.
-        test: file name of the test split; null for none.
-        source: columns of the source, by name, or by number from 1; several are joined, null for no source.
-        target: columns of the target, as for `source`.
-        join: text between joined columns.
         header: whether the first line holds the names of the columns.
         separator: one character between columns.
     """
 
-    def __init__(
-        self,
-        *,
-        train: str,
-        validation: str | None = None,
-        test: str | None = None,
-        source: tuple[str, ...] | None = ("source",),
-        target: tuple[str, ...] | None = ("target",),
-        join: str = "\t",
-        header: bool = True,
-        separator: str = ",",
-    ) -> None:
-        super().__init__(train, validation, test, make_columns(source, target, join))
+    def __init__(self, *, header: bool = True, separator: str = ",", **options: Inherited) -> None:
+        super().__init__(**options)
         self.header = header
         if len(separator) != 1 or separator in '"\r\n':
             raise UserError("E-choice", f"reader.separator={separator!r}", "must be one character, such as ',' or ';'")
@@ -213,28 +187,7 @@ def column_index(file: Path, column: str, names: Sequence[str], header: bool) ->
 
 @register("reader", "jsonl")
 class Jsonl(TableReader):
-    """JSON Lines: one JSON object a line; `translation.de` names a key inside another.
-
-    Args:
-        train: file name of the training split.
-        validation: file name of the validation split; null for a part of the training rows.
-        test: file name of the test split; null for none.
-        source: columns of the source, by key; several are joined, null for no source.
-        target: columns of the target, as for `source`.
-        join: text between joined columns.
-    """
-
-    def __init__(
-        self,
-        *,
-        train: str,
-        validation: str | None = None,
-        test: str | None = None,
-        source: tuple[str, ...] | None = ("source",),
-        target: tuple[str, ...] | None = ("target",),
-        join: str = "\t",
-    ) -> None:
-        super().__init__(train, validation, test, make_columns(source, target, join))
+    """JSON Lines: one JSON object a line; `translation.de` names a key inside another."""
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
         """Yield a row for each object."""
