@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_size
 from seq2att.recurrence import product
 from seq2att.recurrence.choice import is_compiled, is_traced
 from seq2att.recurrence.native import softmax
+from seq2att.recurrence.native.gate import SUFFIXES
 from seq2att.registry import kind, register
 from seq2att.types import SPECIALS
 
@@ -24,7 +25,13 @@ NARROWEST = 16  # a projection of the decoder's output
 
 @kind("output")
 class Output(nn.Module):
-    """Scores `size` vocabulary entries from outputs of `input_size`; `embedding` is the target's, for tying."""
+    """Turns a decoder's outputs into a distribution over the target vocabulary.
+
+    Args:
+        input_size: D, the width of the decoder's outputs.
+        size: V, the number of entries of the target vocabulary.
+        embedding: the embedding of the target, whose matrix may be shared.
+    """
 
     def __init__(self, input_size: int, size: int, embedding: nn.Module) -> None:
         super().__init__()
@@ -48,20 +55,19 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, uniform: flo
     V. With logits z and mass m (all weights and `uniform`) a row's loss is m logsumexp(z) - sum_i w_i z_i - uniform
     mean(z), and its gradient m softmax(z) - w - uniform / V.
     """
-    if logits.device.type == "cpu" and is_compiled() and not is_traced():
+    if type(logits) is Tensor and logits.is_cpu and logits.dtype in SUFFIXES and is_compiled() and not is_traced():
         return softmax.cross_entropy(logits, targets, weights, uniform)
     size = logits.size(1)
     total, sums = logits.new_zeros(()), logits.new_zeros(size)
     mass = weights.sum(1, keepdim=True) + uniform  # [N, 1]
-    few = max(1, BLOCK // size if logits.device.type == "cpu" else logits.size(0))  # rows that stay in the cache
-    for part, places, shares, whole in zip(
-        *(tensor.split(few) for tensor in (logits, targets, weights, mass)), strict=True
-    ):
-        wanted = (part.gather(1, places) * shares).sum(1, keepdim=True) + uniform * part.mean(1, keepdim=True)
+    block = max(1, BLOCK // size if logits.is_cpu else logits.size(0))  # rows that stay in the cache
+    parts = zip(*(tensor.split(block) for tensor in (logits, targets, weights, mass)), strict=True)
+    for part, places, shares, row_mass in parts:
+        expected = (part.gather(1, places) * shares).sum(1, keepdim=True) + uniform * part.mean(1, keepdim=True)
         largest = part.amax(1, keepdim=True)
         normalizer = part.sub_(largest).exp_().sum(1, keepdim=True)
-        total += (whole * (largest + normalizer.log()) - wanted).sum()
-        part.mul_(whole / normalizer).sub_(uniform / size).scatter_add_(1, places, -shares)
+        total += (row_mass * (largest + normalizer.log()) - expected).sum()
+        part.mul_(row_mass / normalizer).sub_(uniform / size).scatter_add_(1, places, -shares)
         sums += part.sum(0)
     return total, sums
 
@@ -69,8 +75,8 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, uniform: flo
 class CrossEntropy(torch.autograd.Function):
     """A linear layer, softmax and cross-entropy in one, holding one `[N, V]` tensor: logits, then their gradient.
 
-    The loss is one number, so the gradient is known but for a factor when the loss is: the logits become it at once,
-    while they are in the cache, and what is left for the way back is two products.
+    The loss is one number, so its gradient is known up to a factor in the forward pass: the logits become it at once,
+    while they are in the cache, and the backward pass is two products.
     """
 
     @staticmethod
@@ -107,7 +113,7 @@ class CrossEntropy(torch.autograd.Function):
 def linear_loss(
     outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor, uniform: float
 ) -> Tensor:
-    """The summed cross-entropy of a linear layer's softmax; see `cross_entropy` for the wanted distribution."""
+    """The summed cross-entropy of a linear layer's softmax; see `cross_entropy` for the target distribution."""
     total: Tensor = CrossEntropy.apply(outputs, weight, bias, targets, weights, uniform)  # type: ignore[no-untyped-call]
     return total
 
@@ -119,17 +125,26 @@ def full_precision(tensor: Tensor) -> torch.dtype:
 
 @register("output", "linear")
 class Linear(Output):
-    """A linear layer and a softmax; `tie` shares its matrix with the target's embedding (Press & Wolf 2017)."""
+    """A linear layer and a softmax: log p = log softmax(W x + b).
+
+    Args:
+        tie: share W with the target's embedding, which must be as wide as the decoder's output (Press & Wolf 2017).
+    """
 
     def __init__(self, input_size: int, size: int, embedding: nn.Module, *, tie: bool = False) -> None:
         super().__init__(input_size, size, embedding)
         if tie:
             table = getattr(embedding, "weight", None)
-            if not isinstance(table, nn.Parameter) or table.shape != (size, input_size):
-                width = "no" if table is None else table.size(1)
+            if not isinstance(table, nn.Parameter) or table.dim() != 2:
                 raise UserError(
-                    f"output.tie=true needs a target embedding as wide as the decoder's output, but they are {width} "
-                    f"and {input_size}; set decoder.readout={width} or target.embedding_size={input_size}"
+                    "E-conflict", "output.tie=true", "this target embedding has no matrix to share", "set it to false"
+                )
+            if table.shape != (size, input_size):
+                raise UserError(
+                    "E-conflict",
+                    "output.tie=true",
+                    f"the target embedding has width {table.size(1)}, the decoder's output {input_size}",
+                    f"set decoder.readout={table.size(1)} or target.embedding_size={input_size}",
                 )
             self.weight = table  # [V, D]
         else:
@@ -182,13 +197,16 @@ class Tail(Entries):
 
 @register("output", "adaptive")
 class Adaptive(Output):
-    """The adaptive softmax (Grave et al. 2017), for large vocabularies: rare entries stand in clusters, chosen first.
+    """The adaptive softmax (Grave et al. 2017), for large vocabularies: a cluster of rare entries is predicted first.
 
-    `cutoffs` are the ids at which clusters begin (default: a 20th and a quarter of the vocabulary); cluster k sees a
-    projection of the decoder's output that is `shrink`^k times narrower. Training looks into a cluster only where its
-    entries are right; label smoothing concerns every entry, so it looks into all. The ids are taken to be in order of
-    frequency, as those of the tokenizers `word`, `char` and sentencepiece's `unigram` are; of `bpe` the single
-    characters come last, which is right too, but slower and with less room for them.
+    Training computes a cluster only for targets in it; label smoothing needs all clusters. Ids must be in order of
+    frequency, as those of the tokenizers `word`, `char` and sentencepiece's `unigram` are; with `bpe` the result is
+    correct, but slower, and single characters get narrow projections.
+
+    Args:
+        cutoffs: ids at which clusters begin, rising, each from 1 to below the vocabulary size; null: a 20th and a
+            quarter of the vocabulary.
+        shrink: cluster k reads a projection that is shrink^k times narrower than the decoder's output; at least 1.
     """
 
     def __init__(
@@ -201,13 +219,14 @@ class Adaptive(Output):
         shrink: int = 4,
     ) -> None:
         super().__init__(input_size, size, embedding)
-        if shrink < 1:
-            raise UserError(f"output.shrink={shrink} is to be 1 (as wide as the decoder's output) or more")
-        bounds = usual_cutoffs(size) if cutoffs is None else tuple(cutoffs)
+        check_size("output.shrink", shrink)
+        bounds = default_cutoffs(size) if cutoffs is None else tuple(cutoffs)
         if not bounds or any(low >= high for low, high in itertools.pairwise((0, *bounds, size))):
             raise UserError(
-                f"output.cutoffs={list(bounds)}: ids are to rise, from 1 or more to below the target vocabulary's "
-                f"{size}; set other cutoffs, or output=linear for a small vocabulary"
+                "E-range",
+                f"output.cutoffs={list(bounds)}",
+                f"must be ids that rise, from 1 to below the target vocabulary size {size}",
+                "set other cutoffs, or output=linear for a small vocabulary",
             )
         self.bounds = (0, *bounds, size)
         self.top = Entries(input_size, bounds[0] + len(bounds))  # the clusters are its last entries
@@ -222,23 +241,24 @@ class Adaptive(Output):
         dtype = full_precision(outputs)
         number = torch.bucketize(targets, targets.new_tensor(self.bounds[1:-1]), right=True)  # [N] 0: no cluster
         clusters = torch.arange(first, first + len(self.tails), device=targets.device)
-        wanted = torch.where(number == 0, targets, first + number - 1).unsqueeze(1)  # [N, 1]
-        weights = torch.full_like(wanted, 1 - smoothing, dtype=dtype)
+        expected = torch.where(number == 0, targets, first + number - 1).unsqueeze(1)  # [N, 1]
+        weights = torch.full_like(expected, 1 - smoothing, dtype=dtype)
         sizes = [high - low for low, high in itertools.pairwise(self.bounds[1:])]
         if smoothing:  # a cluster has as large a part of it as it has entries, one of them by `uniform`
             parts = weights.new_tensor([smoothing * (entries - 1) / size for entries in sizes])  # [K]
-            wanted = torch.cat([wanted, clusters.expand(len(targets), -1)], 1)  # [N, 1 + K]
+            expected = torch.cat([expected, clusters.expand(len(targets), -1)], 1)  # [N, 1 + K]
             weights = torch.cat([weights, parts.expand(len(targets), -1)], 1)
-        total: Tensor = self.top.loss(outputs, wanted, weights, smoothing * (first + len(sizes)) / size)
+        total: Tensor = self.top.loss(outputs, expected, weights, smoothing * (first + len(sizes)) / size)
         for cluster, tail in enumerate(self.tails, 1):
             assert isinstance(tail, Tail)
             inside = number == cluster  # [N]
-            given, right = outputs, (targets - self.bounds[cluster]).where(inside, 0)
+            inputs, entries = outputs, (targets - self.bounds[cluster]).where(inside, 0)
             if not smoothing:
                 rows = inside.nonzero().squeeze(1)
-                given, right, inside = given.index_select(0, rows), right[rows], inside[rows]
-            share = smoothing * sizes[cluster - 1] / size
-            total = total + tail.loss(given, right.unsqueeze(1), (1 - smoothing) * inside.unsqueeze(1).to(dtype), share)
+                inputs, entries, inside = inputs.index_select(0, rows), entries[rows], inside[rows]
+            uniform = smoothing * sizes[cluster - 1] / size
+            inside_weights = (1 - smoothing) * inside.unsqueeze(1).to(dtype)  # [N, 1]
+            total = total + tail.loss(inputs, entries.unsqueeze(1), inside_weights, uniform)
         return total
 
     def log_probs(self, outputs: Tensor) -> Tensor:
@@ -249,8 +269,8 @@ class Adaptive(Output):
         return torch.cat([top[:, :first], *parts], 1)
 
 
-def usual_cutoffs(size: int) -> tuple[int, ...]:
-    """A 20th of the vocabulary, special tokens and one piece at least, and a quarter where that makes sense."""
+def default_cutoffs(size: int) -> tuple[int, ...]:
+    """A 20th of the vocabulary, at least the special tokens and one piece; and a quarter where that is twice it."""
     first = max(len(SPECIALS) + 1, -(-size // 20))
     second = -(-size // 4)
     return (first, second) if second >= 2 * first else (first,)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seq2att import output
-from seq2att.errors import UserError
-from seq2att.output import Adaptive, Linear, linear_loss, usual_cutoffs
+from seq2att.output import Adaptive, Linear, default_cutoffs, linear_loss
 from seq2att.recurrence import native
+from tests.refusals import refused
 
 
 @pytest.fixture(params=["cpp", "torch"])
@@ -191,8 +191,11 @@ def test_a_tied_layer_is_the_embedding() -> None:
 
 
 def test_tying_needs_equal_sizes() -> None:
-    with pytest.raises(UserError, match=r"they are 5 and 4; set decoder.readout=5 or target.embedding_size=4"):
+    with refused("E-conflict", "output.tie=true") as info:
         Linear(4, 9, nn.Embedding(9, 5), tie=True)
+    assert info.value.remedy == "set decoder.readout=5 or target.embedding_size=4"
+    with refused("E-conflict", "output.tie=true"):
+        Linear(4, 9, nn.Identity(), tie=True)
 
 
 def adaptive(**options: Any) -> Adaptive:
@@ -251,24 +254,20 @@ def test_a_cluster_sees_only_the_rows_that_it_is_right_for(monkeypatch: pytest.M
     assert seen == [7, 2, 3]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"cutoffs": (15, 6)}, r"output.cutoffs=\[15, 6\]: ids are to rise, from 1 or more to below .* 40; set other"),
-        ({"cutoffs": (0, 6)}, r"output.cutoffs=\[0, 6\]"),
-        ({"cutoffs": (6, 40)}, r"output.cutoffs=\[6, 40\]"),
-        ({"cutoffs": ()}, r"output.cutoffs=\[\].*or output=linear for a small vocabulary"),
-        ({"shrink": 0}, r"output.shrink=0 is to be 1 \(as wide as the decoder's output\) or more"),
-    ],
-)
-def test_clusters_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        adaptive(**options)
+@pytest.mark.parametrize("cutoffs", [(15, 6), (0, 6), (6, 40), ()])
+def test_cutoffs_outside_the_vocabulary_are_refused(cutoffs: tuple[int, ...]) -> None:
+    with refused("E-range", f"output.cutoffs={list(cutoffs)}"):
+        adaptive(cutoffs=cutoffs)
+
+
+def test_a_cluster_is_not_wider_than_the_output() -> None:
+    with refused("E-size", "output.shrink=0"):
+        adaptive(shrink=0)
 
 
 @pytest.mark.parametrize(("size", "cutoffs"), [(50_000, (2500, 12_500)), (201, (11, 51)), (11, (5,)), (6, (5,))])
 def test_usual_clusters_grow(size: int, cutoffs: tuple[int, ...]) -> None:
-    assert usual_cutoffs(size) == cutoffs
+    assert default_cutoffs(size) == cutoffs
 
 
 def test_a_later_cluster_is_narrower_but_never_too_narrow() -> None:
