@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+import seq2att
 from seq2att import model as models
 from seq2att import registry
 from seq2att.data import prepare
@@ -346,6 +347,10 @@ def facts(training: Training, kept: Validation) -> dict[str, Any]:
         "best_by": training.best_by,
         "seed": training.config["seed"],
         "parameters": models.parameter_count(training.model),
-        "versions": {name: version(name) for name in ("seq2att", "torch", "lightning-fabric")}
-        | {"python": platform.python_version()},
+        "versions": {
+            "seq2att": seq2att.__version__,  # not by the metadata: a source tree may not be installed
+            "torch": torch.__version__,
+            "lightning-fabric": version("lightning-fabric"),
+            "python": platform.python_version(),
+        },
     }
