@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seq2att.data.corpus import Corpus, Ragged, Rows
 from seq2att.data.streams import Streams, is_stream
@@ -21,7 +19,7 @@ FEWEST_MIXED = 4  # batches of a band; with fewer, a small data set would see th
 Numbers = npt.NDArray[np.int64]
 
 
-class Buckets(Sampler[Numbers]):
+class Buckets:
     """The rows of each batch: similar lengths together, a different mix in every epoch, every row exactly once.
 
     Rows are sorted by (target, source) length and cut into bands of neighbours, each for about `num_mixed` batches.
@@ -137,11 +135,17 @@ def sort_stably(rows: Numbers, *keys: Numbers) -> Numbers:
     return rows
 
 
-class RowSets(Dataset[Numbers]):
-    """What a DataLoader reads: a set of rows is its own item, collation fetches the ids."""
+class Loader:
+    """The batches of an epoch, in the order of a sampler, whose `set_epoch` chooses the order."""
 
-    def __getitem__(self, rows: Any) -> Numbers:
-        return np.asarray(rows, np.int64)
+    def __init__(self, sampler: Buckets | Streams, make_batch: Callable[[Any], Batch]) -> None:
+        self.sampler, self.make_batch = sampler, make_batch
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self.make_batch, self.sampler)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
 
 
 def batches(
@@ -149,16 +153,16 @@ def batches(
     data_options: Mapping[str, Any],
     seed: int,
     shuffle: bool,
-    mine: Callable[[Numbers], Numbers] | None = None,
-) -> DataLoader[Numbers]:
-    """A loader of `Batch`es; its `sampler` is the `Buckets`, whose `set_epoch` chooses the order, or the `Streams`.
+    select: Callable[[Numbers], Numbers] | None = None,
+) -> Loader:
+    """The batches of a corpus.
 
-    `mine` gives the part of a batch's rows that this process works on, which may be none of them: all processes form
-    the same batches, so their number and their rows do not depend on how many processes share them.
+    `select` returns the part of a batch's rows that this process works on, which may be empty: all processes form the
+    same batches, so their number and their rows do not depend on the number of processes.
     """
     if is_stream(data_options):
         streams = Streams.of(corpus, data_options)
-        return loader(streams, partial(streams.batch, mine))
+        return Loader(streams, lambda number: streams.batch(number, select))
     buckets = Buckets(
         corpus.source.lengths,
         None if corpus.target is None else corpus.target.lengths,
@@ -168,18 +172,7 @@ def batches(
         seed=seed,
         shuffle=shuffle,
     )
-    return loader(buckets, partial(collate, corpus) if mine is None else partial(collate_part, corpus, mine))
-
-
-def loader(sampler: Sampler[Numbers], collation: Callable[[Any], Batch]) -> DataLoader[Numbers]:
-    """What a sampler names, made into batches."""
-    return DataLoader(
-        RowSets(),
-        batch_size=None,
-        sampler=sampler,
-        collate_fn=collation,
-        generator=torch.Generator(),  # its own: an iteration draws a seed, which is to leave the global one alone
-    )
+    return Loader(buckets, lambda rows: collate(corpus, rows if select is None else select(rows)))
 
 
 def collate(corpus: Corpus, rows: Rows) -> Batch:
@@ -187,11 +180,6 @@ def collate(corpus: Corpus, rows: Rows) -> Batch:
     numbers = torch.as_tensor(np.array(rows, np.int64))  # [B]
     target = None if corpus.target is None else corpus.target.gather(rows)
     return Batch(corpus.source.gather(rows), target, numbers, torch.zeros(len(numbers), dtype=torch.bool))
-
-
-def collate_part(corpus: Corpus, mine: Callable[[Numbers], Numbers], rows: Numbers) -> Batch:
-    """The part of the rows that this process works on, as a batch."""
-    return collate(corpus, mine(rows))
 
 
 def source_batch(field: Field, values: Sequence[Any]) -> Batch:

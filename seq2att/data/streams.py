@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Sampler
 
 from seq2att.data.corpus import Corpus, Ragged
 from seq2att.errors import UserError, check_size
@@ -40,7 +39,7 @@ class RunningText:
         return np.where(index < self.rows.offsets[row + 1], ids, END).astype(np.int64)
 
 
-class Streams(Sampler[Numbers]):
+class Streams:
     """The text cut into `count` streams of equal size (up to a token), and these into batches of `steps` tokens.
 
     The sampler gives batch numbers. A batch continues where the previous one stopped, in every epoch alike.
@@ -62,8 +61,8 @@ class Streams(Sampler[Numbers]):
         text = RunningText(corpus.target, options["row_ends"])
         return cls(text, min(count, max(1, text.size)), steps)
 
-    def __iter__(self) -> Iterator[Numbers]:
-        return (np.array([number]) for number in range(len(self)))
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
 
     def __len__(self) -> int:
         return -(-self.longest // self.steps)
@@ -71,14 +70,14 @@ class Streams(Sampler[Numbers]):
     def set_epoch(self, epoch: int) -> None:
         """Nothing changes: every epoch reads the text from its beginning."""
 
-    def batch(self, mine: Callable[[Numbers], Numbers] | None, number: Numbers) -> Batch:
-        """The batch of this number, or the streams of it that this process works on.
+    def batch(self, number: int, select: Callable[[Numbers], Numbers] | None = None) -> Batch:
+        """The batch of this number, or the part of its streams that `select` returns.
 
         A row of the target is the previous token, or BEGIN at the start of a stream, then up to `steps` tokens.
         """
         streams = np.arange(len(self.bounds) - 1)
-        streams = streams if mine is None else mine(streams)
-        start = int(np.asarray(number).item()) * self.steps
+        streams = streams if select is None else select(streams)
+        start = number * self.steps
         first, last = self.bounds[streams] + start, self.bounds[streams + 1]  # [B]
         lengths = np.clip(last - first, 0, self.steps)
         positions = first[:, None] + np.arange(-1, lengths.max(initial=0))  # [B, 1 + T]

@@ -134,7 +134,7 @@ class Training:
 
     def remaining_batches(self) -> Iterator[Batch]:
         """The rest of the epoch; its order depends on seed and epoch only."""
-        self.loader.sampler.set_epoch(self.epoch)  # type: ignore[attr-defined]
+        self.loader.sampler.set_epoch(self.epoch)
         return itertools.islice(self.loader, self.batch_index, self.num_batches)
 
     def accumulate(self, batch: Batch) -> None:
