@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seq2att.errors import UserError
 from seq2att.registry import entries, expect
-from seq2att.types import Attended, Decoded, Encoding, Loss, Memory, Prediction, State, leaves
+from seq2att.types import Attended, Decoded, Encoding, Hypotheses, Loss, Memory, Prediction, State, leaves
 
 
 def setting_name(kind: str, component: object, slot: str = "") -> str:
@@ -21,35 +21,52 @@ def setting_name(kind: str, component: object, slot: str = "") -> str:
 
 
 def describe(value: object) -> str:
-    """A value in an error: the type, and of a tensor its shape and type."""
+    """Describe a value in an error: its type; of a tensor its shape and dtype."""
     if isinstance(value, Tensor):
-        return f"a tensor of shape {list(value.shape)} and type {str(value.dtype).removeprefix('torch.')}"
+        return f"a tensor of shape {list(value.shape)} and dtype {str(value.dtype).removeprefix('torch.')}"
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         return f"a tuple of {len(value)}"
     return "None" if value is None else type(value).__name__
 
 
-def contract_error(kind: str, component: object, what: str, expected: str, value: object) -> UserError:
-    """The error about a component that returned something else than its base class promises."""
-    problem = f"{what} must return {expected}, got {describe(value)}"
+def contract_error(kind: str, component: object, method: str, expected: str, value: object) -> UserError:
+    """The error about a component whose method returned something other than its base class promises."""
+    problem = f"{method} must return {expected}, got {describe(value)}"
     return UserError("E-contract", setting_name(kind, component), problem, f"docs/plugins/{kind}.md has an example")
 
 
+def is_shaped(value: object, *sizes: int | None) -> bool:
+    """Whether a value is a tensor of these sizes; None is any size."""
+    return (
+        isinstance(value, Tensor)
+        and len(value.shape) == len(sizes)
+        and all(size is None or size == own for size, own in zip(sizes, value.shape, strict=True))
+    )
+
+
+def has_batch(state: State, batch: int) -> bool:
+    """Whether dimension 0 of every tensor of a state is the batch."""
+    try:
+        return all(tensor.dim() > 0 and tensor.size(0) == batch for tensor in leaves(state))
+    except TypeError:  # a leaf that is not a tensor
+        return False
+
+
 def check_encoding(encoder: object, value: object, inputs: Tensor, size: int) -> Encoding:
-    """Return the encoding of `inputs` `[B, S, E]`; raise `E-contract` where a part of it is wrong."""
+    """Return the encoding of `inputs` `[B, S, E]` with M = `size`; raise `E-contract` where it is wrong."""
     encoding = expect(value, Encoding, "encoder", encoder)
     batch, outputs, mask = inputs.size(0), encoding.outputs, encoding.mask
-    if not isinstance(outputs, Tensor) or outputs.dim() != 3 or outputs.size(0) != batch or outputs.size(2) != size:
-        raise contract_error(
-            "encoder", encoder, "forward", f"outputs [B, S, M] with B={batch} and M=output_size={size}", outputs
-        )
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != outputs.shape[:2]:
+    if not is_shaped(outputs, batch, None, size):
+        expected = f"outputs [B, S, M] with B={batch} and M=output_size={size}"
+        raise contract_error("encoder", encoder, "forward", expected, outputs)
+    if not is_shaped(mask, *outputs.shape[:2]) or mask.dtype != torch.bool:
         raise contract_error("encoder", encoder, "forward", f"a bool mask of shape {list(outputs.shape[:2])}", mask)
     if not isinstance(encoding.final, tuple):
         raise contract_error("encoder", encoder, "forward", "final as a tuple of states [B, L, M]", encoding.final)
     for final in encoding.final:
-        if not isinstance(final, Tensor) or final.dim() != 3 or final.size(0) != batch:
-            raise contract_error("encoder", encoder, "forward", f"final states [B, L, M] with B={batch}", final)
+        if not is_shaped(final, batch, None, size):
+            expected = f"final states [B, L, M] with B={batch} and M=output_size={size}"
+            raise contract_error("encoder", encoder, "forward", expected, final)
     return encoding
 
 
@@ -57,40 +74,63 @@ def check_start(decoder: object, value: object, batch: int) -> tuple[Memory, Sta
     """Return the memory and the first state of a decoder; raise `E-contract` where they are wrong."""
     if not isinstance(value, tuple) or len(value) != 2 or not isinstance(value[0], Memory):
         raise contract_error("decoder", decoder, "start", "(Memory, state)", value)
-    try:
-        tensors = leaves(value[1])
-    except TypeError:
-        tensors = [torch.empty(0)]
-    for tensor in tensors:
-        if tensor.dim() == 0 or tensor.size(0) != batch:
-            expected = f"a state that is a tree of tensors whose dimension 0 is the batch ({batch})"
-            raise contract_error("decoder", decoder, "start", expected, tensor)
+    if not has_batch(value[1], batch):
+        expected = f"a state that is a tree of tensors whose dimension 0 is the batch ({batch})"
+        raise contract_error("decoder", decoder, "start", expected, value[1])
     return value[0], value[1]
 
 
-def check_decoded(decoder: object, value: object, inputs: Tensor) -> Decoded:
-    """Return what a decoder made of `inputs` `[B, T, E]`; raise `E-contract` where it is wrong."""
+def check_decoded(decoder: object, value: object, inputs: Tensor, size: int) -> Decoded:
+    """Return what a decoder with D = `size` made of `inputs` `[B, T, E]`; raise `E-contract` where it is wrong."""
     decoded = expect(value, Decoded, "decoder", decoder)
-    if not isinstance(decoded.outputs, Tensor) or decoded.outputs.shape[:2] != inputs.shape[:2]:
-        expected = f"outputs [B, T, D] with B, T = {list(inputs.shape[:2])}"
-        raise contract_error("decoder", decoder, "forward", expected, decoded.outputs)
+    (batch, steps), outputs, weights = inputs.shape[:2], decoded.outputs, decoded.weights
+    if not isinstance(outputs, Tensor) or outputs.shape != (batch, steps, size):
+        expected = f"outputs [B, T, D] with B={batch}, T={steps} and D=output_size={size}"
+        raise contract_error("decoder", decoder, "forward", expected, outputs)
+    if weights is not None and not is_shaped(weights, batch, steps, None):
+        raise contract_error("decoder", decoder, "forward", f"weights [B, T, S] with B={batch} and T={steps}", weights)
+    if steps > 1 and not has_batch(decoded.state, batch):  # not at every step of a search
+        expected = f"a state that is a tree of tensors whose dimension 0 is the batch ({batch})"
+        raise contract_error("decoder", decoder, "forward", expected, decoded.state)
     return decoded
 
 
-def check_attended(attention: object, value: object, query: Tensor) -> Attended:
-    """Return what an attention read for the queries `[B, T, Q]`; raise `E-contract` where it is wrong."""
+def check_attended(attention: object, value: object, query: Tensor, size: int) -> Attended:
+    """Return what an attention with C = `size` made of `query` `[B, T, Q]`; raise `E-contract` where it is wrong."""
     attended = expect(value, Attended, "attention", attention)
-    if not isinstance(attended.context, Tensor) or attended.context.shape[:2] != query.shape[:2]:
-        expected = f"a context [B, T, C] with B, T = {list(query.shape[:2])}"
-        raise contract_error("attention", attention, "forward", expected, attended.context)
+    (batch, steps), context, weights = query.shape[:2], attended.context, attended.weights
+    if not isinstance(context, Tensor) or context.shape != (batch, steps, size):
+        expected = f"a context [B, T, C] with B={batch}, T={steps} and C=output_size={size}"
+        raise contract_error("attention", attention, "forward", expected, context)
+    if weights is not None and not is_shaped(weights, batch, steps, None):
+        expected = f"weights [B, T, S] with B={batch} and T={steps}"
+        raise contract_error("attention", attention, "forward", expected, weights)
     return attended
+
+
+def check_hypotheses(search: object, value: object, batch: int) -> Hypotheses:
+    """Return the hypotheses of a search for B = `batch` rows; raise `E-contract` where they are wrong."""
+    hypotheses = expect(value, Hypotheses, "search", search)
+    tokens = hypotheses.tokens
+    if not is_shaped(tokens, batch, None, None) or tokens.dtype != torch.int64:
+        raise contract_error("search", search, "__call__", f"int64 tokens [B, K, T] with B={batch}", tokens)
+    count, steps = tokens.shape[1:]
+    for name, sizes in (("lengths", (batch, count)), ("scores", (batch, count)), ("log_probs", (batch, count, steps))):
+        part = getattr(hypotheses, name)
+        if not is_shaped(part, *sizes):
+            raise contract_error("search", search, "__call__", f"{name} of shape {list(sizes)}", part)
+    weights = hypotheses.weights
+    if weights is not None and not is_shaped(weights, batch, count, steps, None):
+        expected = f"weights [B, K, T, S] with B, K, T = {batch}, {count}, {steps}"
+        raise contract_error("search", search, "__call__", expected, weights)
+    return hypotheses
 
 
 def check_loss(head: object, value: object) -> Loss:
     """Return the loss of a head; raise `E-contract` unless its total and count are scalars."""
     loss = expect(value, Loss, "head", head)
     for name, part in (("total", loss.total), ("count", loss.count)):
-        if not isinstance(part, Tensor) or part.dim() != 0:
+        if not is_shaped(part):
             raise contract_error("head", head, "loss", f"a scalar tensor as {name}", part)
     return loss
 
@@ -104,10 +144,9 @@ def check_scores(head: object, value: object, batch: int) -> Tensor:
 
 def check_predictions(head: object, value: Any, batch: int) -> Sequence[Prediction]:
     """Return the predictions of a head; raise `E-contract` unless there is one for each row."""
-    if not isinstance(value, list) or not all(isinstance(one, Prediction) for one in value):
+    if not isinstance(value, list) or not all(isinstance(prediction, Prediction) for prediction in value):
         raise contract_error("head", head, "predict", "a list of Prediction", value)
     if len(value) != batch:
-        raise UserError(
-            "E-contract", setting_name("head", head), f"predict must return {batch} predictions, got {len(value)}"
-        )
+        problem = f"predict must return {batch} predictions, got {len(value)}"
+        raise UserError("E-contract", setting_name("head", head), problem, "docs/plugins/head.md has an example")
     return value

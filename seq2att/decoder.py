@@ -216,7 +216,7 @@ class RecurrentDecoder(Decoder):
     ) -> Decoded:
         """Run the cell, then the attention."""
         hidden, layers = self.stack(cell_inputs, state.layers, lengths, masks.stack)  # [B, T, H]
-        attended = check_attended(self.attention, self.attention(hidden, memory, state.attention), hidden)
+        attended = self.attend(hidden, memory, state)
         return self.finish([hidden, attended.context], layers, attended, masks)
 
     def bahdanau(
@@ -230,10 +230,15 @@ class RecurrentDecoder(Decoder):
     ) -> Decoded:
         """Run the attention, then the cell."""
         query = state.layers[0][:, -1:]  # [B, 1, H]
-        attended = check_attended(self.attention, self.attention(query, memory, state.attention), query)
+        attended = self.attend(query, memory, state)
         context = attended.context.expand(-1, inputs.size(1), -1)  # [B, T, C], T = 1 unless C = 0
         hidden, layers = self.stack(torch.cat([cell_inputs, context], 2), state.layers, lengths, masks.stack)
         return self.finish([hidden, context, inputs], layers, attended, masks)
+
+    def attend(self, query: Tensor, memory: Memory, state: DecoderState) -> Attended:
+        """Attend with the queries `[B, T, H]`."""
+        attended = self.attention(query, memory, state.attention)
+        return check_attended(self.attention, attended, query, self.attention.output_size)
 
     def finish(
         self, mixed: list[Tensor], layers: tuple[Tensor, ...], attended: Attended, masks: DropoutMasks
@@ -249,7 +254,7 @@ class RecurrentDecoder(Decoder):
 
     def can_loop(self) -> bool:
         """Whether the fused loop equals the steps: no method or sub-module is replaced, and none has a hook."""
-        own = ("steps", "advance", "luong", "bahdanau", "finish")
+        own = ("steps", "advance", "luong", "bahdanau", "attend", "finish")
         if not all(getattr(getattr(self, name), "__func__", None) is getattr(RecurrentDecoder, name) for name in own):
             return False
         if not (is_exact(self.stack, Stack, nn.ModuleList, Layer, Dropout) and is_exact(self.dropout, Dropout)):

@@ -1,7 +1,7 @@
-"""The values that components hand to each other: batches, encodings, memories, states, losses.
+"""The values that components take and return: batches, encodings, memories, states, losses, predictions.
 
-Shapes: B batch, S source length, T target steps in this call, L layers, M memory size, D decoder size,
-V vocabulary size, K hypotheses a row, N rows of a search. Dimension 0 of every state tensor is the batch.
+Letters of shapes: B batch, S source length, T target steps in this call, E embedding size, M memory size, C context
+size, D decoder size, Q query size, L layers, V vocabulary size, F features, K hypotheses of a row, N rows of a search.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 State = Any
-"""A tree (tuple, NamedTuple, dict, list) whose leaves are tensors only; dimension 0 of each is the batch."""
+"""A tree of tensors (tuples, NamedTuples, lists, dicts, None). Dimension 0 of every tensor is the batch: a search takes
+rows of it by `select`, whatever it means."""
 
 PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
 """Ids of the four special tokens, the same in every vocabulary: padding, unknown piece, begin and end of sequence."""
@@ -24,10 +25,10 @@ SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 
 
 class Column(NamedTuple):
-    """One field of a batch, padded to its longest row."""
+    """One side of a batch, padded to its longest row."""
 
-    values: Tensor  # [B, S] int64 ids, or [B, S, F] float vectors
-    lengths: Tensor  # [B] int64
+    values: Tensor  # [B, S] int64 ids of tokens, labels or tags; or [B, S, F] floats; a number is [B, 1, 1]
+    lengths: Tensor  # [B] int64; 0 where a row has no value
 
     def mask(self) -> Tensor:
         """Which positions are real: `[B, S]` bool."""
@@ -35,19 +36,19 @@ class Column(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a training or prediction step sees."""
+    """The rows of one step of training or prediction."""
 
     source: Column
-    target: Column | None  # None when predicting
-    rows: Tensor  # [B] row numbers in the data: order, accounts, messages
-    continues: Tensor  # [B] bool: row b goes on where row b of the last batch stopped (running text)
+    target: Column | None  # None in prediction
+    rows: Tensor  # [B] int64, the numbers of the rows in the data
+    continues: Tensor  # [B] bool: row b continues row b of the batch before (running text)
 
 
 class Encoding(NamedTuple):
     """What an encoder returns."""
 
-    outputs: Tensor  # [B, S, M]
-    mask: Tensor  # [B, S] bool, True = real
+    outputs: Tensor  # [B, S, M]; arbitrary on padding
+    mask: Tensor  # [B, S] bool, True on real positions
     final: tuple[Tensor, ...]  # last states, each [B, L, M]: (h,), (h, c) or (); bidirectional: [forward ; backward]
 
 
@@ -55,16 +56,16 @@ class Memory(NamedTuple):
     """What a decoder attends to; it stays the same for a sentence."""
 
     keys: State  # what `Attention.keys` returns, computed once per sentence
-    values: Tensor  # [B, S, M]
-    mask: Tensor  # [B, S] bool, True = real
+    values: Tensor  # [B, S, M], the outputs of the encoder
+    mask: Tensor  # [B, S] bool, True on real positions
 
 
 class Attended(NamedTuple):
     """What an attention returns for T queries."""
 
     context: Tensor  # [B, T, C]
-    weights: Tensor | None  # [B, T, S]
-    state: State
+    weights: Tensor | None  # [B, T, S]: 0 on padding, the sum over S is 1; None: there are none
+    state: State  # after the last query; () where the attention has none
     penalty: Tensor | None = None  # [B, T], added to the loss
 
 
@@ -72,8 +73,8 @@ class Decoded(NamedTuple):
     """What a decoder returns for T steps."""
 
     outputs: Tensor  # [B, T, D]
-    weights: Tensor | None  # [B, T, S]
-    state: State
+    weights: Tensor | None  # [B, T, S] attention weights
+    state: State  # after the last step
     penalty: Tensor | None = None  # [B, T], added to the loss
 
 
@@ -86,40 +87,40 @@ class Loss(NamedTuple):
 
 
 class CarriedState(NamedTuple):
-    """What a loss is given beside a batch of running text."""
+    """The state that a head gets with a batch of running text."""
 
-    before: State  # what `Loss.state` said of the batch before; () or its leaves will do
-    continues: Tensor  # [B] bool: which rows go on from there, `Batch.continues`; the others begin anew
+    before: State  # `Loss.state` of the batch before, or the list of its tensors; () at first
+    continues: Tensor  # [B] bool: rows that continue from `before`; the others start anew
 
 
 class Step(NamedTuple):
     """One step of a generator: all that a search sees."""
 
-    log_probs: Tensor  # [N, V'] normalised; V' may exceed V (copying); a search may write into it
-    weights: Tensor | None  # [N, S]
-    state: State
+    log_probs: Tensor  # [N, V'], normalised; V' may exceed V (copying); a search may write into it
+    weights: Tensor | None  # [N, S] attention weights
+    state: State  # after the step
 
 
 class Hypotheses(NamedTuple):
     """What a search returns, best first; lengths count the end symbol."""
 
     tokens: Tensor  # [B, K, T] int64, padded with PAD
-    lengths: Tensor  # [B, K] number of tokens, the end symbol included where it was reached
-    scores: Tensor  # [B, K] what the search ranks by
+    lengths: Tensor  # [B, K] int64, number of tokens; 0 where fewer than K were found
+    scores: Tensor  # [B, K], what the search ranks by
     log_probs: Tensor  # [B, K, T] of each token; 0 on padding
-    weights: Tensor | None  # [B, K, T, S]
+    weights: Tensor | None  # [B, K, T, S] attention weights
 
 
 class Prediction(NamedTuple):
-    """The prediction of a head for one row."""
+    """The prediction of a head for one row, on the CPU."""
 
     value: Any  # what the target field decodes to: a text, a label, a number
-    score: float  # log p(value | source)
+    score: float  # log p(value | source); 0 where a head has none
     tokens: tuple[str, ...] = ()  # pieces of the value
     source_tokens: tuple[str, ...] = ()  # pieces of the source
-    attention: Tensor | None = None  # [T, S], rows sum to 1
+    attention: Tensor | None = None  # [T, S]; rows sum to 1
     token_scores: tuple[float, ...] = ()  # log p of each token, the end symbol last
-    others: tuple[Prediction, ...] = ()  # the next best, where more than one was asked for
+    others: tuple[Prediction, ...] = ()  # the next best ones, where n_best is above 1
     probabilities: Mapping[str, float] | None = None  # of every class, likeliest first, where the target is a label
 
     @property
@@ -130,19 +131,19 @@ class Prediction(NamedTuple):
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
-    """Which of `size` positions are real in rows of these lengths: `[B, size]` bool."""
+    """The mask of rows of these `lengths` `[B]`: `[B, size]` bool, True on real positions."""
     return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
 
 
 class Shared(NamedTuple):
-    """What many rows of a search have in common: selecting rows of it copies none of it."""
+    """A tree that many rows of a search share: `select` takes rows of the index and copies no tensor of the tree."""
 
-    whole: State  # dimension 0 is the sentence
+    tree: State  # dimension 0 is the sentence
     rows: Tensor  # [N] the sentence of each row
 
 
 def tree_map(function: Callable[[Tensor], Tensor], tree: State) -> State:
-    """The same tree with the function applied to every tensor in it; of something shared, to its rows."""
+    """Apply a function to every tensor of a tree and return the tree of the results; of `Shared`, to its rows."""
     if isinstance(tree, Tensor):
         return function(tree)
     if isinstance(tree, Shared):
@@ -159,12 +160,12 @@ def tree_map(function: Callable[[Tensor], Tensor], tree: State) -> State:
 
 
 def select(tree: State, rows: Tensor) -> State:
-    """The rows `[N]` of every tensor in the tree: expands a beam, reorders it, drops finished sentences."""
+    """Take `rows` `[N]` of every tensor of a tree: to expand a beam, to reorder it, to drop finished rows."""
     return tree_map(lambda tensor: tensor.index_select(0, rows), tree)
 
 
 def leaves(tree: State) -> list[Tensor]:
-    """All tensors of a tree, in order."""
+    """List the tensors of a tree, in order."""
     found: list[Tensor] = []
 
     def note(tensor: Tensor) -> Tensor:

@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from seq2att.contracts import check_decoded, check_start
+from seq2att.contracts import check_decoded, check_hypotheses, check_start
 from seq2att.decoder import Decoder
 from seq2att.field import Field
 from seq2att.head import Head, target_error
 from seq2att.output import Output
-from seq2att.registry import Factory, expect, register
+from seq2att.registry import Factory, register
 from seq2att.search import Prefixed, Search
 from seq2att.types import (
     BEGIN,
@@ -92,7 +92,8 @@ class Generator(Head):
     def decode(self, tokens: Tensor, memory: Memory, state: State, lengths: Tensor | None = None) -> Decoded:
         """Decode `tokens` `[B, T]`, of which row b needs the first `lengths[b]` (None: all)."""
         inputs = self.embedding(tokens)  # [B, T, E]
-        return check_decoded(self.decoder, self.decoder(inputs, memory, state, lengths), inputs)
+        decoded = self.decoder(inputs, memory, state, lengths)
+        return check_decoded(self.decoder, decoded, inputs, self.decoder.output_size)
 
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
         """Cross-entropy over the tokens and the end symbol; labels are smoothed in training only.
@@ -145,7 +146,7 @@ class Generator(Head):
             raise TypeError("a generator predicts by a search; pass Greedy(), Beam() or Sample()")
         lengths = encoding.mask.sum(1)
         generator = self if prefixes is None else Prefixed(self, prefixes)
-        hypotheses = expect(search(generator, encoding, rows), Hypotheses, "search", search)
+        hypotheses = check_hypotheses(search, search(generator, encoding, rows), len(lengths))
         if isinstance(generator, Prefixed):
             hypotheses = generator.prepend(hypotheses)
         return self.to_predictions(hypotheses, lengths)

@@ -69,7 +69,8 @@ class Pool(nn.Module):
         outputs = encoding.outputs
         memory = Memory(self.attention.keys(outputs), outputs, encoding.mask)
         query = self.query.expand(outputs.size(0), 1, -1)  # [B, 1, M]
-        attended = check_attended(self.attention, self.attention(query, memory, self.attention.start(memory)), query)
+        attended = self.attention(query, memory, self.attention.start(memory))
+        attended = check_attended(self.attention, attended, query, self.attention.output_size)
         weights, penalty = (None if part is None else part.squeeze(1) for part in (attended.weights, attended.penalty))
         return Pooled(attended.context.squeeze(1), weights, penalty)
 

@@ -163,7 +163,7 @@ class FastGenerator(Generator):
             return None, state
         if self.query is not None:
             query = self.query(query)
-        return kernels.attend(query, memory.whole, memory.rows, out), state
+        return kernels.attend(query, memory.tree, memory.rows, out), state
 
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
         """As of the head; in int8 step by step."""
