@@ -21,7 +21,6 @@ from seq2att.callback import Callback
 from seq2att.callback.norms import layers
 from seq2att.callback.parameters import extra_biases, table
 from seq2att.data import collate
-from seq2att.errors import UserError
 from seq2att.recurrence import GATES, CellName, Layer
 from seq2att.trainer import fitting
 from seq2att.trainer.loop import Training
@@ -306,7 +305,7 @@ def test_pretrained_vectors_are_read_once_and_a_missing_file_is_refused_early(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(fitting, "prepare", lambda *_: pytest.fail("the data were read"))
-        with pytest.raises(UserError, match=r"source.vectors: there is no file .*vectors.txt; "):
+        with refused("E-file", "source.vectors=vectors.txt"):
             train(CLASSES, "source.vectors=vectors.txt")
     Path("vectors.txt").write_text("a 1 2 3 4\nq 0 0 0 1\n")
     with pytest.raises(SystemExit):

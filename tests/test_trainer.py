@@ -34,7 +34,6 @@ from seq2att.config.options import DataOptions, TrainerOptions
 from seq2att.data import Ragged, collate
 from seq2att.metric import Score
 from seq2att.trainer import answer, checks, evaluate, fitting, folder, likelihood, loop, measure
-from seq2att.trainer.evaluation import answer_together
 from seq2att.trainer.processes import Processes
 from seq2att.types import Loss, Prediction
 from tests.refusals import refused
@@ -688,7 +687,7 @@ def test_processes_answer_each_source_once(rows):
             return heard if self.first else []
 
     for rank in (2, 1, 0):
-        said = answer_together(model, corpus, corpus.unique()[::-1], None, 3, Pretended(rank, 3))
+        said = answer(model, corpus, corpus.unique()[::-1], None, 3, Pretended(rank, 3))
         assert (said == []) == (rank > 0)
     assert said == wanted
     assert sorted(asked) == list(range(rows))

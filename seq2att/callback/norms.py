@@ -42,7 +42,7 @@ class GradientNorms(Callback):
         self.layers = layers(training.model)
 
     def on_batch(self, training: Training) -> None:
-        if training.stepper.num_parts or training.step % training.options["log_every"]:
+        if training.num_parts or training.step % training.options["log_every"]:
             return
         norms = [norm(parameters) / training.stepper.clip_factor for parameters in self.layers.values()]
         self.steps.append(training.step)

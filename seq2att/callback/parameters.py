@@ -35,17 +35,16 @@ class Row(NamedTuple):
 
 def table(model: nn.Module) -> Iterator[str]:
     """The table as lines: layers, then sums."""
-    found = list(rows(model))
-    head = Row("layer", "kind", "shapes", 0)
-    widths = [max(len(row[column]) for row in (head, *found)) for column in (0, 1, 2)]  # type: ignore[arg-type]
-    for row in (head, *found):
-        count = "parameters" if row is head else f"{row.size:,}"
+    header, *layers = Row("layer", "kind", "shapes", 0), *rows(model)
+    widths = [max(len(row[column]) for row in (header, *layers)) for column in (0, 1, 2)]  # type: ignore[arg-type]
+    for row in (header, *layers):
+        count = "parameters" if row is header else f"{row.size:,}"
         yield f"  {row.name:<{widths[0]}}  {row.kind:<{widths[1]}}  {row.shapes:<{widths[2]}}  {count:>10}"
     yield f"  {total(model)}"
 
 
 def rows(model: nn.Module) -> Iterator[Row]:
-    """Every module that holds parameters itself; one that several share is counted once."""
+    """Every module with parameters of its own; one that several share is counted once."""
     seen: set[int] = set()
     for name, module in model.named_modules():
         own = [one for one in module.parameters(recurse=False) if id(one) not in seen]

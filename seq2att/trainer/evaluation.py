@@ -1,7 +1,7 @@
-"""How good a model is on a split: likelihood of the right answers, and metrics of what it says by itself.
+"""How good a model is on a split: the loss of the right answers, and metrics of what it answers by itself.
 
-Validation during training and the command `evaluate` use the same functions. The model never sees the right history
-when it answers; every distinct source is answered once and compared to all its right answers.
+Validation during training and the command `evaluate` use the same functions. When the model answers by itself it never
+sees the right history; every distinct source is answered once and compared to all its right answers.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from seq2att import registry
 from seq2att.data import batches, collate
 from seq2att.data.streams import is_stream
 from seq2att.errors import UserError
+from seq2att.trainer.processes import ALONE, Processes
 from seq2att.types import Batch, CarriedState, Loss, Prediction, State, leaves, tree_map
 
 if TYPE_CHECKING:
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
     from seq2att.metric import Score
     from seq2att.model import Model
     from seq2att.search import Search
-    from seq2att.trainer.processes import Processes
 
 Rows = NDArray[np.int64]
-AT_ONCE = 512  # tokens of a running text that are read together
+STREAM_STEPS = 512  # tokens of a running text that a batch of `likelihood` holds
 
 
 class StreamState:
@@ -80,21 +80,21 @@ def evaluate(
     batch_size: int = 64,
     config: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """All figures of a model on a split, ready for JSON: the mean loss and what the head tells of it, then the metrics.
+    """All figures of a model on a split, ready for JSON: the mean loss, what the head derives from it, the metrics.
 
-    `metrics` are names of the kind metric (None: the head's own). `signatures` says how each was computed. `config` is
+    `metrics` are names of the kind metric (None: the head's own); `signatures` holds how each was computed. `config` is
     the configuration that the model was trained with: it holds the options of the metrics, and with
     `data.batching=stream` the loss is that of the running text.
     """
     if len(corpus) == 0 or corpus.target is None:
         problem, remedy = "there are no rows with right answers", "name a split or a file that has both sides"
         raise UserError("E-empty", "evaluate", problem, remedy)
-    rows = asked(model, corpus)
+    rows = rows_to_answer(model, corpus)
     data = (config or {}).get("data")
     loss = mean(likelihood(model, corpus, batch_size, data))
     names = model.head.metrics if metrics is None else metrics
-    said = answer(model, corpus, rows, search, batch_size) if names else []
-    scores = measure(said, references(model, corpus, rows, data), names, config) if names else {}
+    predictions = answer(model, corpus, rows, search, batch_size) if names else []
+    scores = measure(predictions, references(model, corpus, rows, data), names, config) if names else {}
     return {
         "rows": len(corpus),
         "sources": len(rows),
@@ -106,33 +106,32 @@ def evaluate(
     }
 
 
-def asked(model: Model, corpus: Corpus) -> Rows:
-    """The rows that a model is asked: one of each source where any answer will do, else all of them."""
+def rows_to_answer(model: Model, corpus: Corpus) -> Rows:
+    """The rows whose sources the model answers: one for each source where it has several right answers, else all."""
     return corpus.unique() if model.head.multiple_references else np.arange(len(corpus))
 
 
 def references(model: Model, corpus: Corpus, rows: Rows, data: Mapping[str, Any] | None) -> list[tuple[str, ...]]:
     """The right answers for each row, written as predictions are.
 
-    Tags are those of the items that the model sees: `data`, the options of the data, say which part of a row that was
-    too long was kept.
+    Tags are those of the items that the model sees: by `data.keep`, a row that is too long keeps its start or its end.
     """
     if model.head.multiple_references:
-        found = corpus.references(rows)
+        answers = corpus.references(rows)
     else:
-        found = [(value,) for value in corpus.target_values(rows)]
-    texts = [tuple(map(model.target.text, values)) for values in found]
+        answers = [(value,) for value in corpus.target_values(rows)]
+    texts = [tuple(map(model.target.text, values)) for values in answers]
     if not model.target.is_aligned or corpus.target is None:
         return texts
-    end = (data or {}).get("keep") == "end"
+    keep_end = (data or {}).get("keep") == "end"
     lengths = corpus.target.lengths[rows].tolist()
-    return [tuple(kept(text, length, end) for text in row) for row, length in zip(texts, lengths, strict=True)]
+    return [tuple(cut_tags(text, length, keep_end) for text in row) for row, length in zip(texts, lengths, strict=True)]
 
 
-def kept(tags: str, length: int, end: bool) -> str:
+def cut_tags(tags: str, length: int, keep_end: bool) -> str:
     """The first or the last tags of a row."""
     items = tags.split()
-    first = max(len(items) - length, 0) if end else 0
+    first = max(len(items) - length, 0) if keep_end else 0
     return " ".join(items[first : first + length])
 
 
@@ -158,32 +157,32 @@ def by_rows(corpus: Corpus, batch_size: int) -> Iterator[Batch]:
 
 def in_order(corpus: Corpus, data: Mapping[str, Any]) -> Iterator[Batch]:
     """The running text in one stream."""
-    options = {**data, "batch_size": 1, "batch_by": "sentences", "steps": AT_ONCE}
+    options = {**data, "batch_size": 1, "batch_by": "sentences", "steps": STREAM_STEPS}
     return iter(batches(corpus, options, 0, shuffle=False))
 
 
-def answer(model: Model, corpus: Corpus, rows: Rows, search: Search | None, batch_size: int = 64) -> list[Prediction]:
-    """What the model says to the sources of the rows, in their order; without attention maps, which are large."""
-    found: dict[int, Prediction] = {}
+def answer(
+    model: Model,
+    corpus: Corpus,
+    rows: Rows,
+    search: Search | None,
+    batch_size: int = 64,
+    processes: Processes = ALONE,
+) -> list[Prediction]:
+    """The model's answers to the sources of the rows, in their order; without attention maps, which are large.
+
+    Each row is answered by one of the processes; the first of them gets the answers, the others an empty list.
+    """
+    longest_first = rows[np.argsort(-corpus.source.lengths[rows], kind="stable")]  # so that all have equal work
+    answers: dict[int, Prediction] = {}
     with predicting(model) as device:
-        for chunk in by_length(corpus, rows, batch_size):
+        for chunk in by_length(corpus, processes.mine(longest_first), batch_size):
             batch = moved(collate(corpus, chunk)._replace(target=None), device)
             for row, prediction in zip(chunk.tolist(), model.predict(batch, search), strict=True):
-                found[row] = prediction._replace(attention=None, others=())
-    return [found[row] for row in rows.tolist()]
-
-
-def answer_together(
-    model: Model, corpus: Corpus, rows: Rows, search: Search | None, batch_size: int, processes: Processes
-) -> list[Prediction]:
-    """What `answer` gives, each row answered by one of the processes; only the first of them gets it."""
-    if processes.alone:
-        return answer(model, corpus, rows, search, batch_size)
-    sorted_rows = rows[np.argsort(-corpus.source.lengths[rows], kind="stable")]  # so that all have equal work
-    mine = processes.mine(sorted_rows)
-    said = zip(mine.tolist(), answer(model, corpus, mine, search, batch_size), strict=True)
-    found = dict(pair for part in processes.collect(list(said)) for pair in part)
-    return [found[row] for row in rows.tolist()] if processes.first else []
+                answers[row] = prediction._replace(attention=None, others=())
+    for part in processes.collect(answers):
+        answers.update(part)
+    return [answers[row] for row in rows.tolist()] if processes.first else []
 
 
 def measure(
@@ -192,7 +191,7 @@ def measure(
     metrics: Sequence[str],
     config: Mapping[str, Any] | None = None,
 ) -> dict[str, Score]:
-    """The score of every named metric, with its options in `config`, each answer against all the right ones."""
+    """The score of each metric, with its options in `config`; each answer is compared to all the right ones."""
     texts = [str(prediction.value) for prediction in predictions]  # a number with all its digits
     return {name: registry.build_listed("metric", config or {}, name)(texts, references) for name in metrics}
 
@@ -203,7 +202,7 @@ def mean(loss: Loss) -> float:
 
 
 def by_length(corpus: Corpus, rows: Rows, batch_size: int) -> Iterator[Rows]:
-    """The rows in batches of similar source length; longest first, so that too little memory shows at once."""
+    """The rows in batches of similar source length; longest first, so that a lack of memory shows at once."""
     order = np.argsort(-corpus.source.lengths[rows], kind="stable")
     for start in range(0, len(rows), batch_size):
         yield rows[order[start : start + batch_size]]
@@ -211,21 +210,17 @@ def by_length(corpus: Corpus, rows: Rows, batch_size: int) -> Iterator[Rows]:
 
 def moved(batch: Batch, device: torch.device) -> Batch:
     """The batch on a device."""
-
-    def move(tensor: Tensor) -> Tensor:
-        return tensor.to(device)
-
-    on_device: Batch = tree_map(move, batch)
+    on_device: Batch = tree_map(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"), batch)
     return on_device
 
 
 @contextmanager
 def predicting(model: Model) -> Iterator[torch.device]:
-    """The model without dropout and gradients, as it was before afterwards; gives the device that it is on."""
-    training = model.training
+    """The model in evaluation mode and without gradients inside the block, which gets the device that it is on."""
+    was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
             yield next(model.parameters()).device
     finally:
-        model.train(training)
+        model.train(was_training)

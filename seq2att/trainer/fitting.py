@@ -309,14 +309,14 @@ def finish(training: Training, path: Path, say: Callable[[str], None]) -> None:
     assert validation is not None and best is not None
     restore_best = config["trainer"]["restore_best"]
     if math.isnan(training.value(best)):
-        say(f"note: {training.best_by} was NaN in every validation; the last weights are kept (trainer.best)")
+        say(f"note: {training.best_by} was NaN in every validation; the bundle holds the last weights (trainer.best)")
         restore_best = False
-    kept = best if restore_best else validation
+    chosen = best if restore_best else validation
     model.load_state_dict(read_checkpoint(path / (folder.BEST if restore_best else folder.LAST))["model"])
-    models.save(model.cpu(), config, path, facts(training, kept))
+    models.save(model.cpu(), config, path, facts(training, chosen))
     draw(training, path, say)
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in kept.values.items())
-    say(f"finished: {path} (epoch {kept.epoch:.4g}, step {kept.step:,}: {figures})")
+    figures = "  ".join(f"{name} {value:.4g}" for name, value in chosen.values.items())
+    say(f"finished: {path} (epoch {chosen.epoch:.4g}, step {chosen.step:,}: {figures})")
 
 
 def draw(training: Training, path: Path, say: Callable[[str], None]) -> None:
@@ -336,14 +336,14 @@ def draw(training: Training, path: Path, say: Callable[[str], None]) -> None:
         say(table)
 
 
-def facts(training: Training, kept: Validation) -> dict[str, Any]:
-    """What `metrics.json` holds about the weights that are kept."""
+def facts(training: Training, chosen: Validation) -> dict[str, Any]:
+    """What `metrics.json` holds about the weights in the bundle."""
     return {
-        "validation": kept.values,
-        "signatures": kept.signatures,
+        "validation": chosen.values,
+        "signatures": chosen.signatures,
         **({} if training.validator.search is None else {"search": "greedy"}),
-        "epoch": kept.epoch,
-        "step": kept.step,
+        "epoch": chosen.epoch,
+        "step": chosen.step,
         "best_by": training.best_by,
         "seed": training.config["seed"],
         "parameters": models.parameter_count(training.model),

@@ -93,11 +93,11 @@ class Training:
         while not self.is_done:
             for batch in self.remaining_batches():
                 self.accumulate(batch)
-                if self.stepper.num_parts == self.options["accumulate"] or self.batch_index == 0:  # the epoch's last
+                if self.num_parts == self.options["accumulate"] or self.batch_index == 0:  # the epoch's last
                     self.stop_votes = self.stepper.step(self.votes(), ends_epoch=self.batch_index == 0)
                     self.step += 1
                 self.notify("on_batch")
-                if self.stepper.num_parts:
+                if self.num_parts:
                     continue
                 if self.processes.alone:
                     self.stop_votes = self.votes()  # now; several processes learn at the next step
@@ -131,6 +131,11 @@ class Training:
     def progress(self) -> float:
         """How many epochs are done."""
         return self.epoch + self.batch_index / self.num_batches
+
+    @property
+    def num_parts(self) -> int:
+        """How many batches there were since the last optimizer step."""
+        return self.stepper.num_parts
 
     def remaining_batches(self) -> Iterator[Batch]:
         """The rest of the epoch; its order depends on seed and epoch only."""

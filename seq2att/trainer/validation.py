@@ -15,12 +15,12 @@ from seq2att.errors import UserError
 from seq2att.trainer.evaluation import (
     Rows,
     StreamState,
-    answer_together,
-    asked,
+    answer,
     measure,
     moved,
     predicting,
     references,
+    rows_to_answer,
 )
 from seq2att.trainer.processes import ALONE, Processes
 from seq2att.types import Loss, Prediction
@@ -65,7 +65,7 @@ class Validator:
         self.model, self.config, self.corpus, self.search = model, config, corpus, search
         self.higher_is_better, self.fabric, self.processes = higher_is_better, fabric, processes
         self.metrics = [name for name in higher_is_better if name != "loss" and name not in model.head.loss_metrics]
-        self.rows = limited_rows(asked(model, corpus), config["trainer"]["validation_rows"])
+        self.rows = limited_rows(rows_to_answer(model, corpus), config["trainer"]["validation_rows"])
         self.examples: list[tuple[int, Prediction]] = []  # rows of the split and the model's answers to them
 
     def run(self, step: int) -> tuple[dict[str, float], dict[str, str]]:
@@ -98,7 +98,7 @@ class Validator:
         data = self.config["data"]
         batch_size = int(data["batch_size"]) if data["batch_by"] == "sentences" else 64
         with self.fabric.autocast():
-            predictions = answer_together(self.model, self.corpus, self.rows, self.search, batch_size, self.processes)
+            predictions = answer(self.model, self.corpus, self.rows, self.search, batch_size, self.processes)
 
         def score() -> dict[str, Score]:
             right = references(self.model, self.corpus, self.rows, data)
