@@ -194,6 +194,23 @@ def test_a_predictor_follows_its_model_and_can_be_copied(reverse_run: Path) -> N
         for parameter in model.model.head.parameters():
             parameter.zero_()
     assert model.translate("a b c d").token_scores[0] == pytest.approx(-math.log(model.model.target.size), rel=1e-4)
+    for parameter in model.model.head.parameters():
+        parameter.data.fill_(0.1)
+    assert model.translate("a b c d").token_scores != before.token_scores
+    copied.model.load_state_dict(seq2att.load(reverse_run).model.state_dict())
+    assert copied.translate("a b c d") == before._replace(attention=ANY)
+
+
+def test_a_model_that_nobody_holds_is_not_compared(reverse_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    monkeypatch.setattr("seq2att.api.predictor.weights_version", lambda model: compared.append(model) or ())
+    model = seq2att.load(reverse_run)
+    model.translate("a b c d")
+    model.score([("a b", "b a")])
+    assert compared == []
+    assert model.model is model.model
+    model.translate("a b c d")
+    assert compared == [model.model]
 
 
 def test_long_texts_are_answered_few_at_a_time(reverse_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,12 @@
-"""The twin of a model: the same answers, to the last bit beside any neighbours, in float and in int8."""
+"""A model optimized for inference gives the same answers, to the last bit beside any neighbours, in float and int8."""
 
 from __future__ import annotations
 
 import copy
+import gc
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,7 +58,7 @@ def case_of(decoder: str, **changes: dict[str, Any]) -> testing.Case:
 
 @decoders
 @BOTH
-def test_a_twin_keeps_the_laws_of_searching(decoder: str, quantize: bool) -> None:
+def test_an_optimized_model_keeps_the_laws_of_searching(decoder: str, quantize: bool) -> None:
     case = case_of(decoder)
     case = case._replace(model=optimize_for_inference(case.model, quantize))
     assert isinstance(case.model.head, FastGenerator)
@@ -74,13 +77,13 @@ def test_every_component_keeps_the_law_of_searching_in_int8(kind: str) -> None:
 @pytest.mark.usefixtures("no_compiler")
 @pytest.mark.parametrize("decoder", list(DECODERS)[1:4])
 @BOTH
-def test_without_a_compiler_a_twin_keeps_them_too(decoder: str, quantize: bool) -> None:
+def test_without_a_compiler_it_keeps_them_too(decoder: str, quantize: bool) -> None:
     case = case_of(decoder)
     searching(case._replace(model=optimize_for_inference(case.model, quantize)))
 
 
 @decoders
-def test_a_twin_finds_what_its_model_finds(decoder: str) -> None:
+def test_it_finds_what_its_model_finds(decoder: str) -> None:
     case = case_of(decoder, encoder={"name": "gru", "size": 4, "layers": 2})
     same_answers(case, optimize_for_inference(case.model))
 
@@ -155,7 +158,7 @@ def test_an_int8_model_is_near_its_model_but_not_it(quantize: bool) -> None:
 
 
 @BOTH
-def test_a_twin_shares_the_parameters_and_leaves_its_model_as_it_is(quantize: bool) -> None:
+def test_it_shares_the_parameters_and_leaves_its_model_as_it_is(quantize: bool) -> None:
     case = testing.make_case()
     before = copy.deepcopy(case.model.state_dict())
     kinds = [type(module) for module in case.model.modules()]
@@ -168,21 +171,65 @@ def test_a_twin_shares_the_parameters_and_leaves_its_model_as_it_is(quantize: bo
     assert ready.source is case.model.source
 
 
-def test_it_is_told_when_a_model_changes() -> None:
-    model = testing.make_case().model
-    seen = [weights_version(model), weights_version(model)]
+def change_data(model: Model) -> None:
+    """Numbers that change behind the back of PyTorch's version counter."""
+    next(model.parameters()).data.mul_(2)
+
+
+def change_one_number(model: Model) -> None:
     with torch.no_grad():
-        next(model.parameters()).mul_(2)
-    seen.append(weights_version(model))
-    seen.append(weights_version(model.float()))
-    handle = model.encoder.register_forward_hook(lambda *_: None)
-    seen.append(weights_version(model))
-    handle.remove()
-    assert seen[0] == seen[1]
-    assert len(set(seen)) == 4
+        list(model.parameters())[-1].view(-1)[-1] += 1e-9
 
 
-def test_a_model_that_is_watched_runs_itself() -> None:
+def swap_rows(model: Model) -> None:
+    weight = next(model.parameters()).data
+    weight.copy_(weight.flip(0))
+
+
+def replace_module(model: Model) -> None:
+    head: Any = model.head
+    head.decoder.input_dropout = nn.Tanh()
+
+
+def change_setting(model: Model) -> None:
+    head: Any = model.head
+    head.decoder.stack.residual = True
+
+
+def add_hook(model: Model) -> None:
+    model.encoder.register_forward_hook(lambda *_: None)
+
+
+def patch_method(model: Model) -> None:
+    model.encoder.forward = lambda *_: None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [Model.float, change_data, change_one_number, swap_rows, replace_module, change_setting, add_hook, patch_method],
+)
+def test_the_version_changes_with_the_model(change: Callable[[Model], Any]) -> None:
+    model = testing.make_case().model
+    version = weights_version(model)
+    assert weights_version(model) == version
+    change(model)
+    assert weights_version(model) != version
+
+
+@BOTH
+def test_a_copy_of_an_optimized_model_outlives_it(quantize: bool) -> None:
+    case = testing.make_case()
+    ready = optimize_for_inference(case.model, quantize)
+    expected = ready.score(case.batch)
+    copied = copy.deepcopy(ready)
+    del ready
+    gc.collect()
+    noise = [torch.full((size,), torch.nan) for size in range(1, 2000)]  # takes the memory that is free now
+    equal(copied.score(case.batch), expected, "scores")
+    assert noise
+
+
+def test_a_model_with_hooks_is_not_replaced() -> None:
     model = testing.make_case().model
     handle = model.head.register_forward_pre_hook(lambda *_: None)
     assert optimize_for_inference(model) is model
@@ -205,29 +252,29 @@ class Cosine(Attention):
 
 
 class Doubled(LSTMDecoder):
-    """Does things its way."""
+    """Has a forward of its own."""
 
     def forward(self, inputs: Tensor, memory: Any, state: State, lengths: Tensor | None = None) -> Decoded:
         return super().forward(2 * inputs, memory, state, lengths)
 
 
 class Louder(Translation):
-    """A head that changes what is said."""
+    """A head that changes its steps."""
 
     def step(self, tokens: Tensor, memory: Any, state: State) -> Any:
-        said = super().step(tokens, memory, state)
-        return said._replace(log_probs=(3 * said.log_probs).log_softmax(-1))
+        step = super().step(tokens, memory, state)
+        return step._replace(log_probs=(3 * step.log_probs).log_softmax(-1))
 
 
 @pytest.mark.usefixtures("own_registry")
 @pytest.mark.parametrize(
-    ("slot", "plugin", "usual"), [("attention", Cosine, True), ("decoder", Doubled, False), ("head", Louder, False)]
+    ("slot", "plugin", "supported"), [("attention", Cosine, True), ("decoder", Doubled, False), ("head", Louder, False)]
 )
-def test_plugins_are_heard(slot: str, plugin: type, usual: bool) -> None:
+def test_plugins_keep_their_own_answers(slot: str, plugin: type, supported: bool) -> None:
     registry.register(slot, "mine")(plugin)
     case = testing.make_case({slot: {"name": "mine"}})
     ready = optimize_for_inference(case.model)
-    assert isinstance(ready.head, FastGenerator) is usual
+    assert isinstance(ready.head, FastGenerator) is supported
     search = Beam(size=3, max_length=5)
     expected = search(case.model.head, case.model.encode(case.batch.source))
     equal(search(ready.head, ready.encode(case.batch.source)), expected, "hypotheses")
@@ -247,7 +294,7 @@ def test_a_table_that_would_be_too_large_is_a_product(monkeypatch: pytest.Monkey
     same_answers(case, ready)
 
 
-def test_beams_look_at_one_memory() -> None:
+def test_beams_share_one_memory() -> None:
     case = testing.make_case()
     ready = optimize_for_inference(case.model)
     memory, _ = ready.head.start(ready.encode(case.batch.source))  # type: ignore[operator]
@@ -257,7 +304,7 @@ def test_beams_look_at_one_memory() -> None:
     assert grown.rows.tolist() == [0, 0, 3, 3, 3]
 
 
-def test_greedy_and_beam_of_a_twin_are_one_function_of_the_encoding() -> None:
+def test_greedy_and_beam_are_one_function_of_the_encoding() -> None:
     case = testing.make_case()
     ready = optimize_for_inference(case.model, True)
 
@@ -268,6 +315,97 @@ def test_greedy_and_beam_of_a_twin_are_one_function_of_the_encoding() -> None:
     first = found(Greedy(max_length=6), encoding)
     assert torch.equal(found(Beam(size=1, max_length=6), encoding).tokens, first.tokens)
     assert torch.equal(found(Greedy(max_length=6), encoding).log_probs, first.log_probs)
+
+
+# Other types
+
+
+POOLED = {"target": {"name": "label"}, "head": {"name": "classification", "pool": ("attend",)}}
+TAGGED = {"target": {"name": "tags"}, "head": {"name": "tagging"}}
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "changes", [POOLED, TAGGED, {"output": {"name": "adaptive"}}], ids=["pooled", "tagged", "text"]
+)
+def test_under_autocast_the_weights_keep_their_type(changes: dict[str, Any], quantize: bool) -> None:
+    """The kernels write numbers of the weight's type: into bfloat16 they would be written past the end."""
+    case = testing.make_case(changes)
+    ready = optimize_for_inference(case.model.float(), quantize)
+    expected = ready.score(case.batch)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        found = ready.score(case.batch)
+        predictions = ready.predict(case.batch._replace(target=None), Beam(size=2, max_length=4))
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
+    assert len(predictions) == 4
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.int64])
+def test_inputs_of_another_type_are_converted(dtype: torch.dtype, quantize: bool) -> None:
+    inputs, weight = torch.randint(-4, 5, (3, 2, 7)), torch.randn(5, 7)
+    linear = nn.Linear(7, 5)
+    linear.weight.data.copy_(weight)
+    fast = FastLinear(linear, quantize)
+    found = fast(inputs.to(dtype))
+    assert found.dtype == torch.float32
+    assert torch.equal(found, fast(inputs.float()))
+    layer = FastLayer(Layer("gru", 7, 4), quantize)
+    state = (torch.ones(3, 4),)
+    equal(layer(inputs.to(dtype), (state[0].to(dtype),)), layer(inputs.float(), state), "layer")
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_lengths_outside_the_sequence_are_clamped(cell: CellName, dtype: torch.dtype) -> None:
+    fast, inputs = FastLayer(Layer(cell, 3, 4), False), torch.randn(4, 5, 3)
+    state = tuple(torch.randn(4, 4) for _ in fast.start(inputs, 4))
+    found = fast(inputs, state, torch.tensor([9, -2, 5, 1 << 30], dtype=dtype), backwards=True)
+    equal(found, fast(inputs, state, torch.tensor([5, 0, 5, 5]), backwards=True), cell)
+
+
+def test_a_wrong_width_or_index_is_an_error() -> None:
+    linear = FastLinear(nn.Linear(8, 5), False)
+    with pytest.raises(RuntimeError):
+        linear(torch.zeros(4, 2, 4))  # as many numbers as four rows
+    memory = AttentionMemory(torch.zeros(2, 3, 4), torch.zeros(2, 3, 5), torch.zeros(2, 3, dtype=torch.bool), None)
+    for sentence in (-3, 2):
+        with pytest.raises((IndexError, RuntimeError)):
+            kernels.attend(torch.zeros(1, 4), memory, torch.tensor([sentence]), torch.zeros(1, 5))
+
+
+@pytest.mark.parametrize(("outputs", "inputs", "rows"), [(0, 3, 2), (3, 0, 2), (3, 4, 0), (0, 0, 0)])
+@BOTH
+def test_products_of_size_0(outputs: int, inputs: int, rows: int, quantize: bool) -> None:
+    bias = torch.arange(float(outputs))
+    found = Matrix(torch.zeros(outputs, inputs), bias, quantize)(torch.zeros(rows, inputs))
+    assert torch.equal(found, bias.expand(rows, outputs))
+
+
+@needs_compiler
+def test_int8_keeps_nan() -> None:
+    rows = torch.zeros(3, 9)
+    rows[1, 4], rows[2, 4] = torch.nan, torch.inf
+    found = Matrix(torch.randn(5, 9), None, quantize=True)(rows)
+    assert torch.equal(found[0], torch.zeros(5))
+    assert bool(found[1:].isnan().all())
+
+
+@needs_compiler
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of a process's memory is set as on Linux")
+def test_memory_that_cannot_be_had_is_an_error() -> None:
+    import resource
+
+    matrix, inputs = Matrix(torch.zeros(1, 64), None, quantize=True), torch.zeros(1 << 20, 64)
+    out = torch.empty(1 << 20, 1)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 24), before[1]))
+    try:
+        with pytest.raises(MemoryError, match="inference_product"):  # the inputs as int8 take 64 MB
+            matrix(inputs, out=out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 # Kernels
@@ -377,7 +515,7 @@ def emulating(function: Callable[..., Any], *arguments: Any, **named: Any) -> An
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("additive", [False, True])
-def test_looking_is_the_attention(dtype: torch.dtype, additive: bool) -> None:
+def test_attend_is_the_attention(dtype: torch.dtype, additive: bool) -> None:
     keys, values = torch.randn(3, 6, 20, dtype=dtype), torch.randn(3, 6, 37, dtype=dtype)
     holes = torch.tensor([[0, 0, 0, 0, 0, 0], [0, 1, 0, 0, 1, 1], [1, 1, 1, 1, 1, 1]]).bool()
     seen = AttentionMemory(keys, values, holes, torch.randn(20, dtype=dtype) if additive else None)
@@ -394,7 +532,7 @@ def test_looking_is_the_attention(dtype: torch.dtype, additive: bool) -> None:
 
 
 @needs_compiler
-def test_looking_is_not_changed_by_the_padding() -> None:
+def test_attend_is_not_changed_by_the_padding() -> None:
     keys, values, query = torch.randn(1, 90, 20), torch.randn(1, 90, 30), torch.randn(1, 20)
     for size in (3, 16, 17, 33, 47):
         found = []

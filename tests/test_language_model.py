@@ -221,7 +221,7 @@ def test_running_text_is_one_sequence_however_it_is_cut(decoder: str) -> None:
 
 @BOTH
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_a_twin_reads_running_text(decoder: str, quantize: bool) -> None:
+def test_an_optimized_model_reads_running_text(decoder: str, quantize: bool) -> None:
     case = language_model(decoder)
     model = optimize_for_inference(case.model, quantize)
     assert isinstance(model.head, FastGenerator)
