@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from seq2att.callback import Callback
-from seq2att.errors import UserError, check_size
+from seq2att.errors import check_size
 from seq2att.reader import SPLITS, Reader, Row, digest
 from seq2att.registry import register
 from seq2att.trainer.loop import Training
@@ -29,15 +29,18 @@ Curve = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]  # distances and n
 
 @register("reader", "adding")
 class Adding(Reader):
-    """Sequences of a number and a mark; the target is the sum of the two marked numbers."""
+    """Sequences of a number and a mark; the target is the sum of the two marked numbers.
+
+    Args:
+        length: steps of a sequence; at least 2.
+        rows: sequences to train on; a tenth as many are for validation and test; at least 1.
+        seed: the seed of the numbers and marks.
+    """
 
     def __init__(self, *, length: int = 100, rows: int = 5000, seed: int = 1) -> None:
-        self.length, self.seed = length, seed
+        self.length, self.seed = check_size("reader.length", length, 2), seed
+        check_size("reader.rows", rows)
         self.sizes = {"train": rows, "validation": max(rows // 10, 1), "test": max(rows // 10, 1)}
-        if length < 2 or rows < 1:
-            raise UserError(
-                f"reader.length={length} and reader.rows={rows}: allowed are 2 or more steps, 1 or more rows; set both"
-            )
 
     def splits(self) -> tuple[str, ...]:
         return SPLITS

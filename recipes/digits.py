@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_size
 from seq2att.reader import SPLITS, Reader, Row, digest
 from seq2att.registry import register, suggestion
 
@@ -36,7 +36,18 @@ class Image(NamedTuple):
 
 @register("reader", "digits")
 class Digits(Reader):
-    """Strips of handwritten digits; the source is a vector for each column, the target words or a tag a column."""
+    """Strips of handwritten digits; the source is a vector for each column, the target words or a tag a column.
+
+    Args:
+        target: the target of a strip: its digits in words, or a tag for each column.
+        language: the language of the words, as num2words names it (en, ko, fr, ...).
+        shortest: digits of the shortest strip; at least 1.
+        longest: digits of the longest strip; at most 20.
+        gap: blank columns around each digit, at most so many; at least 0.
+        repeats: training strips that each image begins, for each length; at least 1.
+        shift: pixels by which a digit of a training strip stands higher or lower at most; 0 to 7.
+        seed: the seed of the strips; no seed moves an image to another split.
+    """
 
     def __init__(
         self,
@@ -50,32 +61,23 @@ class Digits(Reader):
         shift: int = 0,
         seed: int = 1,
     ) -> None:
-        """Remember the options.
-
-        A strip holds `shortest` to `longest` digits, with up to `gap` blank columns around each. For every length, each
-        image of a split begins one strip, in training `repeats` strips, whose digits stand up to `shift` pixels higher
-        or lower. `language` is one that num2words knows (en, ko, fr, ...). The splits share no image; `seed` draws the
-        strips, and never moves an image to another split.
-        """
         self.target, self.language, self.seed = target, language, seed
         self.shortest, self.longest, self.gap, self.repeats, self.shift = shortest, longest, gap, repeats, shift
         self.lengths = dict.fromkeys(SPLITS, (shortest, longest))
         if not 1 <= shortest <= longest <= LONGEST:
-            raise UserError(
-                f"reader.shortest={shortest} and reader.longest={longest}: allowed is 1 <= shortest <= longest <= "
-                f"{LONGEST}; set both"
-            )
-        for name, value, least in (("gap", gap, 0), ("repeats", repeats, 1)):
-            if value < least:
-                raise UserError(f"reader.{name}={value}: allowed is {least} or more")
+            subject = f"reader.shortest={shortest} and reader.longest={longest}"
+            raise UserError("E-size", subject, f"must be 1 <= shortest <= longest <= {LONGEST}", "set both")
+        check_size("reader.gap", gap, 0)
+        check_size("reader.repeats", repeats)
         if not 0 <= shift < len(BLANK):
-            raise UserError(f"reader.shift={shift}: allowed is 0 to {len(BLANK) - 1}")
+            raise UserError("E-range", f"reader.shift={shift}", f"must be at least 0 and at most {len(BLANK) - 1}")
 
     def check(self, root: Path | None) -> None:
         needed = {"sklearn": "scikit-learn"} | ({"num2words": "num2words"} if self.target == "words" else {})
         for module, package in needed.items():
             if find_spec(module) is None:
-                raise UserError(f"reader=digits: {package} is not installed; run `pip install 'seq2att[recipes]'`")
+                problem, remedy = f"the package {package} is not installed", "run pip install 'seq2att[recipes]'"
+                raise UserError("E-package", "reader=digits", problem, remedy)
         if self.target == "words":
             self.words()
 
@@ -85,7 +87,8 @@ class Digits(Reader):
     def use(self, split: str, name: str) -> None:
         """Strips of exactly so many digits: `seq2att evaluate RUN --test 1 2 3`."""
         if not name.isdigit() or not 1 <= int(name) <= LONGEST:
-            raise UserError(f"{split}={name}: reader=digits takes the number of digits in a strip, 1 to {LONGEST}")
+            problem = f"must be the number of digits in a strip, 1 to {LONGEST}"
+            raise UserError("E-size", f"{split}={name}", problem)
         self.lengths[split] = (int(name), int(name))
 
     def words(self) -> list[str]:
@@ -93,8 +96,8 @@ class Digits(Reader):
         from num2words import CONVERTER_CLASSES, num2words
 
         if self.language not in CONVERTER_CLASSES:
-            hint = suggestion(self.language, CONVERTER_CLASSES)
-            raise UserError(f"reader.language={self.language}: num2words has no such language; {hint}")
+            subject, remedy = f"reader.language={self.language}", suggestion(self.language, CONVERTER_CLASSES)
+            raise UserError("E-choice", subject, "num2words has no such language", remedy)
         return [" ".join(str(num2words(digit, lang=self.language)).split()) for digit in range(10)]
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from seq2att.errors import UserError
+from seq2att.errors import check_size
 from seq2att.reader import Reader, Row, digest
 from seq2att.registry import register
 
 
 @register("reader", "number_sequence")
 class NumberSequence(Reader):
-    """Numbers that count from 0 in steps of 1/100, so many in a window, and the next one."""
+    """Numbers that count from 0 in steps of 1/100, so many in a window, and the next one.
+
+    Args:
+        rows: windows, each a step further; at least 1.
+        window: numbers of a window; at least 1.
+    """
 
     def __init__(self, *, rows: int = 100, window: int = 5) -> None:
-        self.rows, self.window = rows, window
-        if rows < 1 or window < 1:
-            raise UserError(f"reader.rows={rows} and reader.window={window}: allowed is 1 or more; set both")
+        self.rows, self.window = check_size("reader.rows", rows), check_size("reader.window", window)
 
     def splits(self) -> tuple[str, ...]:
         return ("train",)

@@ -39,7 +39,13 @@ ORIGINS = {  # the lists of Faker
 
 @register("reader", "surnames")
 class Surnames(Reader):
-    """Surnames with their origin, 14,000 of 16 origins, from the lists inside the package Faker."""
+    """Surnames with their origin, 14,000 of 16 origins, from the lists inside the package Faker.
+
+    Args:
+        source: what a model reads; the other one is the target.
+        origins: the origins to read; empty for all 16.
+        shared: whether a name of several origins, which has no one right answer, is skipped, or kept with each of them.
+    """
 
     def __init__(
         self,
@@ -48,22 +54,17 @@ class Surnames(Reader):
         origins: tuple[str, ...] = (),
         shared: Literal["skip", "keep"] = "skip",
     ) -> None:
-        """Remember the options.
-
-        `source` is what a model reads, the other one is what it says. `origins` are those to read (none named: all of
-        them). A name of several origins has no one right answer: it is skipped, and counted, or kept with each of them.
-        """
         self.source, self.shared = source, shared
         self.origins = sorted(set(origins)) or list(ORIGINS)
         for origin in self.origins:
             if origin not in ORIGINS:
-                raise UserError(
-                    f"reader.origins: there are no surnames called {origin!r}; {suggestion(origin, ORIGINS)}"
-                )
+                remedy = suggestion(origin, ORIGINS)
+                raise UserError("E-choice", f"reader.origins={origin}", "Faker has no surnames of this origin", remedy)
 
     def check(self, root: Path | None) -> None:
         if find_spec("faker") is None:
-            raise UserError("reader=surnames: Faker is not installed; run `pip install 'seq2att[recipes]'`")
+            remedy = "run pip install 'seq2att[recipes]'"
+            raise UserError("E-package", "reader=surnames", "the package Faker is not installed", remedy)
 
     def splits(self) -> tuple[str, ...]:
         return ("train",)

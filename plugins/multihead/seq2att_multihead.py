@@ -14,14 +14,17 @@ from seq2att.types import Attended, Memory, State
 
 @register("attention", "multihead")
 class MultiHead(Attention):
-    """Heads of scaled dot products: context = O [W_1 V_1 ; ... ; W_h V_h], W_i = softmax(Q_i q . K_i m / sqrt(d))."""
+    """Heads of scaled dot products: context = O [W_1 V_1 ; ... ; W_h V_h], W_i = softmax(Q_i q . K_i m / sqrt(d)).
+
+    Args:
+        heads: heads; must divide the size of the query.
+    """
 
     def __init__(self, query_size: int, memory_size: int, *, heads: int = 4) -> None:
         super().__init__(query_size, memory_size)
         if query_size % heads:
-            raise UserError(
-                f"attention.heads={heads} does not divide decoder.size={query_size}; take a number of heads that does"
-            )
+            problem = f"must divide the size of the query, {query_size}"
+            raise UserError("E-size", f"attention.heads={heads}", problem, "choose another number of heads")
         self.heads = heads
         self.query = nn.Linear(query_size, query_size, bias=False)
         self.key = nn.Linear(memory_size, query_size, bias=False)
