@@ -40,11 +40,27 @@ prints the same.
 """
 
 
+TRANSPARENT = (
+    "str",
+    "int",
+    "repr",
+    "len",
+    "list",
+    "sorted",
+    "join",
+    "next",
+    "iter",
+    "min",
+    "max",
+)  # show what they take
+
+
 class Raise(NamedTuple):
     """One construction of an error in the source."""
 
     place: str  # file:line
     code: str | None  # None: not a literal
+    is_moved: bool  # an existing error, with its own code, at another place
     message: str  # with names in braces
 
 
@@ -71,7 +87,8 @@ def raises() -> Iterator[Raise]:
                 texts = [template(part, around[-1:]) for part in node.args[1:]]
                 texts += [template(word.value, around[-1:]) for word in node.keywords]
                 message = ": ".join(filter(None, texts[:2])) + "".join(f"; {text}" for text in texts[2:3] if text)
-                yield Raise(f"{file.relative_to(PACKAGE)}:{node.lineno}", literal, " ".join(message.split()))
+                is_moved = ".code" in ast.unparse(node.args[0])
+                yield Raise(f"{file.relative_to(PACKAGE)}:{node.lineno}", literal, is_moved, " ".join(message.split()))
 
 
 def template(node: ast.expr, functions: list[ast.FunctionDef]) -> str:
@@ -81,7 +98,9 @@ def template(node: ast.expr, functions: list[ast.FunctionDef]) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(template(part, functions) for part in node.values)
     if isinstance(node, ast.FormattedValue):
-        return f"{{{short(node.value)}}}"
+        return template(node.value, []) if isinstance(node.value, ast.IfExp) else f"{{{short(node.value)}}}"
+    if isinstance(node, ast.BoolOp):  # `null and f"or {null}"`: the text where there is one
+        return template(node.values[-1], functions)
     if isinstance(node, ast.IfExp):
         return " | ".join(filter(None, (template(node.body, functions), template(node.orelse, functions))))
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
@@ -101,7 +120,10 @@ def template(node: ast.expr, functions: list[ast.FunctionDef]) -> str:
 def short(node: ast.expr) -> str:
     """The name of a value: that of a variable or an attribute, else that of the function which makes it."""
     if isinstance(node, ast.Call):
-        return short(node.func)
+        name = short(node.func)
+        return short(node.args[0]) if name in TRANSPARENT and node.args else name
+    if isinstance(node, ast.Subscript):
+        return short(node.value)
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else "..."
@@ -111,7 +133,8 @@ def errors_page() -> str:
     """The page of errors."""
     messages = defaultdict(set)
     for item in raises():
-        messages[item.code].add(item.message)
+        if item.code is not None:
+            messages[item.code].add(item.message)
     sections = (
         "\n".join(
             [f"\n## {code}\n", meaning, "", *(f"- `{text.replace('`', chr(39))}`" for text in sorted(messages[code]))]
