@@ -40,19 +40,7 @@ prints the same.
 """
 
 
-TRANSPARENT = (
-    "str",
-    "int",
-    "repr",
-    "len",
-    "list",
-    "sorted",
-    "join",
-    "next",
-    "iter",
-    "min",
-    "max",
-)  # show what they take
+TRANSPARENT = frozenset("str int repr len list sorted join next iter min max".split())  # shown as what they take
 
 
 class Raise(NamedTuple):
@@ -87,7 +75,7 @@ def raises() -> Iterator[Raise]:
                 texts = [template(part, around[-1:]) for part in node.args[1:]]
                 texts += [template(word.value, around[-1:]) for word in node.keywords]
                 message = ": ".join(filter(None, texts[:2])) + "".join(f"; {text}" for text in texts[2:3] if text)
-                is_moved = ".code" in ast.unparse(node.args[0])
+                is_moved = isinstance(node.args[0], ast.Starred) or ".code" in ast.unparse(node.args[0])
                 yield Raise(f"{file.relative_to(PACKAGE)}:{node.lineno}", literal, is_moved, " ".join(message.split()))
 
 

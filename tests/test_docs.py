@@ -1,16 +1,20 @@
 """The documentation: every page for plugin authors works as written, and the generated pages are current."""
 
+import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from seq2att import registry
 from seq2att.cli import main
+from seq2att.errors import CODES
 from tests.markdown import blocks
 
 registry.load()
 ROOT = Path(__file__).resolve().parent.parent
+GENERATE = ROOT / "docs" / "generate.py"
 PAGES = sorted((ROOT / "docs" / "plugins").glob("*.md"))
 
 
@@ -42,3 +46,28 @@ def test_a_page_works_as_written(page: Path, tmp_path: Path, monkeypatch: pytest
                 done.append(command)
     assert {"check", "train"} <= set(done)
     assert list(Path("runs").glob("*/metrics.json"))
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """The module that writes the generated pages."""
+    spec = importlib.util.spec_from_file_location("generate", GENERATE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_generated_pages_are_current(generate: ModuleType) -> None:
+    stale = [path.name for path, text in generate.pages().items() if path.read_text("utf-8") != text]
+    assert stale == [], "run `make docs`"
+
+
+def test_every_error_has_a_known_code_and_every_code_an_error(generate: ModuleType) -> None:
+    errors = [error for error in generate.raises() if not error.is_moved]
+    assert len(errors) > 200
+    assert [error for error in errors if error.code not in CODES] == []
+    assert {error.code for error in errors} == set(CODES)
+    assert [error.place for error in errors if not error.message.partition(": ")[2]] == [], "no subject or no problem"
+    assert list(CODES) == sorted(CODES)

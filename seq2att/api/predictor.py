@@ -212,9 +212,8 @@ class Predictor:
         """Refuse to ask a model for what it does not do."""
         if self.task != task:
             name = self.config["head"]["name"]
-            raise UserError(
-                f"{task}: this model has head={name}, which does not {task}; use {self.task} (seq2att {self.task} RUN)"
-            )
+            problem = f"this model has head={name}, which does not {task}"
+            raise UserError("E-task", task, problem, f"use {self.task} (seq2att {self.task} RUN)")
 
     def searching(self, options: Searching) -> Search:
         """Build the search that the options name."""

@@ -38,7 +38,9 @@ def classify(
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
     except ModuleNotFoundError as error:
-        raise UserError("baseline: scikit-learn is not installed; pip install 'seq2att[recipes]'") from error
+        raise UserError(
+            "E-package", "baseline", "needs scikit-learn, which is not installed", "pip install 'seq2att[recipes]'"
+        ) from error
     vectorizer = TfidfVectorizer(
         tokenizer=tokenize,
         token_pattern=None,
@@ -50,7 +52,7 @@ def classify(
     try:
         inputs = vectorizer.fit_transform(train.texts)
     except ValueError as error:  # no n-gram is left
-        raise UserError(f"baseline: {error}; give more texts, or --order 1") from error
+        raise UserError("E-data", "baseline", str(error), "give more texts, or --order 1") from error
     held = vectorizer.transform(validation.texts)
     best: tuple[float, float, Any] | None = None
     for strength in STRENGTHS:

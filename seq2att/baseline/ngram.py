@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from seq2att.errors import UserError
+from seq2att.errors import UserError, check_size
 from seq2att.types import BEGIN, END, PAD
 
 Ids = npt.NDArray[np.int64]
@@ -42,9 +42,7 @@ class NGram:
     """
 
     def __init__(self, order: int, size: int, ends: bool = True) -> None:
-        if order < 1:
-            raise UserError(f"order={order}: an n-gram has 1 token or more; take order=5")
-        self.order, self.size, self.ends = order, size, ends
+        self.order, self.size, self.ends = check_size("order", order), size, ends
         self.orders: list[Order] = []
 
     def flat(self, texts: Iterable[npt.ArrayLike]) -> tuple[Ids, Ids]:
@@ -54,16 +52,15 @@ class NGram:
         lengths = np.array([len(part) for part in parts], np.int64)
         tokens = np.concatenate([np.zeros(0, np.int64), *parts])
         if len(tokens) and int(tokens.max()) >= self.size:
-            raise UserError(
-                f"ids up to {tokens.max()} in a vocabulary of {self.size}; give the size of the target field"
-            )
+            problem = f"is too small for ids up to {tokens.max()}"
+            raise UserError("E-size", f"size={self.size}", problem, "give the size of the target field")
         return tokens, np.repeat(np.cumsum(lengths) - lengths, lengths)
 
     def fit(self, texts: Iterable[npt.ArrayLike]) -> NGram:
         """Count the n-grams of the texts."""
         tokens, starts = self.flat(texts)
         if not len(tokens):
-            raise UserError("there is no text to count n-grams in; name a training split with rows")
+            raise UserError("E-empty", "train", "has no text to count n-grams in", "name a training split with rows")
         inside = np.arange(len(tokens)) - starts  # [n] how many tokens of the text stand before
         contexts = np.zeros(len(tokens), np.int64)  # the number of the k-gram that ends here; of none there is one
         found: list[Counted] = []
