@@ -212,7 +212,6 @@ def test_every_row_is_in_one_part(size: int) -> None:
 
 def test_alone_nothing_needs_telling() -> None:
     assert ALONE.total(1.5, 2) == [1.5, 2]
-    assert ALONE.largest(3) == 3
     assert ALONE.collect("mine") == ["mine"]
     assert ALONE.share(lambda: "made") == ALONE.in_turn(lambda: "made") == "made"
     with ALONE.together():
