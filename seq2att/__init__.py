@@ -13,44 +13,55 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seq2att.api import evaluate, load, train
-    from seq2att.attention import Attention, masked_softmax
-    from seq2att.callback import Callback
-    from seq2att.config import compose
-    from seq2att.decoder import Decoder
-    from seq2att.encoder import Encoder
-    from seq2att.errors import UserError
-    from seq2att.field import Field
-    from seq2att.head import Generator, Head
-    from seq2att.metric import Metric, Score
-    from seq2att.output import Output
-    from seq2att.reader import FileReader, Reader, Row
-    from seq2att.registry import Factory, kind, register
-    from seq2att.search import Generates, Search
-    from seq2att.tokenizer import Tokenizer
-    from seq2att.types import (
-        BEGIN,
-        END,
-        PAD,
-        UNKNOWN,
-        Attended,
-        Batch,
-        Column,
-        Decoded,
-        Encoding,
-        Hypotheses,
-        Loss,
-        Memory,
-        Prediction,
-        State,
-        Step,
-        length_mask,
-        select,
-    )
+    from seq2att.api import evaluate as evaluate
+    from seq2att.api import load as load
+    from seq2att.api import train as train
+    from seq2att.attention import Attention as Attention
+    from seq2att.attention import masked_softmax as masked_softmax
+    from seq2att.callback import Callback as Callback
+    from seq2att.config import compose as compose
+    from seq2att.decoder import Decoder as Decoder
+    from seq2att.encoder import Encoder as Encoder
+    from seq2att.errors import UserError as UserError
+    from seq2att.field import Field as Field
+    from seq2att.head import Generator as Generator
+    from seq2att.head import Head as Head
+    from seq2att.metric import Metric as Metric
+    from seq2att.metric import Score as Score
+    from seq2att.output import Output as Output
+    from seq2att.reader import FileReader as FileReader
+    from seq2att.reader import Reader as Reader
+    from seq2att.reader import Row as Row
+    from seq2att.registry import Factory as Factory
+    from seq2att.registry import Inherited as Inherited
+    from seq2att.registry import kind as kind
+    from seq2att.registry import register as register
+    from seq2att.search import Generates as Generates
+    from seq2att.search import Search as Search
+    from seq2att.tokenizer import Tokenizer as Tokenizer
+    from seq2att.types import BEGIN as BEGIN
+    from seq2att.types import END as END
+    from seq2att.types import PAD as PAD
+    from seq2att.types import UNKNOWN as UNKNOWN
+    from seq2att.types import Attended as Attended
+    from seq2att.types import Batch as Batch
+    from seq2att.types import CarriedState as CarriedState
+    from seq2att.types import Column as Column
+    from seq2att.types import Decoded as Decoded
+    from seq2att.types import Encoding as Encoding
+    from seq2att.types import Hypotheses as Hypotheses
+    from seq2att.types import Loss as Loss
+    from seq2att.types import Memory as Memory
+    from seq2att.types import Prediction as Prediction
+    from seq2att.types import State as State
+    from seq2att.types import Step as Step
+    from seq2att.types import length_mask as length_mask
+    from seq2att.types import select as select
+    from seq2att.types import tree_map as tree_map
 
 __version__ = "0.1.0"
 
-EXPORTS = {  # the names that each module gives to this package
+EXPORTS = {  # the names that each module gives to this package; type checkers read the imports above
     "api": "evaluate load train",
     "attention": "Attention masked_softmax",
     "callback": "Callback",
@@ -63,59 +74,14 @@ EXPORTS = {  # the names that each module gives to this package
     "metric": "Metric Score",
     "output": "Output",
     "reader": "FileReader Reader Row",
-    "registry": "Factory kind register",
+    "registry": "Factory Inherited kind register",
     "search": "Generates Search",
     "tokenizer": "Tokenizer",
-    "types": "Attended BEGIN Batch Column Decoded END Encoding Hypotheses "
-    "Loss Memory PAD Prediction State Step UNKNOWN length_mask select",
+    "types": "Attended BEGIN Batch CarriedState Column Decoded END Encoding Hypotheses "
+    "Loss Memory PAD Prediction State Step UNKNOWN length_mask select tree_map",
 }
 HOMES = {name: module for module, names in EXPORTS.items() for name in names.split()}
-
-__all__ = [
-    "BEGIN",
-    "END",
-    "PAD",
-    "UNKNOWN",
-    "Attended",
-    "Attention",
-    "Batch",
-    "Callback",
-    "Column",
-    "Decoded",
-    "Decoder",
-    "Encoder",
-    "Encoding",
-    "Factory",
-    "Field",
-    "FileReader",
-    "Generates",
-    "Generator",
-    "Head",
-    "Hypotheses",
-    "Loss",
-    "Memory",
-    "Metric",
-    "Output",
-    "Prediction",
-    "Reader",
-    "Row",
-    "Score",
-    "Search",
-    "State",
-    "Step",
-    "Tokenizer",
-    "UserError",
-    "__version__",
-    "compose",
-    "evaluate",
-    "kind",
-    "length_mask",
-    "load",
-    "masked_softmax",
-    "register",
-    "select",
-    "train",
-]
+__all__ = ["__version__", *HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -117,9 +117,8 @@ def save(model: Model, config: Mapping[str, Any], path: Path, metrics: Mapping[s
     path.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create({"format": FORMAT, **config}), path / "config.yaml")
     save_model(model, str(path / "model.safetensors"))
-    (path / "model.safetensors").chmod(
-        (path / "config.yaml").stat().st_mode
-    )  # safetensors makes it readable for the owner only
+    # safetensors makes its file readable for the owner only.
+    (path / "model.safetensors").chmod((path / "config.yaml").stat().st_mode)
     for slot, field in (("source", model.source), ("target", model.target)):
         (path / slot).mkdir(exist_ok=True)
         for name, content in field.files().items():

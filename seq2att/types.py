@@ -166,34 +166,34 @@ def select(tree: State, rows: Tensor) -> State:
 
 def leaves(tree: State) -> list[Tensor]:
     """List the tensors of a tree, in order."""
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
 
-    def note(tensor: Tensor) -> Tensor:
-        found.append(tensor)
+    def collect(tensor: Tensor) -> Tensor:
+        tensors.append(tensor)
         return tensor
 
-    tree_map(note, tree)
-    return found
+    tree_map(collect, tree)
+    return tensors
 
 
 def where(rows: Tensor, one: State, other: State) -> State:
-    """A tree with the rows of `one` where `rows` `[N]` is true, and of `other` elsewhere; `other` may be its leaves."""
-    waiting = iter(leaves(other))
+    """Take the rows of `one` where `rows` `[N]` is true, those of `other` elsewhere; `other` may be its leaves."""
+    others = iter(leaves(other))
 
     def choose(tensor: Tensor) -> Tensor:
-        chosen = rows.view(-1, *[1] * (tensor.dim() - 1))
-        return torch.where(chosen, tensor, next(waiting).to(tensor))
+        condition = rows.view(-1, *[1] * (tensor.dim() - 1))
+        return torch.where(condition, tensor, next(others).to(tensor))
 
     return tree_map(choose, one)
 
 
 def detach(tree: State) -> State:
-    """The same tree, cut from the graph of gradients."""
+    """Detach every tensor of a tree from the graph of gradients."""
     return tree_map(lambda tensor: tensor.detach(), tree)
 
 
 def class_order(names: Iterable[str]) -> list[str]:
-    """Names of classes as they are numbered and shown: by value where all are numbers, else as text."""
+    """Sort names of classes: by value where all are finite numbers, else as text."""
     ordered = sorted(names)
     try:
         values = {name: float(name) for name in ordered}

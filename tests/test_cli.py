@@ -20,6 +20,7 @@ import pytest
 import torch
 import yaml
 
+import seq2att
 from seq2att import api, cli, launch, registry
 from seq2att.cli import evaluate, searching, show
 from seq2att.config import compose, recipes
@@ -700,9 +701,15 @@ def test_importing_the_package_loads_nothing_and_everything_is_there() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     first, second = done.stdout.splitlines()
-    assert set(first.split()[:-1]) == {"True", "__version__"}
+    assert set(first.split()[:-1]) == {"True", "__version__", "PAD", "UNKNOWN", "BEGIN", "END"}
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", first.split()[-1])
     assert second == "module 'seq2att' has no attribute 'nothing'"
+
+
+def test_type_checkers_see_the_names_that_the_package_exports() -> None:
+    source = Path(seq2att.__file__).read_text("utf-8")
+    imports = re.findall(r"^    from seq2att\.(\w+) import (\w+) as (\w+)$", source, re.MULTILINE)
+    assert {name: module for module, name, alias in imports if name == alias} == seq2att.HOMES
 
 
 def test_python_m_seq2att_is_the_command() -> None:
