@@ -1,8 +1,11 @@
-"""Every native function and its arguments, field by field as in the C++ headers beside this file."""
+"""Every native function and its arguments, field by field as in the C++ headers beside this file.
+
+The first two texts of a struct name its integers and its sizes.
+"""
 
 from __future__ import annotations
 
-from seq2att.recurrence.native.gate import Array, Function, Integer, Null, Real, Records, Size, Struct
+from seq2att.recurrence.native.gate import Array, Function, Null, Records, Struct
 from seq2att.recurrence.reference import CellName
 
 CELLS: dict[CellName, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}
@@ -32,9 +35,8 @@ def rows(*sizes: str) -> Array:
 PRODUCT = Function(
     "product",
     Struct(
-        rows=Size(),
-        columns=Size(),
-        inputs=Size(),
+        "",
+        "rows columns inputs",
         a=Array("T", "rows", "inputs", strides="both"),
         b=Array("T", "columns", "inputs", strides="both"),
         bias=optional("columns"),
@@ -46,10 +48,9 @@ PRODUCT = Function(
 CROSS_ENTROPY = Function(
     "cross_entropy",
     Struct(
-        rows=Size(),
-        size=Size(),
-        marks=Size(),
-        uniform=Real(),
+        "",
+        "rows size marks",
+        "uniform",
         logits=numbers("rows", "size"),
         targets=Array("int64", "rows", "marks"),
         weights=numbers("rows", "marks"),
@@ -62,14 +63,8 @@ CROSS_ENTROPY = Function(
 LAYER = Function(
     "layer",
     Struct(
-        cell=Integer(),
-        backwards=Integer(),
-        backward=Integer(),
-        steps=Size(),
-        rows=Size(),
-        total=Size(),
-        size=Size(),
-        width=Size(),
+        "cell backwards backward",
+        "steps rows total size width",
         sizes=Array("int64", "steps"),
         weight=numbers("width", "size"),
         new_bias=optional("size"),
@@ -101,21 +96,8 @@ LEVEL = Struct(
 FEEDBACK = Function(
     "feedback",
     Struct(
-        cell=Integer(),
-        query_first=Integer(),
-        residual=Integer(),
-        score=Integer(),
-        backward=Integer(),
-        steps=Size(),
-        rows=Size(),
-        total=Size(),
-        size=Size(),
-        width=Size(),
-        layers=Size(),
-        fed_size=Size(),
-        source=Size(),
-        key_size=Size(),
-        value_size=Size(),
+        "cell query_first residual score backward",
+        "steps rows total size width layers fed_size source key_size value_size",
         sizes=Array("int64", "steps"),
         levels=Records(LEVEL, "layers"),
         fed_weight=optional("width", "fed_size"),
@@ -151,9 +133,8 @@ FEEDBACK = Function(
 PACK = Function(
     "pack",
     Struct(
-        outputs=Size(),
-        inputs=Size(),
-        room=Size(),
+        "",
+        "outputs inputs room",
         weight=numbers("outputs", "inputs"),
         packed=numbers("room"),
     ),
@@ -161,38 +142,32 @@ PACK = Function(
 PACK_INT8 = Function(
     "pack_i8",
     Struct(
-        outputs=Size(),
-        inputs=Size(),
-        room=Size(),
+        "",
+        "outputs inputs room",
         weight=Array("int8", "outputs", "inputs"),
         packed=Array("uint8", "room"),
     ),
 )
 
 # inference.h: packed matrices, and what a step of decoding is made of.
-MATRIX = Struct(
-    outputs=Integer(), inputs=Integer(), room=Size(), packed=numbers("room"), scales=Null(), bias=optional("outputs")
-)
+MATRIX = Struct("outputs inputs", "room", packed=numbers("room"), scales=Null(), bias=optional("outputs"))
 MATRIX_INT8 = Struct(
-    outputs=Integer(),
-    inputs=Integer(),
-    room=Size(),
+    "outputs inputs",
+    "room",
     packed=Array("uint8", "room"),
     scales=numbers("outputs"),
     bias=optional("outputs"),
 )
 PACKED_PRODUCT = Function(
     "inference_product",
-    Struct(mode=Integer(), rows=Size(), x=rows("rows", "inputs"), y=rows("rows", "outputs")),
+    Struct("mode", "rows", x=rows("rows", "inputs"), y=rows("rows", "outputs")),
     after=(MATRIX, MATRIX_INT8),
 )
 RECURRENCE = Function(
     "inference_recur",
     Struct(
-        cell=Integer(),
-        backwards=Integer(),
-        rows=Size(),
-        steps=Size(),
+        "cell backwards",
+        "rows steps",
         lengths=Array("int64", "rows", optional=True),
         new_bias=optional("inputs"),
         gates=numbers("rows", "steps", "outputs"),
@@ -203,11 +178,8 @@ RECURRENCE = Function(
     after=(MATRIX, MATRIX_INT8),
 )
 MEMORY = Struct(
-    score=Integer(),
-    sentences=Size(),
-    source=Size(),
-    key_size=Size(),
-    value_size=Size(),
+    "score",
+    "sentences source key_size value_size",
     energy=optional("key_size"),
     keys=numbers("sentences", "source", "key_size"),
     values=numbers("sentences", "source", "value_size"),
@@ -216,7 +188,8 @@ MEMORY = Struct(
 ATTEND = Function(
     "inference_attend",
     Struct(
-        rows=Size(),
+        "",
+        "rows",
         which=Array("int64", "rows"),
         query=rows("rows", "key_size"),
         context=rows("rows", "value_size"),
@@ -224,15 +197,12 @@ ATTEND = Function(
     ),
     after=(MEMORY,),
 )
-LOG_SOFTMAX = Function("inference_log_softmax", Struct(rows=Size(), size=Size(), values=numbers("rows", "size")))
+LOG_SOFTMAX = Function("inference_log_softmax", Struct("", "rows size", values=numbers("rows", "size")))
 BEST = Function(
     "inference_best",
     Struct(
-        batch=Size(),
-        width=Size(),
-        rows=Size(),
-        size=Size(),
-        count=Size(),
+        "",
+        "batch width rows size count",
         values=numbers("rows", "size"),
         starts=numbers("batch", "width"),
         found=numbers("batch", "count"),

@@ -30,24 +30,6 @@ class ArgumentError(RuntimeError):
     """A native function was called with arguments that it does not take: an error of the calling code."""
 
 
-class Integer:
-    """A number that the caller gives."""
-
-    format: ClassVar = "q"
-
-
-class Real:
-    """A floating-point number that the caller gives."""
-
-    format: ClassVar = "d"
-
-
-class Size:
-    """A size that the arrays have in common; 0 where no array has it."""
-
-    format: ClassVar = "q"
-
-
 class Null:
     """A pointer that is always null."""
 
@@ -129,18 +111,27 @@ class Records:
         return f"a list of {self.count}={sizes.get(self.count)} records"
 
 
-Field = Integer | Real | Size | Null | Array | Records
+Field = Null | Array | Records
 
 
 class Struct:
-    """The fields of a C struct in its order, each 8 bytes wide but arrays with strides, which are as many fields."""
+    """A C struct of 8-byte fields: integers, reals and sizes, then pointers, each followed by its strides, if any.
 
-    def __init__(self, **fields: Field) -> None:
-        self.fields = fields
-        self.numbers = tuple(name for name, field in fields.items() if isinstance(field, Integer | Real))
-        self.arrays = tuple((name, field) for name, field in fields.items() if isinstance(field, Array | Records))
-        self.layout = struct.Struct("=" + "".join(field.format for field in fields.values()))
-        self.slots = tuple(slot for name, field in fields.items() for slot in slots(name, field))
+    Args:
+        integers: the names of integers that the caller gives.
+        reals: the names of floating-point numbers that the caller gives.
+        sizes: the names of sizes that the arrays have in common; 0 where no array has it.
+        **fields: the pointers.
+    """
+
+    def __init__(self, integers: str = "", sizes: str = "", reals: str = "", /, **fields: Field) -> None:
+        self.fields, self.numbers = fields, (*integers.split(), *reals.split())
+        self.arrays = tuple((name, field) for name, field in fields.items() if not isinstance(field, Null))
+        pointers = [slot for name, field in fields.items() for slot in slots(name, field)]
+        self.slots = (*self.numbers, *sizes.split(), *pointers)
+        num_integers, num_reals = len(integers.split()), len(reals.split())
+        rest = len(self.slots) - num_integers - num_reals
+        self.layout = struct.Struct(f"={num_integers}q{num_reals}d{rest}q")
 
     def pack(self, label: str, values: Mapping[str, Any], sizes: dict[str, Any]) -> bytes:
         """The struct in memory, after every value has been checked; `sizes` gets the types and sizes of the arrays."""

@@ -14,8 +14,8 @@ constexpr int64_t BLOCK = 1024, BLOCK_ROWS = 64;  // summed first: a long sum of
 
 // The target distribution of a row: `weights` at its `targets`, and `uniform` divided evenly over all entries.
 template <typename T> struct CrossEntropy {
-  int64_t rows, size, marks;
   double uniform;
+  int64_t rows, size, marks;
   T *logits;               // [rows, size], become the gradient of the loss
   const int64_t *targets;  // [rows, marks]
   const T *weights;        // [rows, marks]
