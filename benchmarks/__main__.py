@@ -91,22 +91,26 @@ def settings_of(options: argparse.Namespace, folder: str) -> Settings:
     for peer in options.peer:
         name, separator, python = peer.partition("=")
         if not separator:
-            raise UserError(f"--peer {peer}: say NAME=PYTHON, as in keras=venv/bin/python")
+            raise UserError("E-syntax", f"--peer {peer}", "is not NAME=PYTHON", "write it as in keras=venv/bin/python")
         peers.append((name, python))
     if options.data is not None and not (Path(options.data) / "train.de").is_file():
-        raise UserError(f"--data {options.data}: there is no train.de; name the folder of Multi30k")
+        raise UserError("E-file", f"--data {options.data}", "has no train.de", "name the folder of Multi30k")
     if options.device != "cpu" and not (options.device.startswith("cuda") and torch.cuda.is_available()):
         raise UserError(
-            f"--device {options.device}: this PyTorch sees no such device; say cpu, or cuda where there is a GPU"
+            "E-device", f"--device {options.device}", "is not available here", "use cpu, or cuda where there is a GPU"
         )
     if options.cpu_time and (options.threads > 1 or options.device != "cpu"):
-        raise UserError("--cpu-time counts the seconds of all threads together; leave out --threads and --device")
+        raise UserError(
+            "E-conflict", "--cpu-time", "counts the seconds of all threads together", "leave out --threads and --device"
+        )
     if options.model is not None and options.data is None:
-        raise UserError("--model needs sentences to translate; add --data DIR, the folder of Multi30k")
+        raise UserError(
+            "E-missing", "--model", "needs sentences to translate", "add --data DIR, the folder of Multi30k"
+        )
     if options.json is not None and not Path(options.json).absolute().parent.is_dir():
-        raise UserError(f"--json {options.json}: there is no such folder; name one that exists")
+        raise UserError("E-file", f"--json {options.json}", "is in no folder that exists", "name another file")
     if options.threads < 1:
-        raise UserError(f"--threads {options.threads}: allowed is 1 or more")
+        raise UserError("E-size", f"--threads {options.threads}", "must be at least 1")
     found = Settings(
         folder,
         batch=options.batch or 64,
@@ -211,7 +215,12 @@ def measure_row(name: str, settings: Settings, only: Sequence[str]) -> tuple[Row
     row = rows.ROWS[name](settings)
     kept = [one for one in row.contenders if any(fnmatch.fnmatch(one.name, pattern) for pattern in only)]
     if not kept:
-        raise UserError(f"--only {','.join(only)}: known in {name}: {'; '.join(one.name for one in row.contenders)}")
+        raise UserError(
+            "E-choice",
+            f"--only {','.join(only)}",
+            f"matches no contender of {name}",
+            f"known: {'; '.join(one.name for one in row.contenders)}",
+        )
     row = row._replace(contenders=kept)
     check = row.check()
     results = timing.summarize(row, timing.measure(row, settings))

@@ -92,9 +92,11 @@ def asked(settings: Settings, known: tuple[str, ...]) -> list[str]:
     """The peers of a sort that the command line names."""
     for name, python in settings.peers:
         if name not in (*TRANSLATORS, *CLASSIFIERS):
-            raise UserError(f"--peer {name}: no script is called so; known: {', '.join((*CLASSIFIERS, *TRANSLATORS))}")
+            raise UserError(
+                "E-choice", f"--peer {name}", "has no script", f"known: {', '.join((*CLASSIFIERS, *TRANSLATORS))}"
+            )
         if not Path(python).is_file():
-            raise UserError(f"--peer {name}={python}: there is no such file; give the Python of its environment")
+            raise UserError("E-file", f"--peer {name}={python}", "does not exist", "give the Python of its environment")
     return [name for name, _ in settings.peers if name in known]
 
 

@@ -60,9 +60,7 @@ class UserError(Exception):
         remedy: what to do about it; may be left out where the problem says it already.
     """
 
-    def __init__(self, code: str, subject: str = "", problem: str = "", remedy: str = "") -> None:
-        if code not in CODES:  # transitional: a whole message in one argument
-            code, subject, problem = "", "", code
+    def __init__(self, code: str, subject: str, problem: str, remedy: str = "") -> None:
         self.code, self.subject, self.problem, self.remedy = code, subject, problem, remedy
         parts = [part for part in (subject, problem) if part]
         super().__init__(": ".join(parts) + (f"; {remedy}" if remedy else ""))
@@ -77,12 +75,11 @@ class UserError(Exception):
         """
         value = f"the {side} {self.subject}".rstrip() if side else self.subject
         problem = f"{value}: {self.problem}" if value else self.problem
-        return UserError(self.code or "E-data", place, problem, self.remedy if keep_remedy else "")
+        return UserError(self.code, place, problem, self.remedy if keep_remedy else "")
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, ...]]:
         """Pickle by the parts, so that an error of a worker process arrives whole."""
-        arguments = (self.code, self.subject, self.problem, self.remedy) if self.code else (self.problem,)
-        return type(self), arguments
+        return type(self), (self.code, self.subject, self.problem, self.remedy)
 
 
 def check_size(key: str, value: int, minimum: int = 1, null: str = "") -> int:

@@ -307,18 +307,21 @@ def test_profile_names_operations(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--device", "tpu"], "--device tpu: this PyTorch sees no such device; say cpu"),
-        (["--rows", "training-loung"], "no row is called so; known: training-luong,"),
-        (["--rows", "decode", "--only", "nobody"], "--only nobody: known in decode: plain batched beam;"),
-        (["--peer", "keras"], "say NAME=PYTHON"),
-        (["--rows", "training-luong", "--peer", "kers=python"], "no script is called so; known: keras, opennmt"),
-        (["--rows", "classifier-8", "--peer", "keras=nowhere/python"], "there is no such file"),
+        (["--device", "tpu"], "--device tpu: "),
+        (["--rows", "training-loung"], "--rows training-loung: matches no row; known: training-luong,"),
+        (
+            ["--rows", "decode", "--only", "nobody"],
+            "--only nobody: matches no contender of decode; known: plain batched beam;",
+        ),
+        (["--peer", "keras"], "--peer keras: is not NAME=PYTHON"),
+        (["--rows", "training-luong", "--peer", "kers=python"], "--peer kers: has no script; known: keras, opennmt"),
+        (["--rows", "classifier-8", "--peer", "keras=nowhere/python"], "--peer keras=nowhere/python: does not exist"),
         (
             ["--cpu-time", "--threads", "2"],
-            "--cpu-time counts the seconds of all threads together; leave out --threads",
+            "--cpu-time: counts the seconds of all threads together; leave out --threads",
         ),
-        (["--data", "nowhere"], "there is no train.de; name the folder of Multi30k"),
-        (["--rows", "decode", "--model", "runs/x"], "--model needs sentences to translate; add --data DIR"),
+        (["--data", "nowhere"], "--data nowhere: has no train.de"),
+        (["--rows", "decode", "--model", "runs/x"], "--model: needs sentences to translate; add --data DIR"),
     ],
 )
 def test_mistakes_are_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

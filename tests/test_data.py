@@ -575,7 +575,7 @@ class Floats(Field):
 
     def encode(self, value: Any) -> Any:
         if not np.isfinite(value):
-            raise UserError(f"{value} is no number to learn from")
+            raise UserError("E-number", str(value), "is not a number to learn from")
         return np.array([[value]], np.float32)
 
     def files(self) -> dict[str, bytes]:
@@ -901,7 +901,7 @@ def test_no_file_of_the_cache_is_a_pickle(bench: Bench) -> None:
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         (folder / "half").touch()
-        raise UserError("no")
+        raise UserError("E-data", "rows", "cannot be read")
 
     with pytest.raises(UserError):
         cached(tmp_path, "rows", "key", fail)

@@ -72,7 +72,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def train(config: dict[str, Any]) -> Path:
         name, path = config["attention"]["name"], Path(config["run"])
         if name == "additive" and "additive" in found:
-            raise UserError("no more additive")
+            raise UserError("E-data", "attention=additive", "no more additive")
         found.append(name)
         path.mkdir(parents=True)
         loss, exact = FIGURES[name]

@@ -232,7 +232,7 @@ def test_a_pattern_and_stop_words_that_leave_nothing() -> None:
 def test_an_error_of_the_reader_comes_through() -> None:
     def broken() -> Iterator[str]:
         yield "abc abd"
-        raise UserError("train.de:3: byte 0xff is no UTF-8")
+        raise UserError("E-encoding", "train.de:3", "byte 0xff is not UTF-8")
 
     for tokenizer in (SentencePieceTokenizer(size=9), WordTokenizer()):
         with pytest.raises(UserError, match=r"^train\.de:3: byte 0xff"):

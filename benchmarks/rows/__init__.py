@@ -19,7 +19,9 @@ def chosen(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
     """The names that any of the patterns fits, in the order of the names."""
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
-            raise UserError(f"--rows {pattern}: no row is called so; known: {', '.join(names)}, and patterns ('*-gru')")
+            raise UserError(
+                "E-choice", f"--rows {pattern}", "matches no row", f"known: {', '.join(names)}, and patterns ('*-gru')"
+            )
     return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
 

@@ -27,7 +27,7 @@ def add_parser(commands: Commands, name: str, help: str, examples: str) -> argpa
 
 def print_error(error: UserError) -> None:
     """Print an error of the user with its code on stderr."""
-    print(f"seq2att: error{f' [{error.code}]' if error.code else ''}: {error}", file=sys.stderr)
+    print(f"seq2att: error [{error.code}]: {error}", file=sys.stderr)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
