@@ -77,7 +77,10 @@ class Stepper:
     def step(self, votes: Sequence[float], ends_epoch: bool) -> list[float]:
         """Update the weights; returns the sums of the votes, which all processes give each other on this occasion."""
         tokens = self.step_sum.count
-        votes = list(votes) if self.processes.alone else self.reduce(tokens := tokens.double(), votes)
+        sums = list(votes)
+        if not self.processes.alone:
+            tokens = tokens.double()
+            sums = self.reduce(tokens, votes)
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         if scaler is not None:
             scaler.unscale_(self.optimizer)
@@ -87,7 +90,7 @@ class Stepper:
         if "monitor" not in self.schedule and (ends_epoch or self.schedule["interval"] == "step"):
             self.schedule["scheduler"].step()
         self.step_sum, self.num_parts = zero(self.fabric.device), 0
-        return votes
+        return sums
 
     def parameters(self) -> list[Tensor]:
         """The parameters that the optimizer updates."""
