@@ -295,24 +295,6 @@ def test_text_from_a_label(inventor: api.Predictor) -> None:
         inventor.generate(["Irish", "Elvish"])
 
 
-def test_a_baseline_counts_the_tokens_of_the_run(tiny_run: Callable[[str], Path]) -> None:
-    counted = api.baseline(tiny_run("texts"), split="validation", order=3)
-    figures = api.evaluate(tiny_run("texts"), split="validation")
-    assert counted["tokens"] == 8
-    assert counted["perplexity"] == pytest.approx(math.exp(counted["loss"]))
-    assert set(counted) & set(figures) >= {"loss", "perplexity", "bits"}
-
-
-def test_a_linear_baseline_is_judged_by_the_metrics_of_the_run(tiny_run: Callable[[str], Path]) -> None:
-    found = api.baseline(tiny_run("classes"), split="validation", order=1)
-    assert found["accuracy"] == 100
-    assert found["rows"] == 2
-    with pytest.raises(UserError, match=r"baseline: there is none for head=tagging with source=text; name a run of"):
-        api.baseline(tiny_run("tags"))
-    with pytest.raises(UserError, match=r"baseline: order=0 is no length of n-grams; give 1 or more"):
-        api.baseline(tiny_run("texts"), order=0)
-
-
 def test_words_in_lists_are_read_and_rows_without_a_label_are_told(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -512,7 +512,7 @@ def test_mistakes_are_one_message_and_exit_code_2(
 
 
 USAGE = {
-    "trian reverse": "no command is called 'trian'; known: baseline, classify, ",
+    "trian reverse": "no command is called 'trian'; known: check, classify, ",
     "clasify runs/x": "did you mean 'classify'?",
     "train": "error [E-missing]: RECIPE: train needs a recipe; give one, as in seq2att train reverse; seq2att list rec",
     "train encoder=gru": "[E-missing]: RECIPE",
@@ -725,7 +725,6 @@ OTHERS = {  # commands whose examples name runs of other heads, and the tiny run
     "tag": {"atis_slots": "tags"},
     "estimate": {"number_sequence": "numbers"},
     "generate": {"shakespeare_char": "texts", "surname_invent": "names"},
-    "baseline": {"ptb_lstm": "texts", "imdb": "classes"},
     "evaluate": {"surname_origin": "classes"},
     "show": {"surname_origin": "classes"},
 }

@@ -143,8 +143,7 @@ def test_every_import_is_a_declared_dependency() -> None:
     modules = {"hydra-core": "hydra", "lightning-fabric": "lightning_fabric", "pyyaml": "yaml"}
     names = [re.split(r"[<>=]", name)[0] for name in PROJECT["dependencies"]]
     declared = {modules.get(name, name) for name in names}
-    optional = {"sklearn"}  # of the extra `recipes`; the message says so where it is missing
-    assert imported - sys.stdlib_module_names - {"seq2att"} == declared | optional
+    assert imported - sys.stdlib_module_names - {"seq2att"} == declared
 
 
 def test_contributing_shows_the_layers_that_are_held() -> None:

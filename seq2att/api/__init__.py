@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from seq2att import registry
-from seq2att.api.baseline import baseline
 from seq2att.api.data import Example, corpus_of, example
 from seq2att.api.options import Answering, Scoring, Searching
 from seq2att.api.predictor import BATCH_SIZE, Predictor, Scored
@@ -31,7 +30,6 @@ __all__ = [
     "Scored",
     "Scoring",
     "Searching",
-    "baseline",
     "evaluate",
     "example",
     "load",

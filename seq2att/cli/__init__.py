@@ -12,12 +12,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from seq2att.cli import answering, baseline, check, evaluate, listing, plugin, score, show, train
+from seq2att.cli import answering, check, evaluate, listing, plugin, score, show, train
 from seq2att.cli.model import print_error
 from seq2att.errors import UserError
 from seq2att.registry import suggestion
 
-COMMANDS = (train, answering, evaluate, baseline, score, show, listing, check, plugin)
+COMMANDS = (train, answering, evaluate, score, show, listing, check, plugin)
 EXAMPLES = """start here:
   seq2att train reverse
   seq2att translate runs/reverse

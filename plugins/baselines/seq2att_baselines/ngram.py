@@ -1,7 +1,7 @@
-"""Counted language models: what a neural one is to be compared with.
+"""N-gram language models, for comparison with neural ones.
 
-An n-gram that was never seen says nothing by itself (most of those of five words were not), so every order leaves some
-of its probability to the order below: interpolated Kneser-Ney smoothing, with the modified discounts of Chen and
+Most n-grams of five words occur nowhere in the training text, so every order leaves some of its probability to the
+order below: interpolated Kneser-Ney smoothing, with the modified discounts of Chen and
 Goodman (1998, equations 26 to 28).
 """
 
@@ -19,7 +19,7 @@ from seq2att.types import BEGIN, END, PAD
 
 Ids = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
-NEVER_SAID = (PAD, BEGIN)  # the ids that no model predicts
+UNPREDICTED = (PAD, BEGIN)  # the ids that no model predicts
 FALLBACK = (0.5, 1.0, 1.5)  # discounts where too few n-grams are seen to estimate them
 
 
@@ -88,7 +88,7 @@ class NGram:
             followed = np.bincount(counted.numbers[above.last], minlength=len(counts))
             counts = np.where(counted.begins, counts, followed)
         token = counted.keys % self.size
-        counts = np.where(np.isin(token, NEVER_SAID), 0, counts)  # a beginning is a context, and never said
+        counts = np.where(np.isin(token, UNPREDICTED), 0, counts)  # a beginning is a context, and never predicted
         held = counts - np.concatenate([[0.0], discounts(counts)])[np.minimum(counts, 3)]
         context = counted.keys // self.size
         totals = np.bincount(context, counts, contexts).astype(np.float64)
@@ -100,8 +100,8 @@ class NGram:
         """Log p of every token of the texts `[n]`, and of each order the share of their n-grams that was seen."""
         tokens, starts = self.flat(texts)
         inside = np.arange(len(tokens)) - starts
-        said = inside > 0
-        probability = np.full(len(tokens), 1 / (self.size - len(NEVER_SAID)))
+        is_predicted = inside > 0
+        probability = np.full(len(tokens), 1 / (self.size - len(UNPREDICTED)))
         numbers, seen = np.zeros(len(tokens), np.int64), []
         for length, order in enumerate(self.orders, 1):
             context = np.concatenate([[-1], numbers[:-1]]) if length > 1 else numbers
@@ -111,12 +111,12 @@ class NGram:
             known[known] = order.totals[context[known]] > 0
             share = order.held[numbers[known]] / order.totals[context[known]]
             probability[known] = share + order.rest[context[known]] * probability[known]
-            possible = said & (inside >= length - 1)
+            possible = is_predicted & (inside >= length - 1)
             seen.append(float((numbers[possible] >= 0).mean()) if possible.any() else math.nan)
-        return np.log(probability[said]), seen
+        return np.log(probability[is_predicted]), seen
 
     def distribution(self, context: Sequence[int]) -> Numbers:
-        """p(w | context) of every id `[size]`, the context being the beginning of a text; 0 of what is never said."""
+        """p(w | context) of every id `[size]`, the context being the beginning of a text; 0 of PAD and BEGIN."""
         texts = [[*context, token] for token in range(self.size)]
         ends, self.ends = self.ends, False
         try:
@@ -124,7 +124,7 @@ class NGram:
         finally:
             self.ends = ends
         probabilities: Numbers = np.exp(found.reshape(self.size, -1)[:, -1])
-        probabilities[list(NEVER_SAID)] = 0.0
+        probabilities[list(UNPREDICTED)] = 0.0
         return probabilities
 
 

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+from seq2att_baselines import ngram
 
-from seq2att.baseline import ngram
 from seq2att.types import BEGIN, END, PAD
 from tests.refusals import refused
 

@@ -1,4 +1,4 @@
-"""Baselines on the data of a run: an n-gram model, or a linear classifier."""
+"""Baselines on the data of a run: an n-gram model beside a language model, a linear classifier beside a classifier."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from seq2att import registry
 from seq2att.api.data import corpus_of
-from seq2att.baseline import linear, ngram
 from seq2att.errors import UserError, check_size
 from seq2att.model import Model
 from seq2att.model import load as load_bundle
+from seq2att_baselines import linear, ngram
 
 if TYPE_CHECKING:
     from seq2att.data import Corpus

@@ -22,25 +22,23 @@ class Texts(NamedTuple):
     labels: Sequence[str]
 
 
-class Found(NamedTuple):
-    """What the classifier says to the texts of the test, and how it was made."""
+class Result(NamedTuple):
+    """The labels that the classifier predicts for the test, and how it was made."""
 
     labels: list[str]
     strength: float
-    size: int  # n-grams that it looks at
+    size: int  # n-grams that are its features
 
 
 def classify(
     train: Texts, validation: Texts, test: Sequence[str], order: int, tokenize: Callable[[str], list[str]]
-) -> Found:
-    """Learn from n-grams of 1 to `order` tokens, and say the labels of the test; `UserError` without scikit-learn."""
+) -> Result:
+    """Learn from n-grams of 1 to `order` tokens, and predict the labels of the test."""
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
     except ModuleNotFoundError as error:
-        raise UserError(
-            "E-package", "baseline", "needs scikit-learn, which is not installed", "pip install 'seq2att[recipes]'"
-        ) from error
+        raise UserError("E-package", "baseline", "needs scikit-learn", "run `pip install scikit-learn`") from error
     vectorizer = TfidfVectorizer(
         tokenizer=tokenize,
         token_pattern=None,
@@ -64,4 +62,4 @@ def classify(
     assert best is not None
     _, strength, model = best
     labels = [str(label) for label in model.predict(vectorizer.transform(test))]
-    return Found(labels, strength, len(vectorizer.vocabulary_))
+    return Result(labels, strength, len(vectorizer.vocabulary_))

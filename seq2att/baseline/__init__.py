@@ -1,1 +1,0 @@
-"""Baselines: what simple counting makes of the data of a run, judged as the run is."""
