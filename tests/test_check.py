@@ -180,13 +180,13 @@ def test_required_options_are_asked_for() -> None:
 @pytest.mark.usefixtures("own_registry")
 def test_a_field_that_cannot_read_the_values_of_the_kit_asks_for_examples() -> None:
     class Digits(registry.find("field", "numbers").target.__mro__[1]):  # type: ignore[misc]
-        takes, one = "digits", "12"
+        expected, example = "digits", "12"
 
-        def array(self, value: Any) -> Any:
+        def to_array(self, value: Any) -> Any:
             return [[int(digit)] for digit in value]
 
         def decode(self, ids: Any) -> str:
-            return "".join(str(round(float(number))) for number in self.restored(ids)[:, 0])
+            return "".join(str(round(float(number))) for number in self.unstandardize(ids)[:, 0])
 
     registry.register("field", "digits")(Digits)
     with refused("E-missing", "field=digits") as info:
