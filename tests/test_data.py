@@ -256,8 +256,8 @@ def test_splits_that_nobody_names_come_from_train_group_by_group(bench: Bench) -
     assert 20 <= len(parts[1]) <= 60
     assert 8 <= len(parts[2]) <= 35
     report = corpora["train"].report
-    assert report.read == 600 == report.kept + sum(report.given.values())
-    assert report.given == {split: len(corpora[split]) for split in ("validation", "test")}
+    assert report.read == 600 == report.kept + sum(report.moved.values())
+    assert report.moved == {split: len(corpora[split]) for split in ("validation", "test")}
     assert all(len(answers) == 3 for answers in corpora["test"].references(range(len(corpora["test"]))))
 
 
@@ -275,7 +275,7 @@ def test_the_split_depends_on_its_own_seed_and_the_source_only(bench: Bench) -> 
 def test_nothing_is_taken_for_a_split_that_is_named(bench: Bench) -> None:
     many(bench)
     corpora = bench.prepare(bench.config({"validation": None}, validation_fraction=0.2))
-    assert set(corpora["train"].report.given) == {"validation"}
+    assert set(corpora["train"].report.moved) == {"validation"}
     assert len(corpora["train"]) + len(corpora["validation"]) == 600
     assert len(corpora["test"]) == 4
     assert set(bench.prepare(bench.config({"test": None}, test_fraction=0.0))) == {"train", "validation"}
@@ -345,7 +345,7 @@ def test_a_split_at_the_end_takes_the_last_rows_unshuffled(bench: Bench) -> None
     )  # 10 hold something
     corpora = taken(bench, split="end", validation_fraction=0.2, test_fraction=0.25)
     assert rows_of(corpora, bench) == {"train": [1, 2, 3, 4, 5], "validation": [6, 7], "test": [8, 9, 11]}
-    assert corpora["train"].report.given == {"validation": 2, "test": 3}
+    assert corpora["train"].report.moved == {"validation": 2, "test": 3}
     assert corpora["train"].report.dropped == {"empty source": ["train.tsv:10"]}
     assert "test: 1 of its 3 distinct sources are in train too" in bench.said
     corpora = taken(bench, split="end", validation_fraction=0.1, test_fraction=0.3)  # 0.3 * 10 is a little more than 3
@@ -783,7 +783,7 @@ def test_mistakes_are_told(
 
 
 def test_a_missing_file_is_told(bench: Bench) -> None:
-    with pytest.raises(UserError, match=r"reader\.train.*gone\.tsv"):
+    with refused("E-file", "reader.train=gone.tsv"):
         bench.prepare(bench.config({"train": "gone.tsv"}))
 
 

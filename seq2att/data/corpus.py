@@ -98,31 +98,31 @@ class Corpus:
         self.report = RowReport.load(folder)
         self.source = Ragged.load(folder, "source")
         self.target = Ragged.load(folder, "target") if (folder / "target.json").is_file() else None
-        self.kept = np.load(folder / "kept.npy", mmap_mode="r", allow_pickle=False)  # [rows] their rows of the table
+        self.table_rows = np.load(folder / "kept.npy", mmap_mode="r", allow_pickle=False)  # [rows] in the table
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(self.table_rows)
 
     def source_values(self, rows: Rows) -> list[Any]:
         """The sources of these rows, as they were read."""
-        return [self.table.value("source", int(self.kept[row])) for row in rows]
+        return [self.table.value("source", int(self.table_rows[row])) for row in rows]
 
     def target_values(self, rows: Rows) -> list[Any]:
         """The targets of these rows, as they were read."""
-        return [self.table.value("target", int(self.kept[row])) for row in rows]
+        return [self.table.value("target", int(self.table_rows[row])) for row in rows]
 
     def references(self, rows: Rows) -> list[tuple[Any, ...]]:
         """The references of each row: the distinct targets of all rows of this split with the same source."""
-        return [self.table.references(int(self.kept[row])) for row in rows]
+        return [self.table.references(int(self.table_rows[row])) for row in rows]
 
     def unique(self) -> npt.NDArray[np.int64]:
         """The first row of every distinct source, in order: to score each source once."""
-        _, first = np.unique(self.table.group[self.kept], return_index=True)
+        _, first = np.unique(self.table.group[self.table_rows], return_index=True)
         return np.sort(first).astype(np.int64)
 
     def place(self, row: int) -> str:
         """The file and line of a row: `file:line`."""
-        return self.table.place(int(self.kept[row]))
+        return self.table.place(int(self.table_rows[row]))
 
     def is_unknown(self, side: str, unknown_id: int = UNKNOWN) -> npt.NDArray[np.bool_]:
         """Which tokens of a side are unknown `[total]`; of ids with characters the first counts."""

@@ -24,20 +24,20 @@ MAX_SHOWN = 3  # places that a report names of each reason
 
 @dataclass
 class RowReport:
-    """The counts of all rows that were read: read = kept + given to other splits + dropped."""
+    """The counts of all rows that were read: read = kept + moved to other splits + dropped."""
 
     split: str
     read: int = 0
     kept: int = 0
-    given: dict[str, int] = field(default_factory=dict)  # split -> rows taken from this one
+    moved: dict[str, int] = field(default_factory=dict)  # split -> rows taken from this one
     dropped: dict[str, list[str]] = field(default_factory=dict)  # reason -> places `file:line`
     cut: dict[str, list[str]] = field(default_factory=dict)
     noted: dict[str, list[str]] = field(default_factory=dict)  # kept as they are, but unusual
 
     def summary(self) -> str:
         """The report in a few lines, with the first places of each reason."""
-        given = "".join(f", gave {count:,} to {split}" for split, count in self.given.items())
-        lines = [f"{self.split}: read {self.read:,} rows{given}, kept {self.kept:,}"]
+        moved = "".join(f", gave {count:,} to {split}" for split, count in self.moved.items())
+        lines = [f"{self.split}: read {self.read:,} rows{moved}, kept {self.kept:,}"]
         for verb, reasons in (("dropped", self.dropped), ("cut", self.cut), ("kept, but note", self.noted)):
             for reason, places in reasons.items():
                 more = f" and {len(places) - MAX_SHOWN:,} more" if len(places) > MAX_SHOWN else ""
@@ -221,7 +221,7 @@ def write_tables(reader: Reader, split: str, root: Path | None, rules: Rules, sh
             name = split_of(row.values)
             writers[split if name == "train" else name].add(row)
         for name in taken:
-            report.given[name] = writers[name].report.read = writers[name].report.kept
+            report.moved[name] = writers[name].report.read = writers[name].report.kept
         for writer in writers.values():
             writer.finish()
 

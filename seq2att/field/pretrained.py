@@ -55,7 +55,7 @@ class VectorFile:
 
     def read(self, pieces: Sequence[str]) -> PieceVectors:
         """The vector of each piece or, if it has none, of its lower-cased form; of equal words, the first counts."""
-        found = PieceVectors(np.zeros((len(pieces), self.width), np.float32), np.zeros(len(pieces), bool), "")
+        result = PieceVectors(np.zeros((len(pieces), self.width), np.float32), np.zeros(len(pieces), bool), "")
         match = np.full(len(pieces), ABSENT)
         exact = {piece: number for number, piece in enumerate(pieces)}
         lowered: dict[str, list[int]] = {}
@@ -70,11 +70,11 @@ class VectorFile:
             candidates += [(number, LOWER) for number in lowered.get(word, ())]
             for number, quality in candidates:
                 if match[number] < quality:
-                    found.vectors[number], match[number] = self.vector(line, word, numbers), quality
+                    result.vectors[number], match[number] = self.vector(line, word, numbers), quality
         if self.num_stated not in (None, count):
             note = f" (its first line states {self.num_stated:,} vectors, there are {count:,})"
-            found = found._replace(note=note)
-        return found._replace(is_found=match > ABSENT)
+            result = result._replace(note=note)
+        return result._replace(is_found=match > ABSENT)
 
     def split(self, line: Line) -> tuple[str, str]:
         """The word of a line and its numbers; raises UserError if these are too few or too many."""

@@ -243,18 +243,18 @@ class TextField(Field):
             return None
         file = VectorFile("source.vectors", self.vectors, root, self.embedding_size)
         pieces = self.tokenizer.pieces
-        found = file.read(pieces)
-        count = int(found.is_found.sum())
+        pretrained = file.read(pieces)
+        count = int(pretrained.is_found.sum())
         if not count:
             problem = f"has none of the {len(pieces):,} pieces of the vocabulary"
             remedy = "name vectors of this language's words, with source/tokenizer=word (or target/tokenizer=word)"
             raise UserError("E-vocabulary", str(file.path), problem, remedy)
-        ids = torch.from_numpy(np.flatnonzero(found.is_found)) + len(SPECIALS)  # [count]
-        vectors = torch.from_numpy(found.vectors[found.is_found]).to(words.weight)  # [count, E]
+        ids = torch.from_numpy(np.flatnonzero(pretrained.is_found)) + len(SPECIALS)  # [count]
+        vectors = torch.from_numpy(pretrained.vectors[pretrained.is_found]).to(words.weight)  # [count, E]
         with torch.no_grad():
             words.weight.mul_(vectors.square().mean().sqrt() * self.embedding_size**0.5)
             words.weight[ids] = vectors
-        return f"vectors: {count:,} of {len(pieces):,} pieces found in {file.path}{found.note}"
+        return f"vectors: {count:,} of {len(pieces):,} pieces found in {file.path}{pretrained.note}"
 
     def files(self) -> dict[str, bytes]:
         """The files of the tokenizer."""
