@@ -44,29 +44,46 @@ def is_shaped(value: object, *sizes: int | None) -> bool:
     )
 
 
-def has_batch(state: State, batch: int) -> bool:
-    """Whether dimension 0 of every tensor of a state is the batch."""
+def check_state(component: object, method: str, state: State, batch: int) -> None:
+    """Raise `E-contract` unless dimension 0 of every tensor of a decoder's state is the batch."""
     try:
-        return all(tensor.dim() > 0 and tensor.size(0) == batch for tensor in leaves(state))
+        is_valid = all(tensor.dim() > 0 and tensor.size(0) == batch for tensor in leaves(state))
     except TypeError:  # a leaf that is not a tensor
-        return False
+        is_valid = False
+    if not is_valid:
+        expected = f"a state that is a tree of tensors whose dimension 0 is the batch ({batch})"
+        raise contract_error("decoder", component, method, expected, state)
+
+
+def check_steps(
+    kind: str, component: object, part: str, values: Tensor, weights: Any, inputs: Tensor, size: int
+) -> None:
+    """Raise `E-contract` unless `values` is `[B, T, size]`, and `weights` `[B, T, S]` or None, for inputs `[B, T, E]`.
+
+    `part` names the values and their last dimension, as in `outputs D`.
+    """
+    (batch, steps), (name, letter) = inputs.shape[:2], part.rsplit(" ", 1)
+    if not isinstance(values, Tensor) or values.shape != (batch, steps, size):
+        expected = f"{name} [B, T, {letter}] with B={batch}, T={steps} and {letter}=output_size={size}"
+        raise contract_error(kind, component, "forward", expected, values)
+    if weights is not None and not is_shaped(weights, batch, steps, None):
+        raise contract_error(kind, component, "forward", f"weights [B, T, S] with B={batch} and T={steps}", weights)
 
 
 def check_encoding(encoder: object, value: object, inputs: Tensor, size: int) -> Encoding:
     """Return the encoding of `inputs` `[B, S, E]` with M = `size`; raise `E-contract` where it is wrong."""
     encoding = expect(value, Encoding, "encoder", encoder)
-    batch, outputs, mask = inputs.size(0), encoding.outputs, encoding.mask
+    batch, (outputs, mask, final) = inputs.size(0), encoding
+    sizes = f"with B={batch} and M=output_size={size}"
     if not is_shaped(outputs, batch, None, size):
-        expected = f"outputs [B, S, M] with B={batch} and M=output_size={size}"
-        raise contract_error("encoder", encoder, "forward", expected, outputs)
+        raise contract_error("encoder", encoder, "forward", f"outputs [B, S, M] {sizes}", outputs)
     if not is_shaped(mask, *outputs.shape[:2]) or mask.dtype != torch.bool:
         raise contract_error("encoder", encoder, "forward", f"a bool mask of shape {list(outputs.shape[:2])}", mask)
-    if not isinstance(encoding.final, tuple):
-        raise contract_error("encoder", encoder, "forward", "final as a tuple of states [B, L, M]", encoding.final)
-    for final in encoding.final:
-        if not is_shaped(final, batch, None, size):
-            expected = f"final states [B, L, M] with B={batch} and M=output_size={size}"
-            raise contract_error("encoder", encoder, "forward", expected, final)
+    if not isinstance(final, tuple):
+        raise contract_error("encoder", encoder, "forward", "final as a tuple of states [B, L, M]", final)
+    for state in final:
+        if not is_shaped(state, batch, None, size):
+            raise contract_error("encoder", encoder, "forward", f"final states [B, L, M] {sizes}", state)
     return encoding
 
 
@@ -74,37 +91,23 @@ def check_start(decoder: object, value: object, batch: int) -> tuple[Memory, Sta
     """Return the memory and the first state of a decoder; raise `E-contract` where they are wrong."""
     if not isinstance(value, tuple) or len(value) != 2 or not isinstance(value[0], Memory):
         raise contract_error("decoder", decoder, "start", "(Memory, state)", value)
-    if not has_batch(value[1], batch):
-        expected = f"a state that is a tree of tensors whose dimension 0 is the batch ({batch})"
-        raise contract_error("decoder", decoder, "start", expected, value[1])
+    check_state(decoder, "start", value[1], batch)
     return value[0], value[1]
 
 
 def check_decoded(decoder: object, value: object, inputs: Tensor, size: int) -> Decoded:
     """Return what a decoder with D = `size` made of `inputs` `[B, T, E]`; raise `E-contract` where it is wrong."""
     decoded = expect(value, Decoded, "decoder", decoder)
-    (batch, steps), outputs, weights = inputs.shape[:2], decoded.outputs, decoded.weights
-    if not isinstance(outputs, Tensor) or outputs.shape != (batch, steps, size):
-        expected = f"outputs [B, T, D] with B={batch}, T={steps} and D=output_size={size}"
-        raise contract_error("decoder", decoder, "forward", expected, outputs)
-    if weights is not None and not is_shaped(weights, batch, steps, None):
-        raise contract_error("decoder", decoder, "forward", f"weights [B, T, S] with B={batch} and T={steps}", weights)
-    if steps > 1 and not has_batch(decoded.state, batch):  # not at every step of a search
-        expected = f"a state that is a tree of tensors whose dimension 0 is the batch ({batch})"
-        raise contract_error("decoder", decoder, "forward", expected, decoded.state)
+    check_steps("decoder", decoder, "outputs D", decoded.outputs, decoded.weights, inputs, size)
+    if inputs.size(1) > 1:  # not at every step of a search
+        check_state(decoder, "forward", decoded.state, inputs.size(0))
     return decoded
 
 
 def check_attended(attention: object, value: object, query: Tensor, size: int) -> Attended:
     """Return what an attention with C = `size` made of `query` `[B, T, Q]`; raise `E-contract` where it is wrong."""
     attended = expect(value, Attended, "attention", attention)
-    (batch, steps), context, weights = query.shape[:2], attended.context, attended.weights
-    if not isinstance(context, Tensor) or context.shape != (batch, steps, size):
-        expected = f"a context [B, T, C] with B={batch}, T={steps} and C=output_size={size}"
-        raise contract_error("attention", attention, "forward", expected, context)
-    if weights is not None and not is_shaped(weights, batch, steps, None):
-        expected = f"weights [B, T, S] with B={batch} and T={steps}"
-        raise contract_error("attention", attention, "forward", expected, weights)
+    check_steps("attention", attention, "a context C", attended.context, attended.weights, query, size)
     return attended
 
 

@@ -61,7 +61,7 @@ def test_numbers_are_said_in_the_unit_of_the_data() -> None:
     target = field(standardize=True)
     model = head(target, pool=("attend",))
     found = model.predict(encoding())
-    inside = model.numbers(encoding()).values
+    inside = model.outputs(encoding()).values
     expected = (inside * float(target.deviation[0]) + 20).tolist()
     assert [prediction.value for prediction in found] == pytest.approx(expected)
     assert [float(prediction.text) for prediction in found] == pytest.approx(expected, rel=1e-6)
@@ -88,7 +88,7 @@ def test_without_projection_the_state_is_the_number() -> None:
 def test_half_precision_losses_are_computed_in_full() -> None:
     source = encoding()
     half = Encoding(source.outputs.half(), source.mask, (source.final[0].half(),))
-    assert head().half().numbers(half).values.dtype == torch.float32
+    assert head().half().outputs(half).values.dtype == torch.float32
 
 
 def test_settings_that_cannot_be() -> None:

@@ -12,10 +12,10 @@ from seq2att.attention import Attention
 from seq2att.errors import UserError, check_probability
 from seq2att.field import Field
 from seq2att.head import target_error
-from seq2att.head.pooling import Pooled, PooledHead, one_value, row_attention
+from seq2att.head.pooling import Pooled, PooledHead, one_value, row_attentions
 from seq2att.registry import Factory, Inherited, register, suggestion
 from seq2att.search import Search
-from seq2att.types import Column, Encoding, Loss, Prediction, State
+from seq2att.types import Column, Encoding, Prediction
 
 
 @register("head", "classification")
@@ -60,7 +60,7 @@ class Classification(PooledHead):
         if target.is_sequence or not hasattr(target, "classes"):
             raise target_error(cls, target, "one label for each row", "label")
 
-    def log_probs(self, encoding: Encoding) -> Pooled:
+    def outputs(self, encoding: Encoding) -> Pooled:
         """Compute the log-probabilities of all classes `[B, C]`, with the weights of the pool."""
         pooled = self.features(encoding)
         logits = self.output(pooled.values)  # [B, 1] or [B, C]
@@ -69,56 +69,36 @@ class Classification(PooledHead):
             logits = torch.cat([torch.zeros_like(logits), logits], 1)
         return pooled._replace(values=logits.log_softmax(1))
 
-    def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
-        """Cross-entropy over the rows whose label occurs in training; weighted and smoothed in training only."""
-        pooled = self.log_probs(encoding)
-        log_probs, labels, real = pick_labels(pooled.values, target)
-        if self.training:
+    def losses(self, outputs: Tensor, target: Column, training: bool) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of the rows `[B]` whose label occurs in training; weighted and smoothed in training only."""
+        ids, has_value = one_value(target)
+        real = has_value & (ids >= 0)
+        labels = ids.clamp(min=0)
+        log_probs = outputs.gather(1, labels.unsqueeze(1)).squeeze(1) * real
+        if training:
             smooth = self.label_smoothing
-            log_probs = ((1 - smooth) * log_probs + smooth * pooled.values.mean(1)) * self.weights[labels] * real
-        total = -log_probs.sum()
-        if pooled.penalty is not None:
-            total = total + (pooled.penalty * real).sum()
-        return Loss(total, real.sum())
-
-    def score(self, encoding: Encoding, target: Column) -> Tensor:
-        """Compute log p(label | source) of every row `[B]`; 0 where the label does not occur in training."""
-        return pick_labels(self.log_probs(encoding).values, target)[0]
+            log_probs = ((1 - smooth) * log_probs + smooth * outputs.mean(1)) * self.weights[labels] * real
+        return -log_probs, real
 
     def predict(self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None) -> list[Prediction]:
         """Predict the likeliest label of every row, with the probability of every class."""
-        pooled = self.log_probs(encoding)
+        pooled = self.outputs(encoding)
         ordered, order = pooled.values.sort(stable=True, dim=1, descending=True)  # [B, C] each
-        lengths, scores, ids = encoding.mask.sum(1).tolist(), ordered.tolist(), order.tolist()
-        ordered_probs = ordered.exp().tolist()
+        columns = order.tolist(), ordered.tolist(), ordered.exp().tolist(), row_attentions(pooled, encoding)
         predictions = []
-        for row, length in enumerate(lengths):
-            label = self.target.decode(ids[row][:1])
-            probs = zip(ids[row], ordered_probs[row], strict=True)
-            probabilities = {self.classes[label_id]: prob for label_id, prob in probs}
-            best, attention = scores[row][0], row_attention(pooled.weights, row, length)
+        for ids, scores, probs, attention in zip(*columns, strict=True):
+            label, best = self.target.decode(ids[:1]), scores[0]
+            probabilities = {self.classes[label_id]: prob for label_id, prob in zip(ids, probs, strict=True)}
             predictions.append(Prediction(label, best, (label,), (), attention, (best,), probabilities=probabilities))
         return predictions
-
-
-def pick_labels(log_probs: Tensor, target: Column) -> tuple[Tensor, Tensor, Tensor]:
-    """Log p of the labels `[B]`, their ids, and which rows count; 0 where the label does not occur in training."""
-    ids, has_value = one_value(target)
-    real = has_value & (ids >= 0)
-    labels = ids.clamp(min=0)
-    return log_probs.gather(1, labels.unsqueeze(1)).squeeze(1) * real, labels, real
 
 
 def classes_of(target: Field) -> tuple[str, ...]:
     """The classes of a label field; `E-label` where there are fewer than 2."""
     classes: Any = getattr(target, "classes", ())
     if len(classes) < 2:
-        raise UserError(
-            "E-label",
-            "head=classification",
-            f"needs 2 classes or more, but training has {', '.join(classes) or 'none'}",
-            "name the column of the labels in the reader",
-        )
+        problem = f"needs 2 classes or more, but training has {', '.join(classes) or 'none'}"
+        raise UserError("E-label", "head=classification", problem, "name the column of the labels in the reader")
     return tuple(classes)
 
 

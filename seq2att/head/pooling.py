@@ -14,7 +14,7 @@ from seq2att.errors import UserError, check_probability, check_size
 from seq2att.field import Field
 from seq2att.head import Head
 from seq2att.registry import Factory
-from seq2att.types import Column, Encoding, Memory
+from seq2att.types import Column, Encoding, Loss, Memory, State
 
 PoolName = Literal["last", "mean", "max", "attend"]
 
@@ -37,18 +37,16 @@ class Pool(nn.Module):
     def __init__(self, memory_size: int, kinds: Sequence[PoolName], attention: Factory[Attention]) -> None:
         super().__init__()
         if not kinds or len(set(kinds)) < len(kinds):
-            raise UserError(
-                "E-choice", f"head.pool={list(kinds)}", "must hold one or more of last, mean, max, attend, each once"
-            )
+            problem = "must hold one or more of last, mean, max, attend, each once"
+            raise UserError("E-choice", f"head.pool={list(kinds)}", problem)
         self.kinds = tuple(kinds)
         self.attention: Attention | None = None
         self.output_size = memory_size * len(kinds)  # P
         if "attend" in kinds:
             self.attention = attention(memory_size, memory_size)
             if self.attention.output_size == 0:
-                raise UserError(
-                    "E-conflict", "head.pool=attend", "needs an attention, not attention=none", "set attention=additive"
-                )
+                problem = "needs an attention, not attention=none"
+                raise UserError("E-conflict", "head.pool=attend", problem, "set attention=additive")
             self.query = nn.Parameter(torch.randn(memory_size) * memory_size**-0.5)  # [M]
             self.output_size += self.attention.output_size - memory_size
 
@@ -78,12 +76,8 @@ class Pool(nn.Module):
 def last(encoding: Encoding) -> Tensor:
     """The top layer's last state `[B, M]`."""
     if not encoding.final:
-        raise UserError(
-            "E-conflict",
-            "head.pool=last",
-            "needs the encoder's last state, but this encoder has none",
-            "set head.pool=[mean], or encoder=lstm",
-        )
+        problem = "needs the encoder's last state, but this encoder has none"
+        raise UserError("E-conflict", "head.pool=last", problem, "set head.pool=[mean], or encoder=lstm")
     return encoding.final[0][:, -1]
 
 
@@ -104,7 +98,7 @@ def maximum(encoding: Encoding) -> Tensor:
 
 
 class PooledHead(Head):
-    """Predicts from one pooled vector: dropout, an optional hidden layer, a linear layer.
+    """Predicts from one pooled vector: dropout, an optional hidden layer, a linear layer; a subclass writes `losses`.
 
     Args:
         pool: one or more of `last`, `mean`, `max` and `attend`, concatenated; see `Pool`.
@@ -119,7 +113,7 @@ class PooledHead(Head):
         target: Field,
         attention: Factory[Attention],
         *,
-        pool: tuple[Literal["last", "mean", "max", "attend"], ...] = ("last",),
+        pool: tuple[PoolName, ...] = ("last",),
         dropout: float = 0.0,
         hidden: int | None = None,
         activation: Literal["tanh", "relu"] = "tanh",
@@ -143,6 +137,27 @@ class PooledHead(Head):
             values = self.dropout(units.tanh() if self.activation == "tanh" else units.relu())
         return pooled._replace(values=values)
 
+    def outputs(self, encoding: Encoding) -> Pooled:
+        """Compute what the head predicts from, such as log-probabilities, with the weights of the pool."""
+        raise NotImplementedError
+
+    def losses(self, outputs: Tensor, target: Column, training: bool) -> tuple[Tensor, Tensor]:
+        """The loss of every row `[B]`, 0 where there is no target; and which rows have one."""
+        raise NotImplementedError
+
+    def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
+        """The summed loss of the rows that have a target, with the penalty of the attention."""
+        outputs = self.outputs(encoding)
+        losses, real = self.losses(outputs.values, target, self.training)
+        total = losses.sum()
+        if outputs.penalty is not None:
+            total = total + (outputs.penalty * real).sum()
+        return Loss(total, real.sum())
+
+    def score(self, encoding: Encoding, target: Column) -> Tensor:
+        """Minus the loss of every row outside training `[B]`: log p(target | source), up to scale and a constant."""
+        return -self.losses(self.outputs(encoding).values, target, training=False)[0]
+
 
 def one_value(target: Column) -> tuple[Tensor, Tensor]:
     """The one value of every row, `[B]` or `[B, F]`, and which rows have one, `[B]` bool."""
@@ -152,6 +167,10 @@ def one_value(target: Column) -> tuple[Tensor, Tensor]:
     return target.values[:, 0], has_value
 
 
-def row_attention(weights: Tensor | None, row: int, length: int) -> Tensor | None:
-    """The attention weights `[1, S]` of one row."""
-    return None if weights is None else weights[row : row + 1, :length].detach().cpu()
+def row_attentions(pooled: Pooled, encoding: Encoding) -> list[Tensor | None]:
+    """The attention weights `[1, S]` of every row, without padding."""
+    lengths = encoding.mask.sum(1).tolist()
+    if pooled.weights is None:
+        return [None] * len(lengths)
+    weights = pooled.weights.detach().cpu().unsqueeze(1)  # [B, 1, S]
+    return [row[:, :length] for row, length in zip(weights, lengths, strict=True)]

@@ -11,10 +11,10 @@ from seq2att.attention import Attention
 from seq2att.errors import UserError
 from seq2att.field import Field
 from seq2att.head import target_error
-from seq2att.head.pooling import Pooled, PooledHead, one_value, row_attention
+from seq2att.head.pooling import Pooled, PooledHead, one_value, row_attentions
 from seq2att.registry import Factory, Inherited, register
 from seq2att.search import Search
-from seq2att.types import Column, Encoding, Loss, Prediction, State
+from seq2att.types import Column, Encoding, Prediction
 
 
 @register("head", "regression")
@@ -43,12 +43,9 @@ class Regression(PooledHead):
     ) -> None:
         super().__init__(memory_size, target, attention, **options)
         if not projection and self.width != 1:
-            raise UserError(
-                "E-conflict",
-                "head.projection=false",
-                f"the pooled vector has size {self.width}, not 1",
-                "set encoder.size=1, encoder.bidirectional=false and one head.pool, or head.projection=true",
-            )
+            problem = f"the pooled vector has size {self.width}, not 1"
+            remedy = "set encoder.size=1, encoder.bidirectional=false and one head.pool, or head.projection=true"
+            raise UserError("E-conflict", "head.projection=false", problem, remedy)
         self.kind = loss
         self.output = nn.Linear(self.width, 1) if projection else None
 
@@ -58,42 +55,27 @@ class Regression(PooledHead):
         if not target.is_number:
             raise target_error(cls, target, "one number for each row", "number")
 
-    def numbers(self, encoding: Encoding) -> Pooled:
+    def outputs(self, encoding: Encoding) -> Pooled:
         """Compute the predicted numbers `[B]`, with the weights of the pool."""
         pooled = self.features(encoding)
         values = pooled.values if self.output is None else self.output(pooled.values)  # [B, 1]
         return pooled._replace(values=values.squeeze(1).to(torch.promote_types(values.dtype, torch.float32)))
 
-    def losses(self, predicted: Tensor, target: Column) -> tuple[Tensor, Tensor]:
+    def losses(self, outputs: Tensor, target: Column, training: bool) -> tuple[Tensor, Tensor]:
         """Compute the loss of every row `[B]`, 0 where there is no target; and which rows have one."""
         values, has_value = one_value(target)  # [B, 1], [B]
-        error = (predicted - values.squeeze(1).to(predicted.dtype)) * has_value
+        error = (outputs - values.squeeze(1).to(outputs.dtype)) * has_value
         if self.kind == "squared":
             return error.square(), has_value
         if self.kind == "absolute":
             return error.abs(), has_value
         return nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none"), has_value
 
-    def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
-        """The summed loss of the rows."""
-        pooled = self.numbers(encoding)
-        losses, has_value = self.losses(pooled.values, target)
-        total = losses.sum()
-        if pooled.penalty is not None:
-            total = total + (pooled.penalty * has_value).sum()
-        return Loss(total, has_value.sum())
-
-    def score(self, encoding: Encoding, target: Column) -> Tensor:
-        """Minus the loss of every row `[B]`: log p under the loss's noise model, up to scale and a constant."""
-        return -self.losses(self.numbers(encoding).values, target)[0]
-
     def predict(self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None) -> list[Prediction]:
         """Predict the number of every row, in the unit of the data."""
-        pooled = self.numbers(encoding)
-        lengths, numbers = encoding.mask.sum(1).tolist(), pooled.values.tolist()
-        predictions = []
-        for row, (length, number) in enumerate(zip(lengths, numbers, strict=True)):
-            value = self.target.decode([number])
-            tokens = (f"{value:.4g}",)
-            predictions.append(Prediction(value, 0.0, tokens, (), row_attention(pooled.weights, row, length)))
-        return predictions
+        pooled = self.outputs(encoding)
+        values = [self.target.decode([number]) for number in pooled.values.tolist()]
+        attentions = row_attentions(pooled, encoding)
+        return [
+            Prediction(v, 0.0, (f"{v:.4g}",), (), attention) for v, attention in zip(values, attentions, strict=True)
+        ]

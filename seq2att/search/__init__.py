@@ -34,8 +34,8 @@ class Generates(Protocol):
 class Search:
     """Searches likely sequences for every row of an encoding.
 
-    A subclass writes `__call__`, and sets `min_length` and `max_length` where it has such options. `attention` set to
-    False leaves out the attention weights, which take much memory for long inputs. A greedy search is, in short:
+    A subclass writes `__call__`; its constructor passes `**options: Inherited` on to this one. `attention` set to False
+    leaves out the attention weights, which take much memory for long inputs. A greedy search is, in short:
 
         memory, state = generator.start(encoding)
         step = generator.step(tokens, memory, state)  # tokens [N]; step.log_probs [N, V]
@@ -46,9 +46,8 @@ class Search:
         max_length: most tokens, without the end symbol; at least 0, null for twice the source's length plus 32.
     """
 
-    def __init__(self) -> None:
-        self.min_length = 0
-        self.max_length: int | None = None
+    def __init__(self, *, min_length: int = 0, max_length: int | None = None) -> None:
+        self.min_length, self.max_length = min_length, max_length
         self.attention = True
 
     def __call__(self, generator: Generates, encoding: Encoding, rows: Tensor | None = None) -> Hypotheses:

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from seq2att.errors import UserError, check_size
 from seq2att.kernels import best
-from seq2att.registry import register
+from seq2att.registry import Inherited, register
 from seq2att.search import NEVER, Generates, Search, next_step
 from seq2att.search.record import Finished, Record, Transition, empty_scores, trace
 from seq2att.types import BEGIN, END, Encoding, Hypotheses, select
@@ -30,22 +30,13 @@ class Beam(Search):
         n_best: hypotheses to return for a row; 1 to `size`.
     """
 
-    def __init__(
-        self,
-        *,
-        size: int = 5,
-        length_penalty: float = 1.0,
-        n_best: int = 1,
-        min_length: int = 0,
-        max_length: int | None = None,
-    ) -> None:
-        super().__init__()
+    def __init__(self, *, size: int = 5, length_penalty: float = 1.0, n_best: int = 1, **options: Inherited) -> None:
+        super().__init__(**options)
         check_size("search.size", size)
         check_size("search.n_best", n_best)
         if n_best > size:
             problem, remedy = f"must be at most search.size={size}", f"set search.size={n_best} (--beam {n_best})"
             raise UserError("E-conflict", f"search.n_best={n_best}", problem, remedy)
-        self.min_length, self.max_length = min_length, max_length
         self.size, self.length_penalty, self.n_best = size, length_penalty, n_best
 
     def __call__(self, generator: Generates, encoding: Encoding, rows: Tensor | None = None) -> Hypotheses:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seq2att.errors import UserError, check_positive, check_size
-from seq2att.registry import register
+from seq2att.registry import Inherited, register
 from seq2att.search import NEVER, Generates, Search, next_step
 from seq2att.search.record import Finished, Record, Transition, empty_scores, trace
 from seq2att.types import BEGIN, END, Encoding, Hypotheses, select, tree_map
@@ -21,10 +21,6 @@ LAST_SEED = 2**32 - 1  # with the number of a row, it is still a seed of torch
 @register("search", "greedy")
 class Greedy(Search):
     """Greedy search: the likeliest token at every step."""
-
-    def __init__(self, *, min_length: int = 0, max_length: int | None = None) -> None:
-        super().__init__()
-        self.min_length, self.max_length = min_length, max_length
 
     def __call__(self, generator: Generates, encoding: Encoding, rows: Tensor | None = None) -> Hypotheses:
         return roll_out(self, generator, encoding, lambda log_probs, live, num_steps: log_probs.argmax(-1))
@@ -52,10 +48,9 @@ class Sample(Search):
         top_p: float = 1.0,
         seed: int = 1,
         n_best: int = 1,
-        min_length: int = 0,
-        max_length: int | None = None,
+        **options: Inherited,
     ) -> None:
-        super().__init__()
+        super().__init__(**options)
         check_positive("search.temperature", temperature)
         check_size("search.top_k", top_k, minimum=0)
         if not 0 < top_p <= 1:
@@ -63,7 +58,6 @@ class Sample(Search):
         if not 0 <= seed <= LAST_SEED:
             raise UserError("E-range", f"search.seed={seed}", f"must be 0 to {LAST_SEED}")
         check_size("search.n_best", n_best)
-        self.min_length, self.max_length = min_length, max_length
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
         self.seed, self.n_best = seed, n_best
 
