@@ -20,7 +20,7 @@ def tags_field(values: list[Any], **options: Any) -> TagsField:
 
 def test_tags_are_sorted_and_come_back() -> None:
     field = tags_field(["VERB NOUN", "DET  NOUN\tVERB"])
-    assert field.tags == ("DET", "NOUN", "VERB")
+    assert field.names == ("DET", "NOUN", "VERB")
     assert field.size == 3
     ids = field.encode("NOUN DET VERB")
     assert ids.tolist() == [1, 0, 2]
@@ -34,7 +34,7 @@ def test_tags_are_sorted_and_come_back() -> None:
 
 def test_lists_and_numbers_are_tags_too() -> None:
     field = tags_field([["b", "a"], ("c",), np.array([3, 1])])
-    assert field.tags == ("1", "3", "a", "b", "c")
+    assert field.names == ("1", "3", "a", "b", "c")
     assert field.encode([3, "a"]).tolist() == field.encode("3 a").tolist() == [1, 2]
     assert field.text([3, "a"]) == field.text(" 3  a\n") == "3 a"
 
@@ -52,7 +52,7 @@ def test_unseen_tags_count_or_are_refused() -> None:
 def test_files_restore_the_field(values: list[Any]) -> None:
     field, other = tags_field(values), TagsField()
     other.restore(field.files())
-    assert (other.tags, other.regular, other.size) == (field.tags, field.regular, field.size)
+    assert (other.names, other.regular, other.size) == (field.names, field.regular, field.size)
     np.testing.assert_array_equal(other.encode(values[0]), field.encode(values[0]))
 
 
@@ -85,7 +85,7 @@ def rules(field: TagsField) -> dict[tuple[str, str], bool]:
     """Which tag may come after which; `-` is the edge."""
     follow = field.valid_transitions()
     assert follow is not None
-    names = (*field.tags, "-")
+    names = (*field.names, "-")
     return {(one, two): bool(follow[i, j]) for i, one in enumerate(names) for j, two in enumerate(names)}
 
 

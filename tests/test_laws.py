@@ -258,7 +258,7 @@ class Reversed(TagsField):
 
     def restore(self, files: Mapping[str, bytes]) -> None:
         super().restore(files)
-        self.set_tags(self.tags[::-1], self.regular)
+        self.set_names(self.names[::-1])
 
 
 class CaseFolding(registry.find("tokenizer", "char").target):  # type: ignore[misc]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -82,20 +83,34 @@ class NumericField(Field):
 
     def fit(self, values: Iterable[Any]) -> None:
         """Learn the width, and the mean and deviation of every component; `encode` refuses malformed values later."""
-        moments = RunningMoments()
+        arrays = self.parse_all(values)
+        count, mean, squares = 0, np.zeros(0), np.zeros(0)  # [F]; squares are sums of squared distances from the mean
+        while chunk := list(itertools.islice(arrays, CHUNK)):  # merged a chunk at a time (Chan et al. 1979)
+            numbers = np.concatenate(chunk)  # [N, F]
+            if not count:
+                mean, squares = np.zeros(numbers.shape[1]), np.zeros(numbers.shape[1])
+            earlier, count = count, count + len(numbers)
+            gap = numbers.mean(0) - mean
+            squares += ((numbers - numbers.mean(0)) ** 2).sum(0) + gap**2 * (earlier * len(numbers) / count)
+            mean += gap * (len(numbers) / count)
+        if not count:
+            remedy = "name another column in the reader"
+            raise UserError("E-empty", "field", f"training has no value that is {self.expected}", remedy)
+        deviation = np.sqrt(squares / count)
+        deviation[deviation <= 1e-12 * np.abs(mean)] = 1.0  # a constant, up to rounding
+        self.mean = mean if self.standardize else np.zeros_like(mean)
+        self.deviation = deviation if self.standardize else np.ones_like(mean)
+
+    def parse_all(self, values: Iterable[Any]) -> Iterator[Matrix]:
+        """The values that are numbers, as wide as the first; `encode` raises for the others, with file and line."""
+        width = None
         for value in values:
             try:
                 numbers = self.parse(value)
-            except UserError:  # `encode` raises it with file and line
+            except UserError:
                 continue
-            if len(numbers) and numbers.shape[1] == moments.width(numbers):
-                moments.add(numbers)
-        if not moments.count:
-            remedy = "name another column in the reader"
-            raise UserError("E-empty", "field", f"training has no value that is {self.expected}", remedy)
-        mean, deviation = moments.result()
-        self.mean = mean if self.standardize else np.zeros_like(mean)
-        self.deviation = deviation if self.standardize else np.ones_like(mean)
+            if len(numbers) and numbers.shape[1] == (width := width or numbers.shape[1]):
+                yield numbers
 
     def encode(self, value: Any) -> npt.NDArray[np.float32]:
         """The numbers `[S, F]`."""
@@ -131,47 +146,6 @@ class NumericField(Field):
         learned = json.loads(files["numbers.json"])
         self.mean = np.array(learned["mean"], np.float64)
         self.deviation = np.array(learned["deviation"], np.float64)
-
-
-class RunningMoments:
-    """Mean and standard deviation of a stream of vectors, merged a chunk at a time (Chan et al. 1979)."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean: Matrix = np.zeros(0)  # [F]
-        self.squares: Matrix = np.zeros(0)  # [F] sums of squared distances from the mean
-        self.pending: list[Matrix] = []
-
-    def width(self, numbers: Matrix) -> int:
-        """The width of the vectors, fixed by the first call."""
-        if not self.count:
-            self.mean, self.squares = np.zeros(numbers.shape[1]), np.zeros(numbers.shape[1])
-        return len(self.mean)
-
-    def add(self, numbers: Matrix) -> None:
-        """Add vectors `[S, F]`."""
-        self.count += len(numbers)
-        self.pending.append(numbers)
-        if len(self.pending) >= CHUNK:
-            self.flush()
-
-    def flush(self) -> None:
-        """Merge the pending vectors into mean and squares."""
-        if not self.pending:
-            return
-        chunk = np.concatenate(self.pending)  # [N, F]
-        self.pending = []
-        earlier = self.count - len(chunk)
-        gap = chunk.mean(0) - self.mean
-        self.squares += ((chunk - chunk.mean(0)) ** 2).sum(0) + gap**2 * (earlier * len(chunk) / self.count)
-        self.mean += gap * (len(chunk) / self.count)
-
-    def result(self) -> tuple[Matrix, Matrix]:
-        """Mean and deviation `[F]`; the deviation of a constant component is 1."""
-        self.flush()
-        deviation = np.sqrt(self.squares / self.count)
-        tiny = deviation <= 1e-12 * np.abs(self.mean)  # rounding of a constant
-        return self.mean, np.where(tiny | (deviation == 0), 1.0, deviation)
 
 
 class NumberEmbedding(nn.Module):

@@ -13,10 +13,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from seq2att.errors import UserError, check_size
-from seq2att.field import Field
-from seq2att.field.label import MAX_SHOWN, UNSEEN, LabelEmbedding
-from seq2att.registry import register, suggestion
+from seq2att.errors import UserError
+from seq2att.field.label import NamesField
+from seq2att.registry import Inherited, register
 
 BOUNDARY = ""  # stands before the first and after the last tag; no tag is written so
 SPAN = re.compile(r"O|[BIES](-.+)?")  # a tag of a span: Begin, Inside, End, Single; Outside
@@ -26,51 +25,32 @@ Pair = tuple[str, str]
 
 
 @register("field", "tags")
-class TagsField(Field):
+class TagsField(NamesField):
     """A tag for each item of the source: a list, or a text with white space between the tags.
 
     The source of a target must have as many items: words, numbers or vectors.
 
     Args:
         unseen: what happens to a tag that training does not have: `refuse` it, or `count` it as a wrong answer.
-        embedding_size: size of the vector of a tag, if the field is a source; at least 1.
     """
 
     is_aligned: ClassVar[bool] = True
-    has_tokens: ClassVar[bool] = False
-    unknown_id: ClassVar[int] = UNSEEN
-    embedding_options: ClassVar[frozenset[str]] = frozenset(("embedding_size",))
+    noun: ClassVar[str] = "tag"
+    regular: bool = False
+    """Whether training keeps the rules of spans."""
 
-    def __init__(self, *, unseen: Literal["refuse", "count"] = "count", embedding_size: int = 64) -> None:
-        check_size("field.embedding_size", embedding_size)
-        self.unseen = unseen
-        self.embedding_size = embedding_size
-        self.set_tags((), False)
-
-    def set_tags(self, tags: Sequence[str], regular: bool) -> None:
-        """Have these tags, in this order; `regular` if training keeps the rules of spans."""
-        self.tags, self.regular = tuple(tags), regular
-        self.index = {tag: number for number, tag in enumerate(self.tags)}
-
-    @property
-    def size(self) -> int:  # type: ignore[override]  # follows the tags
-        """The number of different tags."""
-        return len(self.tags)
-
-    @property
-    def refuses_unknown(self) -> bool:
-        """Whether `encode` raises for a tag that training does not have."""
-        return self.unseen == "refuse"
+    def __init__(self, *, unseen: Literal["refuse", "count"] = "count", **options: Inherited) -> None:
+        super().__init__(unseen=unseen, **options)
 
     def fit(self, values: Iterable[Any]) -> None:
         """Collect the tags, sorted, and whether their order keeps the rules of spans."""
         pairs: Counter[Pair] = Counter()
         for value in values:
             pairs.update(itertools.pairwise((BOUNDARY, *self.items(value), BOUNDARY)))
-        tags = sorted({tag for pair in pairs for tag in pair} - {BOUNDARY})
-        if not tags:
+        self.set_names(sorted({tag for pair in pairs for tag in pair} - {BOUNDARY}))
+        if not self.names:
             raise UserError("E-empty", "field=tags", "training has no tag", "name the column of tags in the reader")
-        self.set_tags(tags, is_valid_sequence(pairs, tags))
+        self.regular = is_valid_sequence(pairs, self.names)
 
     def items(self, value: Any) -> list[str]:
         """The tags of a value."""
@@ -81,56 +61,25 @@ class TagsField(Field):
             raise UserError("E-label", repr(value), problem, "name the column of tags in the reader")
         return [format_tag(item) for item in value]
 
-    def encode(self, value: Any) -> npt.NDArray[np.int32]:
-        """The ids of the tags `[S]`; -1 for one that training does not have."""
-        items = self.items(value)
-        numbers = np.array([self.index.get(tag, UNSEEN) for tag in items], np.int32)
-        if self.refuses_unknown and (numbers == UNSEEN).any():
-            tag = items[int(np.argmax(numbers == UNSEEN))]
-            problem = f"training does not have this tag; {suggestion(tag, self.tags[:MAX_SHOWN])}"
-            remedy = "correct it, add such rows to training, or set target.unseen=count to count it as wrong"
-            raise UserError("E-label", repr(tag), problem, remedy)
-        return numbers
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The tags, separated by one space."""
-        return " ".join(self.pieces(ids))
-
-    def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
-        """The tag of every id; `<unk>` for one that training does not have."""
-        return tuple("<unk>" if number == UNSEEN else self.tags[number] for number in map(int, ids))
-
-    def unknown_pieces(self, value: Any) -> tuple[str, ...]:
-        """The tags of a value that training does not have, each once, in order."""
-        return tuple(dict.fromkeys(tag for tag in self.items(value) if tag not in self.index))
-
-    def text(self, value: Any) -> str:
-        """The tags of a value of the data, separated by one space."""
-        return " ".join(self.items(value))
-
     def valid_transitions(self) -> npt.NDArray[np.bool_] | None:
         """Which tag may follow which by the rules of spans; all of them if training breaks the rules."""
-        if not are_span_tags(self.tags):
+        if not are_span_tags(self.names):
             return None
-        names = (*self.tags, BOUNDARY)
-        has_ends = ends_span(self.tags)
+        names, has_ends = (*self.names, BOUNDARY), ends_span(self.names)
         return np.array(
             [[not self.regular or is_valid_transition(one, two, has_ends) for two in names] for one in names]
         )
 
-    def embed(self) -> LabelEmbedding:
-        """A new layer with a vector for every tag."""
-        return LabelEmbedding(self.size, self.embedding_size)
-
     def files(self) -> dict[str, bytes]:
         """The tags in their order, and whether they keep the rules of spans."""
-        content = {"tags": self.tags, "regular": self.regular}
+        content = {"tags": self.names, "regular": self.regular}
         return {"tags.json": (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()}
 
     def restore(self, files: Mapping[str, bytes]) -> None:
         """Have the tags that were written."""
         content = json.loads(files["tags.json"])
-        self.set_tags(content["tags"], content["regular"])
+        self.set_names(content["tags"])
+        self.regular = content["regular"]
 
 
 def format_tag(item: Any) -> str:

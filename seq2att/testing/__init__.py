@@ -60,17 +60,11 @@ def check(
         UserError: there is no such component, or it cannot be built with these options.
     """
     entry, options, report = registry.find(kind, name), options or {}, report or (lambda line: None)
-    missing = [
-        key for key, option in entry.options.items() if option.default == registry.MISSING and key not in options
-    ]
-    if missing:
+    required = [key for key, option in entry.options.items() if option.default == registry.MISSING]
+    if missing := [key for key in required if key not in options]:
         example = ", ".join(f'"{key}": ...' for key in missing)
-        raise UserError(
-            "E-missing",
-            f"{kind}={name}",
-            f"needs a value for {', '.join(missing)}",
-            f'call check("{kind}", "{name}", {{{example}}}), or add {missing[0]}=... on the command line',
-        )
+        remedy = f'call check("{kind}", "{name}", {{{example}}}), or add {missing[0]}=... on the command line'
+        raise UserError("E-missing", f"{kind}={name}", f"needs a value for {', '.join(missing)}", remedy)
     if kind in COMPONENT_LAWS:
         with held(f"{kind}={name}", entry.target):
             COMPONENT_LAWS[kind](name, options, examples)

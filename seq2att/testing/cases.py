@@ -86,31 +86,6 @@ def features_of(length: int, random: np.random.Generator) -> str:
     return f"{text_of(length - 2, random)}\tV;{random.choice(['PST', 'PRS'])}"
 
 
-def label_of(length: int, random: np.random.Generator) -> str:
-    """One of three classes."""
-    return str(random.choice(["calm", "glad", "sad"]))
-
-
-def number_of(length: int, random: np.random.Generator) -> float:
-    """A number."""
-    return float(random.normal())
-
-
-def vector_of(length: int, random: np.random.Generator) -> list[float]:
-    """A vector of three numbers."""
-    return [number_of(1, random) for _ in range(3)]
-
-
-def numbers_of(length: int, random: np.random.Generator) -> list[float]:
-    """A sequence of numbers."""
-    return [number_of(1, random) for _ in range(length)]
-
-
-def vectors_of(length: int, random: np.random.Generator) -> list[list[float]]:
-    """A sequence of vectors of three numbers."""
-    return [vector_of(1, random) for _ in range(length)]
-
-
 def tags_of(length: int, random: np.random.Generator) -> str:
     """Tags of spans in a valid order."""
     tags = ["O"]
@@ -123,11 +98,11 @@ def tags_of(length: int, random: np.random.Generator) -> str:
 VALUES: dict[str, Callable[[int, np.random.Generator], Any]] = {
     "text": text_of,
     "features": features_of,
-    "label": label_of,
-    "number": number_of,
-    "numbers": numbers_of,
-    "vector": vector_of,
-    "vectors": vectors_of,
+    "label": lambda length, random: str(random.choice(["calm", "glad", "sad"])),
+    "number": lambda length, random: float(random.normal()),
+    "numbers": lambda length, random: random.normal(size=length).tolist(),
+    "vector": lambda length, random: random.normal(size=3).tolist(),
+    "vectors": lambda length, random: random.normal(size=(length, 3)).tolist(),
     "tags": tags_of,
 }
 """Makes a value of a given length for every field, as a reader gives it; fields without an entry read text."""

@@ -57,12 +57,9 @@ def field_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -
     except UserError as error:
         if examples:
             raise
-        raise UserError(
-            "E-missing",
-            f"field={name}",
-            f"refuses the kit's example values such as {values[0]!r} ({error})",
-            f'call check("field", "{name}", examples=[...]) with values that it reads, or add --example VALUE',
-        ) from error
+        problem = f"refuses the kit's example values such as {values[0]!r} ({error})"
+        remedy = f'call check("field", "{name}", examples=[...]) with values that it reads, or add --example VALUE'
+        raise UserError("E-missing", f"field={name}", problem, remedy) from error
     other.restore(one.files())
     require(other.size == one.size, "the restored size differs", RESTORE)
     for value, array in zip(values, arrays, strict=True):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from torch import Tensor
@@ -46,20 +46,11 @@ def held(place: str, target: Callable[..., Any], shapes: str = "") -> Iterator[N
 def describe(error: Exception, target: Callable[..., Any], shapes: str) -> str:
     """An exception in one line: its type and text, the component's own line, the tensors there, the case's input."""
     text = f"raises {type(error).__name__}: {' '.join(str(error).split())}"
-    frame, line = innermost(error, inspect.getsourcefile(inspect.unwrap(target)))
-    if frame is not None:
+    file = inspect.getsourcefile(inspect.unwrap(target))
+    steps = [step for step in traceback.walk_tb(error.__traceback__) if step[0].f_code.co_filename == file]
+    if steps:
+        frame, line = steps[-1]  # the innermost
         tensors = [f"{name} {list(value.shape)}" for name, value in frame.f_locals.items() if isinstance(value, Tensor)]
         where = f"{Path(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
         text += f" ({', '.join([where, *tensors])})"
     return f"{text}; input: {shapes}" if shapes else text
-
-
-def innermost(error: Exception, file: str | None) -> tuple[FrameType | None, int]:
-    """The deepest frame of the traceback that runs code of the file, and its line; None where there is none."""
-    found: tuple[FrameType | None, int] = (None, 0)
-    step = error.__traceback__
-    while step is not None:
-        if step.tb_frame.f_code.co_filename == file:
-            found = (step.tb_frame, step.tb_lineno)
-        step = step.tb_next
-    return found

@@ -245,23 +245,13 @@ def bundle(case: Case) -> None:
     equal(loaded.double().score(case.batch), case.model.score(case.batch), "scores before saving and after", cause)
 
 
-MODEL_LAWS: tuple[Callable[[Case], None], ...] = (
-    chunk,
-    row,
-    padding,
-    gradient,
-    loss,
-    distribution,
-    searching,
-    running,
-    empty,
-    bundle,
-)
-GENERATOR_LAWS = frozenset({chunk, row, distribution, searching, running})
-"""Those that need a head that generates sequences."""
+Law = Callable[[Case], None]
+GENERATOR_LAWS: tuple[Law, ...] = (chunk, row, distribution, searching, running)
+"""The laws of heads that generate sequences."""
+MODEL_LAWS: tuple[Law, ...] = (chunk, row, padding, gradient, loss, distribution, searching, running, empty, bundle)
 
 
-def laws_of(case: Case) -> list[Callable[[Case], None]]:
+def laws_of(case: Case) -> list[Law]:
     """The laws that apply to the head of a case."""
     generates = isinstance(case.model.head, Generator)
     return [law for law in MODEL_LAWS if generates or law not in GENERATOR_LAWS]
