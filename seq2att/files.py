@@ -64,7 +64,7 @@ def read_lines(path: Path, ends: bool = False) -> Iterator[Line]:
                     text = text.removesuffix("\n").removesuffix("\r")
                 yield Line(number, text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            problem = f"the compressed file is broken after line {number} ({error})"
+            problem = f"is broken after line {number} ({error})"
             raise UserError("E-file", f"{path}", problem, "compress it again") from error
 
 
@@ -74,8 +74,7 @@ def decode(raw: bytes, place: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         problem = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not UTF-8"
-        remedy = "convert the text, as in `iconv -f LATIN1 -t UTF-8`"
-        raise UserError("E-encoding", place, problem, remedy) from error
+        raise UserError("E-encoding", place, problem, "convert it, as in `iconv -f LATIN1 -t UTF-8`") from error
 
 
 def shorten(text: str, size: int = 40) -> str:

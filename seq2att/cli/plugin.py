@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   seq2att plugin new gaussian --kind attention
-  pip install --editable seq2att-gaussian
-  python -m pytest seq2att-gaussian
 
-The package holds the example of the kind's page in docs/plugins, under the new name. Change it to what you need."""
+The package holds the example of the kind's page in docs/plugins, under the new name. Change it to what you need; it is
+installed by pip install --editable seq2att-gaussian, and tested by python -m pytest seq2att-gaussian."""
 PYPROJECT = """\
 [build-system]
 requires = ["hatchling"]

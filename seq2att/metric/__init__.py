@@ -43,9 +43,7 @@ class Metric:
             raise UserError("E-length", name, rows, "give as many of both")
         for number, row in enumerate(references, 1):
             if isinstance(row, str):
-                raise UserError(
-                    "E-type", f"{name}: row {number}", f"is the text {row!r}, not a list of texts", f"write [{row!r}]"
-                )
+                raise UserError("E-type", f"{name}: row {number}", f"{row!r} is no list", f"write [{row!r}]")
             if not row:
                 raise UserError("E-empty", f"{name}: row {number}", "has no reference", "leave it out or add one")
         return expect(self.measure(predictions, references), Score, "metric", self)

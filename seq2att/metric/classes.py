@@ -82,22 +82,19 @@ class MacroF1(Metric):
     """Macro F1: mean of the F1 of all classes, 0 to 100; every class counts alike, however rare."""
 
     tasks = ("classify",)
+    average = "macro"
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
         pairs = count_pairs(predictions, references)
         scores = score_classes(pairs)
-        value = sum(one["f1"] for one in scores.values()) / len(scores)
-        return Score(value, "f1|average:macro|refs:any|classes:seen|empty:0|version:1", make_details(pairs, scores))
+        weights = [one["support"] if self.average == "weighted" else 1 for one in scores.values()]
+        value = sum(weight * one["f1"] for weight, one in zip(weights, scores.values(), strict=True)) / sum(weights)
+        signature = f"f1|average:{self.average}|refs:any|classes:seen|empty:0|version:1"
+        return Score(value, signature, make_details(pairs, scores))
 
 
 @register("metric", "f1_weighted")
-class WeightedF1(Metric):
+class WeightedF1(MacroF1):
     """Weighted F1: mean of the F1 of all classes, 0 to 100, each weighted by its number of rows."""
 
-    tasks = ("classify",)
-
-    def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        pairs = count_pairs(predictions, references)
-        scores = score_classes(pairs)
-        value = sum(one["f1"] * one["support"] for one in scores.values()) / len(predictions)
-        return Score(value, "f1|average:weighted|refs:any|classes:seen|empty:0|version:1", make_details(pairs, scores))
+    average = "weighted"

@@ -38,9 +38,8 @@ def parse(metric: str, text: str, row: int) -> float:
     try:
         return float(text)
     except ValueError:
-        raise UserError(
-            "E-number", f"{metric}: row {row}", f"{text!r} is not a number", f"use {metric} with head=regression only"
-        ) from None
+        problem = f"{text!r} is not a number"
+        raise UserError("E-number", f"{metric}: row {row}", problem, "needs head=regression") from None
 
 
 def mean(values: Sequence[float]) -> float:

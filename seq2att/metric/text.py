@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from seq2att.errors import check_size
 from seq2att.metric import Metric, Score
 from seq2att.registry import register
 
 
-def to_streams(references: Sequence[Sequence[str]]) -> list[tuple[Any, ...]]:
-    """The references in sacrebleu's form: the first of every row, the second of every row or None, and so on."""
-    return list(itertools.zip_longest(*references))
+class Sacrebleu(Metric):
+    """A metric of sacrebleu; a subclass makes it, and names the attributes of its score that are details."""
+
+    tasks = ("translate", "generate")
+    details: ClassVar[dict[str, str]]
+
+    def make(self) -> Any:
+        """Make sacrebleu's metric."""
+        raise NotImplementedError
+
+    def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        metric = self.make()
+        # in sacrebleu's form: the first reference of every row, the second of every row or None, and so on
+        score = metric.corpus_score(predictions, list(itertools.zip_longest(*references)))
+        details = {name: getattr(score, attribute) for name, attribute in self.details.items()}
+        return Score(score.score, str(metric.get_signature()), details)
 
 
 @register("metric", "bleu")
-class Bleu(Metric):
+class Bleu(Sacrebleu):
     """BLEU of the corpus by sacrebleu (Papineni et al. 2002; Post 2018), 0 to 100.
 
     Args:
@@ -25,7 +38,9 @@ class Bleu(Metric):
         tokenize: sacrebleu's tokenizer: 13a for most languages, zh for Chinese, char for Korean or Japanese.
     """
 
-    tasks = ("translate", "generate")
+    details: ClassVar[dict[str, str]] = {
+        "precisions": "precisions", "brevity_penalty": "bp", "length": "sys_len", "reference_length": "ref_len"
+    }  # fmt: skip
 
     def __init__(
         self, *, lowercase: bool = False, tokenize: Literal["13a", "intl", "char", "zh", "none"] = "13a"
@@ -33,23 +48,15 @@ class Bleu(Metric):
         self.lowercase = lowercase
         self.tokenize = tokenize
 
-    def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    def make(self) -> Any:
         from sacrebleu.metrics.bleu import BLEU
 
         # force: no warning about text that looks tokenized
-        metric = BLEU(lowercase=self.lowercase, tokenize=self.tokenize, force=True)
-        score = metric.corpus_score(predictions, to_streams(references))
-        details = {
-            "precisions": score.precisions,
-            "brevity_penalty": score.bp,
-            "length": score.sys_len,
-            "reference_length": score.ref_len,
-        }
-        return Score(score.score, str(metric.get_signature()), details)
+        return BLEU(lowercase=self.lowercase, tokenize=self.tokenize, force=True)
 
 
 @register("metric", "chrf")
-class Chrf(Metric):
+class Chrf(Sacrebleu):
     """chrF of the corpus by sacrebleu (Popovic 2015), 0 to 100: an F-score of character n-grams.
 
     Args:
@@ -57,23 +64,22 @@ class Chrf(Metric):
         word_order: longest word n-grams that count too; 0 is chrF, 2 is chrF++ (Popovic 2017).
     """
 
-    tasks = ("translate", "generate")
+    details: ClassVar[dict[str, str]] = {
+        "character_order": "char_order", "word_order": "word_order", "beta": "beta"
+    }  # fmt: skip
 
     def __init__(self, *, lowercase: bool = False, word_order: int = 0) -> None:
         self.lowercase = lowercase
         self.word_order = check_size("metric.chrf.word_order", word_order, 0)
 
-    def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    def make(self) -> Any:
         from sacrebleu.metrics.chrf import CHRF
 
-        metric = CHRF(lowercase=self.lowercase, word_order=self.word_order)
-        score = metric.corpus_score(predictions, to_streams(references))
-        details = {"character_order": score.char_order, "word_order": score.word_order, "beta": score.beta}
-        return Score(score.score, str(metric.get_signature()), details)
+        return CHRF(lowercase=self.lowercase, word_order=self.word_order)
 
 
 @register("metric", "ter")
-class Ter(Metric):
+class Ter(Sacrebleu):
     """Translation edit rate by sacrebleu (Snover et al. 2006): edits and shifts per 100 reference words; at least 0.
 
     Less is better.
@@ -82,19 +88,16 @@ class Ter(Metric):
         lowercase: ignore case; sacrebleu's own default does.
     """
 
-    tasks = ("translate", "generate")
     higher_is_better = False
+    details: ClassVar[dict[str, str]] = {"edits": "num_edits", "reference_length": "ref_length"}
 
     def __init__(self, *, lowercase: bool = False) -> None:
         self.lowercase = lowercase
 
-    def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    def make(self) -> Any:
         from sacrebleu.metrics.ter import TER
 
-        metric = TER(case_sensitive=not self.lowercase)
-        score = metric.corpus_score(predictions, to_streams(references))
-        details = {"edits": score.num_edits, "reference_length": score.ref_length}
-        return Score(score.score, str(metric.get_signature()), details)
+        return TER(case_sensitive=not self.lowercase)
 
 
 @register("metric", "exact")
@@ -140,9 +143,8 @@ class Per(Metric):
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
         edits = symbols = 0
         for text, row in zip(predictions, references, strict=True):
-            prediction = text.split()
             answers = [answer.split() for answer in row]
-            distance, length = min((edit_distance(prediction, answer), len(answer)) for answer in answers)
+            distance, length = min((edit_distance(text.split(), answer), len(answer)) for answer in answers)
             edits += distance
             symbols += length
         details = {"edits": edits, "symbols": symbols, "rows": len(predictions)}

@@ -57,9 +57,7 @@ class Reader:
 
     def use(self, split: str, name: str) -> None:
         """Read a split from another file, as if the settings had named it."""
-        raise UserError(
-            "E-argument", f"{name}", f"this reader makes its {split} split and takes no file", "leave it out"
-        )
+        raise UserError("E-argument", name, f"this reader takes no file for its {split} split", "leave it out")
 
 
 def digest(reader: object, name: str, files: Iterable[Path]) -> str:

@@ -44,6 +44,11 @@ class Columns(NamedTuple):
         return self.join.join(parts) if any(parts) else ""
 
 
+def missing_column(place: str, column: str, names: str) -> UserError:
+    """The error about a column that is not in a table."""
+    return UserError("E-column", place, f"no column is called {column!r}", f"{names}; set reader.source, reader.target")
+
+
 def make_columns(source: Names, target: Names, join: str) -> Columns:
     """Make the columns that the options name; `E-missing` where both sides are null."""
     columns = Columns(as_tuple(source), as_tuple(target), join)
@@ -57,23 +62,14 @@ def as_tuple(names: Names) -> tuple[str, ...]:
     return () if names is None else (names,) if isinstance(names, str) else tuple(names)
 
 
-def is_missing(value: Any) -> bool:
-    """Whether a cell holds no value: null, or NaN."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
 def format_cell(value: Any, place: str) -> str:
     """A cell as a part of a text; `E-type` where it is a list or an object."""
-    if is_missing(value):
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, str | int | float):
         return str(value)
-    raise UserError(
-        "E-type",
-        place,
-        f"a {type(value).__name__} cannot be joined with other columns ({str(value)[:40]})",
-        "name one column in reader.source or reader.target, or columns of text and numbers",
-    )
+    problem = f"a {type(value).__name__} cannot be joined with other columns ({str(value)[:40]})"
+    raise UserError("E-type", place, problem, "name one column of this side, or columns of text and numbers")
 
 
 def dig(record: dict[str, Any], column: str, place: str) -> Any:
@@ -84,7 +80,6 @@ def dig(record: dict[str, Any], column: str, place: str) -> Any:
     for key in column.split("."):
         if not isinstance(value, dict) or key not in value:
             names = value if isinstance(value, dict) else record
-            remedy = f"{suggestion(key, names)}; set reader.source and reader.target"
-            raise UserError("E-column", place, f"there is no {column!r}", remedy)
+            raise missing_column(place, column, suggestion(key, names))
         value = value[key]
     return value

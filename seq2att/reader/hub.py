@@ -12,16 +12,16 @@ from typing import Any, Literal
 
 from seq2att.errors import UserError
 from seq2att.files import resolve
-from seq2att.reader import SPLITS, Reader, Row, digest
-from seq2att.reader.columns import dig, make_columns
+from seq2att.reader import Row, TableReader, digest
+from seq2att.reader.columns import dig
 from seq2att.reader.local import local_reader, rename
 from seq2att.reader.tables import CHUNK, first_line, outer_columns
 from seq2att.reader.text import Parallel
-from seq2att.registry import register, suggestion
+from seq2att.registry import Inherited, register, suggestion
 
 
 @register("reader", "huggingface")
-class HuggingFace(Reader):
+class HuggingFace(TableReader):
     """A Hugging Face data set: a name on the hub, or a folder (of `save_to_disk`, or of data files).
 
     With `files` and `data.root` the same data are read from local files, and the hub is not asked. A class is given by
@@ -35,8 +35,6 @@ class HuggingFace(Reader):
         validation: name of the validation split; null for a part of the training rows.
         test: name of the test split; null for none.
         source: columns of the source; several are joined, null for no source. `translation.de` is a key in a column.
-        target: columns of the target, as for `source`.
-        join: text between joined columns.
         files: local file of each split under `data.root`; without a suffix it is parallel text (`train.de`).
         columns: name or number of a column in the local files, where it differs from that on the hub.
         form: format of the local files; null: by their suffix.
@@ -51,24 +49,16 @@ class HuggingFace(Reader):
         train: str = "train",
         validation: str | None = "validation",
         test: str | None = "test",
-        source: tuple[str, ...] | None = ("source",),
-        target: tuple[str, ...] | None = ("target",),
-        join: str = "\t",
         files: dict[str, str] | None = None,
         columns: dict[str, str] | None = None,
         form: Literal["parallel", "tsv", "csv", "jsonl", "parquet", "lines"] | None = None,
+        **options: Inherited,
     ) -> None:
+        super().__init__(train=train, validation=validation, test=test, **options)
         self.path, self.config, self.revision = path, config, revision
-        self.names = {split: name for split, name in zip(SPLITS, (train, validation, test), strict=True) if name}
-        self.columns = make_columns(source, target, join)
-        self.absent = self.columns.absent
         if files is not None and set(files) != set(self.names):
-            problem = f"must name the splits {', '.join(self.names)}"
-            raise UserError("E-missing", f"reader.files={', '.join(files) or 'nothing'}", problem)
+            raise UserError("E-missing", f"reader.files={', '.join(files)}", f"must name {', '.join(self.names)}")
         self.local = None if files is None else local_reader(files, rename(self.columns, columns or {}), form)
-
-    def splits(self) -> tuple[str, ...]:
-        return tuple(self.names)
 
     def use(self, split: str, name: str) -> None:
         self.names[split] = name

@@ -26,34 +26,22 @@ def local_reader(files: Mapping[str, str], columns: Columns, form: str | None) -
     """Make the reader of these files, named for each split; `form` None: by their suffix."""
     form = form or form_of(files)
     names: dict[str, Any] = {"train": files["train"], "validation": files.get("validation"), "test": files.get("test")}
+    subject = f"reader.files={files['train']}"
     if form == "parallel":
-        return parallel_reader(names, columns)
+        if len(columns.source) != 1 or len(columns.target) > 1:
+            problem = f"parallel text has one column a side, not {list(columns.source)} and {list(columns.target)}"
+            raise UserError("E-conflict", subject, problem, "set reader.form=tsv, csv, jsonl or lines")
+        return Parallel(**names, source=columns.source[0], target=columns.target[0] if columns.target else None)
     if form == "lines":
         if columns.source:
-            raise UserError(
-                "E-conflict",
-                f"reader.files={files['train']}",
-                "has one text a line, but source and target are named",
-                "set reader.form=tsv for columns split at tabs, or reader.source=null",
-            )
+            remedy = "set reader.form=tsv for columns split at tabs, or reader.source=null"
+            raise UserError("E-conflict", subject, "has one text a line, but source and target are named", remedy)
         return Lines(**names)
     sides: dict[str, Any] = {"source": columns.source or None, "target": columns.target or None, "join": columns.join}
-    if form == "jsonl":
-        return Jsonl(**names, **sides)
-    if form == "parquet":
-        return Parquet(**names, **sides)
+    if form in ("jsonl", "parquet"):
+        return (Jsonl if form == "jsonl" else Parquet)(**names, **sides)
     header = not all(name.isdecimal() for name in columns.names)
     return (Csv if form == "csv" else Tsv)(**names, **sides, header=header)
-
-
-def parallel_reader(names: Mapping[str, Any], columns: Columns) -> Parallel:
-    """Make the reader of parallel text, a file for each side."""
-    if len(columns.source) != 1 or len(columns.target) > 1:
-        problem = f"parallel text has one column a side, not {list(columns.source)} and {list(columns.target)}"
-        raise UserError(
-            "E-conflict", f"reader.files={names['train']}", problem, "set reader.form=tsv, csv, jsonl or lines"
-        )
-    return Parallel(**names, source=columns.source[0], target=columns.target[0] if columns.target else None)
 
 
 def form_of(files: Mapping[str, str]) -> str:

@@ -44,8 +44,7 @@ class PackageFile(Reader):
         self.remove = compile_pattern("remove", remove) if remove is not None else None
         self.absent = frozenset({"source", "target"} - set(self.pattern.groupindex))
         if len(self.absent) == 2:
-            remedy = "name the source as (?P<source>...)"
-            raise UserError("E-syntax", f"reader.pattern={pattern}", "has neither group source nor target", remedy)
+            raise UserError("E-syntax", f"reader.pattern={pattern}", "has no group", "name one (?P<source>...)")
 
     def splits(self) -> tuple[str, ...]:
         return ("train",)
@@ -55,12 +54,11 @@ class PackageFile(Reader):
         spec = importlib.util.find_spec(self.package) if self.package.isidentifier() else None
         folders = list(spec.submodule_search_locations or ()) if spec is not None else []
         if not folders:
-            remedy = f"run `pip install '{self.install}'`"
-            raise UserError("E-package", f"reader.package={self.package}", "is not installed", remedy)
+            install = f"run `pip install '{self.install}'`"
+            raise UserError("E-package", f"reader.package={self.package}", "is not installed", install)
         path = Path(folders[0]) / self.path
         if not path.is_file():
-            problem, remedy = f"package {self.package!r} has no file {path}", whereabouts(path, None)
-            raise UserError("E-file", f"reader.path={self.path}", problem, remedy)
+            raise UserError("E-file", f"reader.path={self.path}", f"there is no {path}", whereabouts(path, None))
         return path
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
@@ -134,8 +132,8 @@ class Given(Reader):
                 continue
             source, separator, target = text.partition(self.separator)
             if not separator:
-                problem = f"{shorten(text)} has no {self.separator!r} between source and target"
-                raise UserError("E-row", f"reader.{split}:{number}", problem, "write one, or set reader.separator")
+                problem = f"{shorten(text)} lacks {self.separator!r} between source and target"
+                raise UserError("E-row", f"reader.{split}:{number}", problem, "write it, or set reader.separator")
             yield Row((source, target), f"reader.{split}", number)
 
     def check(self, root: Path | None) -> None:
@@ -189,7 +187,7 @@ class Reverse(Reader):
                     yield Row((source, source[::-1]), f"reverse-{split}", line)
 
     def draw(self, draw: random.Random) -> str:
-        """Draw random letters with spaces between them."""
+        """Random letters with spaces between them."""
         size = draw.randint(self.shortest, self.longest)
         return " ".join(chr(ord("a") + draw.randrange(self.letters)) for _ in range(size))
 

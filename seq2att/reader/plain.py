@@ -89,13 +89,10 @@ class Folder(FileReader):
         try:
             files = sorted(file for file in folder.glob(self.pattern) if file.is_file())
         except (ValueError, NotImplementedError) as error:
-            problem = f"is not a glob pattern ({error})"
-            raise UserError("E-syntax", f"reader.pattern={self.pattern}", problem, "set one like *.txt") from error
+            raise UserError("E-syntax", f"reader.pattern={self.pattern}", f"{error}", "set one like *.txt") from error
         if not files:
-            remedy = whereabouts(folder / self.pattern, root)
-            raise UserError(
-                "E-file", f"reader.pattern={self.pattern}", f"no file of {folder.resolve()} matches", remedy
-            )
+            problem, remedy = f"no file of {folder.resolve()} matches", whereabouts(folder / self.pattern, root)
+            raise UserError("E-file", f"reader.pattern={self.pattern}", problem, remedy)
         return files
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:

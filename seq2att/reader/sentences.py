@@ -44,7 +44,7 @@ class Sentences(FileReader):
             document = text.startswith("-DOCSTART-")
             if document or not text or text.isspace():
                 if words:
-                    yield self.row(words, name, first)
+                    yield make_row(words, name, first)
                 words = []
                 if document:
                     yield Row((), name, number, "-DOCSTART- line")
@@ -54,11 +54,12 @@ class Sentences(FileReader):
                 first = first if words else number
                 words.append([one_word(columns[place]) for place in self.places])
         if words:
-            yield self.row(words, name, first)
+            yield make_row(words, name, first)
 
-    def row(self, words: list[list[str]], name: str, line: int) -> Row:
-        """Make the row of a sentence."""
-        return Row(tuple(" ".join(side) for side in zip(*words, strict=True)), name, line)
+
+def make_row(words: list[list[str]], name: str, line: int) -> Row:
+    """The row of a sentence."""
+    return Row(tuple(" ".join(side) for side in zip(*words, strict=True)), name, line)
 
 
 @register("reader", "conll")
@@ -82,8 +83,8 @@ class Conll(Sentences):
     def check_width(self, place: str, width: int, before: int) -> None:
         num_columns = f"has {width} column{'s' * (width != 1)}"
         if before and width != before:
-            remedy = "correct the line; a blank line ends a sentence"
-            raise UserError("E-column", place, f"{num_columns}, but the word before has {before}", remedy)
+            problem = f"{num_columns}, but the word before has {before}"
+            raise UserError("E-column", place, problem, "correct the line; a blank line ends a sentence")
         if width <= (last := max(self.places)):
             remedy = "correct the line, or reader.words and reader.tags"
             raise UserError("E-column", place, f"{num_columns}, but column {last + 1} is needed", remedy)
@@ -105,8 +106,7 @@ class ConllU(Sentences):
         names = [words] if tags is None else [words, tags]
         for option, name in zip(("words", "tags"), names, strict=False):
             if name not in CONLLU:
-                problem = "CoNLL-U has no such column"
-                raise UserError("E-column", f"reader.{option}={name}", problem, suggestion(name, CONLLU))
+                raise UserError("E-column", f"reader.{option}={name}", "no such column", suggestion(name, CONLLU))
         self.places = [CONLLU.index(name) for name in names]
         self.absent = frozenset({"target"} if tags is None else ())
 

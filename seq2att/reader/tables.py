@@ -10,7 +10,7 @@ from pathlib import Path
 from seq2att.errors import UserError
 from seq2att.files import find_file, resolve
 from seq2att.reader import Row, TableReader
-from seq2att.reader.columns import dig
+from seq2att.reader.columns import dig, missing_column
 from seq2att.registry import register, suggestion
 
 CHUNK = 4096  # rows converted to Python values at once
@@ -47,8 +47,7 @@ def outer_columns(place: str, columns: Sequence[str], names: Sequence[str]) -> l
     outer = [column if column in names else column.partition(".")[0] for column in columns]
     for column, name in zip(columns, outer, strict=True):
         if name not in names:
-            remedy = f"{suggestion(name, names)}; set reader.source and reader.target"
-            raise UserError("E-column", place, f"there is no column {column!r}", remedy)
+            raise missing_column(place, column, suggestion(name, names))
     return list(dict.fromkeys(outer))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from seq2att.errors import UserError
 from seq2att.files import find_file, read_lines, shorten
 from seq2att.reader import FileReader, Row, TableReader
-from seq2att.reader.columns import Columns, dig
+from seq2att.reader.columns import Columns, dig, missing_column
 from seq2att.registry import Inherited, register, suggestion
 
 FIELD_LIMIT = 2**31 - 1  # characters of a value: the largest that `csv` takes on every platform
@@ -34,11 +34,11 @@ class Parallel(FileReader):
         *,
         train: str = "train",
         validation: str | None = "validation",
-        test: str | None = None,
         source: str = "de",
         target: str | None = "en",
+        **options: Inherited,
     ) -> None:
-        super().__init__(train=train, validation=validation, test=test)
+        super().__init__(train=train, validation=validation, **options)
         self.suffixes = [suffix for suffix in (source, target) if suffix is not None]
         self.absent = frozenset({"target"} if target is None else ())
 
@@ -54,22 +54,15 @@ class Parallel(FileReader):
         for number, lines in enumerate(itertools.zip_longest(*streams), start=1):
             if None in lines:
                 short = lines.index(None)
-                more = sum(1 for _ in streams[1 - short])
-                raise misaligned(files, short, number, more, lines[1 - short].text, one_sided)
+                total, text = number + sum(1 for _ in streams[1 - short]), shorten(lines[1 - short].text)
+                counts = f"has {total:,} lines, but {files[short]} has {number - 1:,}"
+                problem = f"{counts}: line {number} has no partner ({text})"
+                hint = f"; line {one_sided} is empty in one file only, look there first" if one_sided else ""
+                raise UserError("E-length", f"{files[1 - short]}", problem, f"align the files line by line{hint}")
             texts = tuple(line.text for line in lines)
             if one_sided is None and any(texts) and not all(texts):
                 one_sided = number
             yield Row(texts, name, number)
-
-
-def misaligned(
-    files: Sequence[Path], short: int, number: int, more: int, text: str, one_sided: int | None
-) -> UserError:
-    """The error about a parallel file that ends before the other."""
-    hint = f"; line {one_sided} is empty in one file only, look there first" if one_sided else ""
-    counts = f"has {number + more:,} lines, but {files[short]} has {number - 1:,}"
-    problem = f"{counts}: line {number} has no partner ({shorten(text)})"
-    return UserError("E-length", f"{files[1 - short]}", problem, f"align the files line by line{hint}")
 
 
 @register("reader", "tsv")
@@ -179,10 +172,8 @@ def column_index(file: Path, column: str, names: Sequence[str], header: bool) ->
     if column.isdecimal() and int(column) > 0:
         return int(column) - 1
     if not header:
-        remedy = "give a number, or set reader.header=true"
-        raise UserError("E-column", f"column={column!r}", "must be a number from 1", remedy)
-    remedy = f"{suggestion(column, names)}; set reader.source, reader.target"
-    raise UserError("E-column", f"{file}", f"no column is called {column!r}", remedy)
+        raise UserError("E-column", f"column={column!r}", "must be a number from 1", "or set reader.header=true")
+    raise missing_column(f"{file}", column, suggestion(column, names))
 
 
 @register("reader", "jsonl")
@@ -199,10 +190,9 @@ class Jsonl(TableReader):
             try:
                 record = json.loads(text)
             except (ValueError, RecursionError) as error:
-                remedy = "write one object a line"
-                raise UserError("E-row", f"{file}:{number}", f"is not JSON ({error})", remedy) from error
+                place, problem = f"{file}:{number}", f"is not JSON ({error})"
+                raise UserError("E-row", place, problem, "write one object a line") from error
             if not isinstance(record, dict):
-                problem, remedy = f"{shorten(text)} is not a JSON object", "write {...} on every line"
-                raise UserError("E-row", f"{file}:{number}", problem, remedy)
+                raise UserError("E-row", f"{file}:{number}", f"{shorten(text)} is not an object", "write {...}")
             cells = [dig(record, column, f"{file}:{number}") for column in self.columns.names]
             yield Row(self.columns.values(cells, f"{file}:{number}"), self.names[split], number)
