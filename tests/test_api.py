@@ -13,7 +13,6 @@ import torch
 import seq2att
 from seq2att import api
 from seq2att.api import predictor
-from seq2att.errors import UserError
 from seq2att.model import Model
 from seq2att.search import Search
 from seq2att.types import Batch, Prediction
@@ -247,7 +246,7 @@ def test_a_run_folder_is_a_recipe(reverse_run: Path) -> None:
 
 
 def test_a_reader_that_makes_its_data_takes_no_other_file(reverse_run: Path) -> None:
-    with pytest.raises(UserError, match=r"reader makes its own test split and cannot take 'x.tsv'"):
+    with refused("E-argument", "x.tsv"):
         api.evaluate(reverse_run, file="x.tsv")
 
 

@@ -65,9 +65,7 @@ def load(
     if quantize not in (None, *QUANTIZED):
         raise UserError("E-choice", f"quantize={quantize!r}", f"must be {' or '.join(QUANTIZED)}, or left out")
     if quantize and not device.startswith("cpu"):
-        raise UserError(
-            "E-conflict", f"quantize={quantize}", f"needs device=cpu, not {device}", "leave one of them out"
-        )
+        raise UserError("E-conflict", f"quantize={quantize}", f"needs device=cpu, not {device}", "leave one out")
     torch.set_flush_denormal(True)
     registry.load(plugins)
     model, config = load_bundle(Path(path), device)

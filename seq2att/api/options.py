@@ -51,20 +51,12 @@ class Scoring(TypedDict, total=False):
     """The number of the first pair in messages (default 1)."""
 
 
-def common(options: Searching) -> Answering:
-    """The options that do not concern the search."""
-    answering: Any = {key: value for key, value in options.items() if key in Answering.__annotations__}
-    return answering  # type: ignore[no-any-return]
-
-
 def check_options(method: str, options: Mapping[str, Any], kind: type) -> None:
     """Refuse an option that a method does not have, and a value that is out of range."""
     names = sorted(kind.__annotations__)
     for name, value in options.items():
         if name not in names:
-            raise UserError(
-                "E-option", f"{method}: {name}={short(value)}", "there is no such option", hint(name, names)
-            )
+            raise UserError("E-option", f"{method}: {name}={short(value)}", "no such option", hint(name, names))
         if name in COUNTS and not (name == "beam" and value is None):
             if isinstance(value, bool) or not isinstance(value, Integral):
                 raise UserError("E-type", f"{method}: {name}={value!r}", "must be a whole number")
@@ -102,9 +94,7 @@ def short(value: Any) -> str:
 def listed(method: str, inputs: Any) -> list[Any]:
     """The inputs as a list; refuses a single input that is not a text."""
     if isinstance(inputs, bytes | Mapping) or not isinstance(inputs, Iterable):
-        raise UserError(
-            "E-argument", f"{method}: {short(inputs)}", "must be a text or a list of inputs", "put one input in a list"
-        )
+        raise UserError("E-argument", f"{method}: {short(inputs)}", "must be a text or a list", "put it in a list")
     return list(inputs)
 
 
@@ -127,12 +117,9 @@ def check_search(entry: registry.Entry, options: Mapping[str, Any]) -> None:
         option, owners = entry.options.get(name), searches_with(name)
         if option is None and owners and name != "name":
             flag = {"sample": "--sample", "beam": "--beam N"}.get(owners[0], f"search={owners[0]}")
-            raise UserError(
-                "E-option",
-                f"search.{name}",
-                f"search={entry.name} has no such option, but {', '.join(owners)} has",
-                f'write search={{"name": "{owners[0]}", "{name}": {value!r}}} ({flag})',
-            )
+            problem = f"search={entry.name} has no such option, but {', '.join(owners)} has"
+            remedy = f'write search={{"name": "{owners[0]}", "{name}": {value!r}}} ({flag})'
+            raise UserError("E-option", f"search.{name}", problem, remedy)
         if option is not None and not is_of_type(value, option.annotation):
             raise UserError("E-type", f"search.{name}={value!r}", f"must be {describe(option.annotation)}")
         if name in LENGTHS and value is not None:

@@ -16,7 +16,6 @@ from seq2att.api.options import (
     Searching,
     check_options,
     check_search,
-    common,
     listed,
     search_overrides,
 )
@@ -111,7 +110,7 @@ class Predictor:
         Raises:
             UserError: a text is too long, an option is unknown, or the model has another task.
         """
-        return self._search_for("translate", texts, options)
+        return self._answer("translate", texts, options, Searching)
 
     @overload
     def classify(self, texts: str, **options: Unpack[Answering]) -> Prediction: ...
@@ -124,7 +123,7 @@ class Predictor:
         first, and `.attention` `[1, S]` the weights of a model that pools by attention. Options are those of
         `Answering`; errors as for `translate`.
         """
-        return self._answer("classify", texts, options)
+        return self._answer("classify", texts, options, Answering)
 
     @overload
     def estimate(self, inputs: str, **options: Unpack[Answering]) -> Prediction: ...
@@ -136,7 +135,7 @@ class Predictor:
         A list is a list of inputs: one sequence of numbers is `[[1, 2, 3]]`, or the text `"1 2 3"`.
         `.value` is a float. Options are those of `Answering`; errors as for `translate`.
         """
-        return self._answer("estimate", inputs, options)
+        return self._answer("estimate", inputs, options, Answering)
 
     @overload
     def tag(self, texts: str, **options: Unpack[Answering]) -> Prediction: ...
@@ -149,7 +148,7 @@ class Predictor:
         `.value` holds the tags with a space between them, `.tokens` each by itself beside `.source_tokens`, and
         `.token_scores` the log-probability of each. Options are those of `Answering`; errors as for `translate`.
         """
-        return self._answer("tag", texts, options)
+        return self._answer("tag", texts, options, Answering)
 
     @overload
     def generate(self, inputs: str = "", **options: Unpack[Searching]) -> Prediction: ...
@@ -163,26 +162,27 @@ class Predictor:
         adds at most `max_length` tokens: that of the search's options, of the run's search, or 200. Options are those
         of `Searching`; errors as for `translate`.
         """
-        if self._model.source.has_values:
-            return self._search_for("generate", inputs, options)
-        return self._continue_texts(inputs, options)
+        return self._answer("generate", inputs, options, Searching)
 
-    def _search_for(self, task: str, inputs: Any, options: Searching) -> Prediction | list[Prediction]:
-        """Answer one text, or many inputs, by a search."""
+    def _answer(self, task: str, inputs: Any, options: Any, kind: type) -> Prediction | list[Prediction]:
+        """Answer one text by one prediction, many inputs by a list, with options of `Answering` or `Searching`."""
         self._check_task(task)
-        check_options(task, options, Searching)
-        return self._one_or_many(task, inputs, self.searching(options), common(options))
+        check_options(task, options, kind)
+        values = [inputs] if isinstance(inputs, str) else listed(task, inputs)
+        search = self.searching(options) if kind is Searching else None
+        if search is not None and task == "generate" and not self._model.source.has_values:
+            predictions = self._continue_texts(values, search, options)
+        else:
+            common: Any = {key: value for key, value in options.items() if key in Answering.__annotations__}
+            predictions = self.predict(values, search, **common)
+        return predictions[0] if isinstance(inputs, str) else predictions
 
-    def _continue_texts(self, beginnings: Any, options: Searching) -> Prediction | list[Prediction]:
+    def _continue_texts(self, texts: Sequence[str], search: Search, options: Answering) -> list[Prediction]:
         """Continue texts from their beginnings."""
-        self._check_task("generate")
-        check_options("generate", options, Searching)
-        texts = [beginnings] if isinstance(beginnings, str) else listed("generate", beginnings)
         first_line = options.get("first_line", 1)
         arrays = encode_values(self._model.target, texts, "line {}", first_line)
         self._warn_unknown(self._model.target, texts, arrays, first_line)
         prefixes = [array.tolist() for array in arrays]
-        search = self.searching(options)
         if search.max_length is None:
             search.max_length = CONTINUATION
         rows = np.arange(len(texts)) + first_line
@@ -192,43 +192,21 @@ class Predictor:
             for start in range(0, len(texts), size):
                 batch = slice(start, start + size)
                 predictions += model.continue_from(prefixes[batch], search, torch.from_numpy(rows[batch]))
-        return predictions[0] if isinstance(beginnings, str) else predictions
-
-    def _answer(self, task: str, inputs: Any, options: Answering) -> Prediction | list[Prediction]:
-        """Answer one text, or many inputs, without a search."""
-        self._check_task(task)
-        check_options(task, options, Answering)
-        return self._one_or_many(task, inputs, None, options)
-
-    def _one_or_many(
-        self, task: str, inputs: Any, search: Search | None, options: Answering
-    ) -> Prediction | list[Prediction]:
-        """Answer one text by one prediction, many inputs by a list."""
-        if isinstance(inputs, str):
-            return self.predict([inputs], search, **options)[0]
-        return self.predict(listed(task, inputs), search, **options)
+        return predictions
 
     def _check_task(self, task: str) -> None:
         """Refuse to ask a model for what it does not do."""
         if self.task != task:
             name = self.config["head"]["name"]
-            problem = f"this model has head={name}, which does not {task}"
-            raise UserError("E-task", task, problem, f"use {self.task} (seq2att {self.task} RUN)")
+            raise UserError("E-task", task, f"head={name} of this model does not {task}", f"use {self.task}")
 
     def searching(self, options: Searching) -> Search:
-        """Build the search that the options name."""
-        searching = self.search(options.get("beam"), options.get("n_best", 1), options.get("search"))
-        searching.attention = options.get("attention", True)
-        return searching
-
-    def search(
-        self, beam: int | None = None, n_best: int = 1, options: Mapping[str, Any] | str | None = None
-    ) -> Search:
         """Build the search of the run with other options: `beam=1` is greedy search, more is a beam of that size."""
-        overrides = search_overrides(options)
+        beam, n_best = options.get("beam"), options.get("n_best", 1)
+        overrides = search_overrides(options.get("search"))
         if beam is not None:
-            if overrides.get("name", "beam") not in ("beam", "greedy" if beam == 1 else "beam"):
-                name = overrides["name"]
+            name = overrides.get("name", "beam")
+            if name not in ("beam", "greedy" if beam == 1 else "beam"):
                 raise UserError("E-conflict", f"beam={beam} and search={name}", "exclude each other", "leave one out")
             overrides |= {"name": "greedy"} if beam == n_best == 1 else {"name": "beam", "size": beam}
         if n_best > 1:
@@ -240,6 +218,7 @@ class Predictor:
         if n_best > 1 and beam is None and "size" in config:
             config["size"] = max(config["size"], n_best)
         search: Search = registry.build("search", {"search": config})
+        search.attention = options.get("attention", True)
         return search
 
     def predict(
@@ -290,9 +269,8 @@ class Predictor:
             return arrays
         named = list_lines(over, {row: f"{lengths[row]} tokens" for row in over}, first_line)
         if (too_long or data.get("too_long")) != "cut":
-            raise UserError(
-                "E-length", named, f"must have at most data.max_length={limit} tokens", "shorten, or set too_long=cut"
-            )
+            problem = f"must have at most data.max_length={limit} tokens"
+            raise UserError("E-length", named, problem, "shorten, or set too_long=cut")
         keep_end = data.get("keep") == "end"
         self.say(f"cut to {'the last ' if keep_end else ''}data.max_length={limit} tokens: {named}")
         return [array[-limit:] if keep_end else array[:limit] for array in arrays]
@@ -336,14 +314,11 @@ class Predictor:
         for number, (one, other) in enumerate(zip(sources, targets, strict=True), first):
             value = pairs[number - first][1]
             if target.is_aligned and len(one) != len(other):
-                raise UserError(
-                    "E-length", f"pair {number}", length_mismatch(len(other), len(one)), "give each item one tag"
-                )
+                problem = length_mismatch(len(other), len(one))
+                raise UserError("E-length", f"pair {number}", problem, "give each item one tag")
             if target.unknown_id < 0 and other.dtype.kind == "i" and (other == target.unknown_id).any():
                 named = ", ".join(map(repr, target.unknown_pieces(value) or (target.text(value),)))
-                raise UserError(
-                    "E-label", f"pair {number}", f"{named} does not occur in training", "correct it, or leave it out"
-                )
+                raise UserError("E-label", f"pair {number}", f"{named} is not in training", "leave it out")
         return sources, targets
 
 

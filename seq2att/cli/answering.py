@@ -10,7 +10,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seq2att.cli.model import add_model, add_parser, add_quantize, load, load_options, plugins, positive, print_error
+from seq2att.cli.model import (
+    Commands,
+    add_model,
+    add_parser,
+    add_quantize,
+    load,
+    load_options,
+    plugins,
+    positive,
+    print_error,
+)
 from seq2att.cli.searching import add_search, search_options
 from seq2att.cli.text import Chunk, Write, check_output, chunks, opened, put, standard_output, written
 from seq2att.cli.workers import Answer, Answering, share, split
@@ -18,7 +28,6 @@ from seq2att.errors import UserError
 
 if TYPE_CHECKING:
     from seq2att.api import Predictor
-    from seq2att.cli.train import Commands
     from seq2att.types import Prediction
 
 PIECE = 256  # lines that a worker gets together: several batches of similar lengths
@@ -157,9 +166,8 @@ def answer(arguments: argparse.Namespace, request: Request) -> None:
     check_output(arguments.output, arguments.file)
     is_typed = arguments.file is None and arguments.output is None and sys.stdin.isatty()
     if arguments.devices > 1 and not is_typed:
-        make_answering = MakeAnswering(
-            arguments.model, plugins(arguments), load_options(arguments), request, arguments.devices
-        )
+        loading = plugins(arguments), load_options(arguments)
+        make_answering = MakeAnswering(arguments.model, *loading, request, arguments.devices)
         with opened(arguments.file) as source, written(arguments.output) as write:
             report = Report(write, arguments.file)
             size = max(PIECE, 4 * (arguments.batch_size or 0))
@@ -198,9 +206,7 @@ class MakeAnswering:
         if options.get("device") == "cuda":
             options["device"] = f"cuda:{number}"
             if number >= (available := torch.cuda.device_count()):
-                raise UserError(
-                    "E-device", f"--devices={self.count}", f"must be at most {available}, the number of GPUs"
-                )
+                raise UserError("E-device", f"--devices={self.count}", f"must be at most {available}, the GPUs here")
         torch.set_num_threads(max(1, torch.get_num_threads() // self.count))
         predictor = api.load(self.model, plugins=self.plugins, say=warnings.append, **options)
 

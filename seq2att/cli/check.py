@@ -7,11 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from seq2att.cli.model import add_parser, plugins
+from seq2att.cli.model import Commands, add_parser, plugins
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
-    from seq2att.cli.train import Commands
     from seq2att.registry import Entry
 
 BROKEN = 1  # the exit code when a law does not hold

@@ -7,13 +7,10 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from seq2att.cli.model import add_model, add_parser, add_quantize, load_options, plugins, positive
+from seq2att.cli.model import Commands, add_model, add_parser, add_quantize, add_split, load_options, plugins, positive
 from seq2att.cli.text import put, standard_output
-
-if TYPE_CHECKING:
-    from seq2att.cli.train import Commands
 
 EXAMPLES = """examples:
   seq2att evaluate runs/reverse
@@ -31,10 +28,7 @@ def add(commands: Commands) -> None:
     parser = add_parser(commands, "evaluate", "measure a model on test data and print JSON", EXAMPLES)
     add_model(parser)
     parser.add_argument("--test", metavar="FILE", nargs="+", default=[], help="other test data than the recipe's")
-    parser.add_argument(
-        "--split", choices=("train", "validation", "test"), default="test", help="which part of the data"
-    )
-    parser.add_argument("--root", metavar="DIR", help="where relative paths start (data.root)")
+    add_split(parser)
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="rows decoded together")
     parser.add_argument("--draw", metavar="DIR", help="draw the confusion matrix, or the scatter of numbers, here")

@@ -15,12 +15,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seq2att.cli.model import plugins
+from seq2att.cli.model import Commands, add_parser, plugins
 from seq2att.cli.text import standard_output
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
-    from seq2att.cli.train import Commands
     from seq2att.registry import Option
 
 EXAMPLES = """examples:
@@ -44,15 +43,7 @@ class Row(NamedTuple):
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "list",
-        help="list components, their options, settings and recipes",
-        description="List components, the settings of data and trainer, and the recipes, one a line; "
-        "KIND.NAME shows the options of a component.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_parser(commands, "list", "list components, settings and recipes, or the options of one", EXAMPLES)
     what = "a kind, a component (attention.additive), or a pattern such as '*lstm*'"
     parser.add_argument("patterns", metavar="KIND", nargs="*", help=what)
     parser.add_argument("--paths", action="store_true", help="show where each component is written")
@@ -70,9 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = {title: [row for row in rows if matches(title, row, patterns)] for title, rows in groups.items()}
     empty = [title for title in groups if title in patterns and not groups[title]]
     if not any(chosen.values()) and not empty:
-        names = {title.partition(" ")[0] for title in groups}
-        remedy = registry.suggestion(patterns[0], names)
-        raise UserError("E-component", " ".join(arguments.patterns), "nothing has this name", remedy)
+        names = registry.suggestion(patterns[0], {title.partition(" ")[0] for title in groups})
+        raise UserError("E-component", " ".join(arguments.patterns), "nothing has this name", names)
     width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
     blocks = []
     for title, rows in chosen.items():
@@ -96,8 +86,7 @@ def gather(names: list[str]) -> dict[str, list[Row]]:
     for kind in registry.kinds():
         places = [slot for slot, of in slots.items() if of == kind]
         title = kind if places in ([kind], []) else f"{kind} (in the slots {', '.join(places)})"
-        entries = registry.entries(kind).values()
-        groups[title] = [Row(entry.name, entry.doc, entry.options, entry.location) for entry in entries]
+        groups[title] = [Row(one.name, one.doc, one.options, one.location) for one in registry.entries(kind).values()]
     groups["settings"] = [
         Row(name, first_line(settings), options_of(settings), registry.location(settings))
         for name, settings in (("run", Settings), ("data", DataOptions), ("trainer", TrainerOptions))
@@ -145,12 +134,8 @@ def option_text(name: str, option: Option) -> str:
     from seq2att.config.options import format_value
     from seq2att.registry import MISSING
 
-    kind = type_text(option.annotation)
-    return (
-        f"{name}: {kind} (required)"
-        if option.default == MISSING
-        else f"{name}: {kind} = {format_value(option.default)}"
-    )
+    default = " (required)" if option.default == MISSING else f" = {format_value(option.default)}"
+    return f"{name}: {type_text(option.annotation)}{default}"
 
 
 def type_text(annotation: Any) -> str:

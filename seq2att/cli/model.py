@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
     from seq2att.api import Predictor
-    from seq2att.cli.train import Commands
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_parser(commands: Commands, name: str, help: str, examples: str) -> argparse.ArgumentParser:
@@ -38,6 +39,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def add_quantize(parser: argparse.ArgumentParser) -> None:
     """Add `--quantize`."""
     parser.add_argument("--quantize", metavar="TYPE", help="round the weights to int8, for speed on a CPU")
+
+
+def add_split(parser: argparse.ArgumentParser, note: str = "") -> None:
+    """Add `--split` and `--root`, which choose rows of a run's data."""
+    splits = ("train", "validation", "test")
+    parser.add_argument("--split", choices=splits, default="test", help=f"{note}which part of the data")
+    parser.add_argument("--root", metavar="DIR", help=f"{note}where relative paths start (data.root)")
 
 
 def load(arguments: argparse.Namespace) -> Predictor:

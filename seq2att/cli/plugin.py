@@ -8,13 +8,10 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from seq2att.cli.model import add_parser
+from seq2att.cli.model import Commands, add_parser
 from seq2att.errors import UserError
-
-if TYPE_CHECKING:
-    from seq2att.cli.train import Commands
 
 EXAMPLES = """examples:
   seq2att plugin new gaussian --kind attention
@@ -100,8 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     name, kind = arguments.name, arguments.kind
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        remedy = "use lower-case letters, digits and _"
-        raise UserError("E-argument", name, "is not the name of a component", remedy)
+        raise UserError("E-argument", name, "is not a name of a component", "use lower-case letters, digits and _")
     registry.load()
     if name in registry.entries(kind):
         raise UserError("E-register", f"{kind}={name}", "exists already", "choose another name")

@@ -5,14 +5,10 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from seq2att.cli.model import add_model, add_parser, add_quantize, load, positive
+from seq2att.cli.model import Commands, add_model, add_parser, add_quantize, load, positive
 from seq2att.cli.text import Input, check_output, lines, opened, written
 from seq2att.errors import UserError
-
-if TYPE_CHECKING:
-    from seq2att.cli.train import Commands
 
 EXAMPLES = """examples:
   printf 'a b c\\tc b a\\n' | seq2att score runs/reverse
@@ -39,9 +35,7 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print a score for every pair."""
     if arguments.source and not arguments.target:
-        raise UserError(
-            "E-missing", f"{arguments.source}", "has no file of targets beside it", "give TARGET_FILE as well"
-        )
+        raise UserError("E-missing", f"{arguments.source}", "has no file of targets", "give TARGET_FILE as well")
     check_output(arguments.output, arguments.source, arguments.target)
     predictor = load(arguments)
     options = {"batch_size": arguments.batch_size} if arguments.batch_size else {}
@@ -58,9 +52,8 @@ def side_by_side(source: Input, target: Input) -> Iterator[tuple[str, str]]:
     for number, (one, other) in enumerate(itertools.zip_longest(lines(source), lines(target)), start=1):
         if one is None or other is None:
             short, long = (source.name, target.name) if one is None else (target.name, source.name)
-            raise UserError(
-                "E-length", f"{short}:{number - 1}", f"is its last line, but {long} has more", "align the two files"
-            )
+            problem = f"is its last line, but {long} has more"
+            raise UserError("E-length", f"{short}:{number - 1}", problem, "align the two files")
         yield one, other
 
 
@@ -69,7 +62,6 @@ def split_at_tabs(source: Input) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(lines(source), start=1):
         parts = line.split("\t")
         if len(parts) != 2:
-            raise UserError(
-                "E-row", f"{source.name}:{number}", f"has {len(parts) - 1} tabs", "write source, one tab, target"
-            )
+            problem, remedy = f"has {len(parts) - 1} tabs", "write source, one tab, target"
+            raise UserError("E-row", f"{source.name}:{number}", problem, remedy)
         yield parts[0], parts[1]

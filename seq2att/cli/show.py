@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2att.cli.model import add_model, add_parser, load, positive
+from seq2att.cli.model import Commands, add_model, add_parser, add_split, load, positive
 from seq2att.cli.text import put, standard_output
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
     from seq2att.api import Predictor
-    from seq2att.cli.train import Commands
     from seq2att.types import Prediction
 
 EXAMPLES = """examples:
@@ -33,8 +32,7 @@ def add(commands: Commands) -> None:
     add_model(parser)
     parser.add_argument("text", metavar="TEXT", nargs="?", help="what to answer")
     parser.add_argument("--row", type=positive, metavar="N", help="answer row N of the run's data in place of a text")
-    parser.add_argument("--split", choices=("train", "validation", "test"), default="test", help="with --row: of what")
-    parser.add_argument("--root", metavar="DIR", help="with --row: where relative paths start (data.root)")
+    add_split(parser, "with --row: ")
     parser.add_argument("-o", "--output", metavar="FILE.png", help="draw the map into this file, too")
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
     parser.set_defaults(run=run)

@@ -6,12 +6,10 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from seq2att.cli.model import Commands, add_parser
 from seq2att.errors import UserError
-
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 EXAMPLES = """examples:
   seq2att train reverse
@@ -25,24 +23,12 @@ Components and their options: seq2att list."""
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "train",
-        help="train a model by a recipe",
-        description="Train a model by a recipe, with overrides as key=value.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="a recipe's name or YAML file")
-    parser.add_argument(
-        "overrides", metavar="key=value", nargs="*", default=[], help="settings in place of the recipe's"
-    )
-    parser.add_argument(
-        "--multirun", "-m", action="store_true", help="train for every value of a=x,y, each in a folder"
-    )
-    parser.add_argument(
-        "--cfg", choices=("job", "hydra", "all"), help="print the configuration (job: ours) and do not train"
-    )
+    parser = add_parser(commands, "train", "train a model by a recipe, with overrides as key=value", EXAMPLES)
+    add = parser.add_argument
+    add("recipe", metavar="RECIPE", nargs="?", help="a recipe's name or YAML file")
+    add("overrides", metavar="key=value", nargs="*", default=[], help="settings in place of the recipe's")
+    add("--multirun", "-m", action="store_true", help="train for every value of a=x,y, each in a folder")
+    add("--cfg", choices=("job", "hydra", "all"), help="print the configuration (job: ours) and do not train")
     parser.set_defaults(run=run)
 
 

@@ -118,8 +118,6 @@ def check_weights(weights: Any, source_tokens: Sequence[str], target_tokens: Seq
     """The weights as an array `[T, S]`, with as many rows and columns as there are tokens."""
     matrix = np.asarray(weights, np.float64)
     if matrix.shape != (len(target_tokens), len(source_tokens)):
-        raise ValueError(
-            f"attention weights of shape {matrix.shape} do not fit {len(target_tokens)} target and "
-            f"{len(source_tokens)} source tokens; give weights [T, S]"
-        )
+        tokens = f"{len(target_tokens)} target and {len(source_tokens)} source tokens"
+        raise ValueError(f"attention weights of shape {matrix.shape} do not fit {tokens}; give weights [T, S]")
     return np.nan_to_num(matrix)

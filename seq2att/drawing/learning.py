@@ -50,16 +50,14 @@ def curves(csv_path: Path, png_path: Path, best: float | None = None) -> None:
     Raises:
         UserError: if there is no finite loss.
     """
+    from matplotlib.ticker import MaxNLocator
+
     table = read_table(csv_path)
     across = choose_axis(table)
     metrics = [name for name in table.columns if name not in NO_METRIC and len(table.points(across, name)[0])]
     if not len(table.points(across, "loss")[0]) and not len(table.points(across, "train_loss")[0]):
-        raise UserError(
-            "E-loss",
-            str(csv_path),
-            "there is no finite loss to draw",
-            "wait for the first validation (NaN: it diverged)",
-        )
+        remedy = "wait for the first validation (NaN: it diverged)"
+        raise UserError("E-loss", str(csv_path), "there is no finite loss to draw", remedy)
     mark = best_point(table, across, best)
     groups = group_by_scale(table, across, metrics)
     figure = new_figure(7.2, 3.4 + 2.2 * len(groups))
@@ -72,7 +70,10 @@ def curves(csv_path: Path, png_path: Path, best: float | None = None) -> None:
         draw_lines(panel, table, across, lines, mark)
         panel.set_ylabel(names[0] if len(names) == 1 else "metrics")
     panels[-1].set_xlabel(across)
-    number_axis(panels[-1], table, across)
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    places = np.unique(np.concatenate([table.points(across, name)[0] for name in losses]))
+    if len(places) == 1:  # room around a single validation
+        panels[-1].set_xlim(places[0] - 1, places[0] + 1)
     figure.align_ylabels()
     save(figure, png_path)
 
@@ -141,13 +142,3 @@ def draw_lines(panel: Axes, table: Table, across: str, lines: dict[str, tuple[st
         panel.axvline(mark, color=PALE, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     legend_outside(panel, None if mark is None else f"at {across} {mark:g} (best)")
     style_axes(panel)
-
-
-def number_axis(panel: Axes, table: Table, across: str) -> None:
-    """Integers for the axis that the panels share, with room around a single validation."""
-    from matplotlib.ticker import MaxNLocator
-
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    places = np.unique(np.concatenate([table.points(across, name)[0] for name in ("train_loss", "loss")]))
-    if len(places) == 1:
-        panel.set_xlim(places[0] - 1, places[0] + 1)

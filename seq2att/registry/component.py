@@ -94,9 +94,8 @@ def register(kind: str, name: str) -> Callable[[T], T]:
     def decorate(target: T) -> T:
         if kind in COMPONENTS and kind not in _kinds:
             importlib.import_module(f"seq2att.{kind}")
-        check_kind(kind)
+        taken = entries(kind).get(name)
         entry = make_entry(_kinds[kind], name, target)
-        taken = _entries[kind].get(name)
         if taken is not None and identity(taken.target) != identity(target):
             problem = f"{entry.location} registers a name that {taken.location} has already"
             raise RegistryError("E-register", f"{kind}={name}", problem, "choose another name")
@@ -108,16 +107,15 @@ def register(kind: str, name: str) -> Callable[[T], T]:
 
 def make_entry(kind: Kind, name: str, target: Any) -> Entry:
     """Read a component's signature by the star rule."""
+    subject = f"{kind.name}={name} ({location(target)})"
     try:
         hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
         positional, options = read_signature(target)
     except NameError as error:
-        problem = f"the annotation {error.name!r} cannot be resolved"
-        remedy = "import it at run time, not only for type checking"
-        raise RegistryError("E-register", f"{kind.name}={name} ({location(target)})", problem, remedy) from error
+        problem, remedy = f"the annotation {error.name!r} cannot be resolved", "import it also at run time"
+        raise RegistryError("E-register", subject, problem, remedy) from error
     except RegistryError as error:
-        subject = f"{kind.name}={name} ({location(target)})"
-        raise RegistryError("E-register", subject, error.problem, error.remedy) from error
+        raise RegistryError("E-register", subject, f"{error.subject} {error.problem}", error.remedy) from error
     factories = {}
     for parameter in positional[len(kind.context) :]:
         made = kind_of_factory(hints.get(parameter))
@@ -125,13 +123,9 @@ def make_entry(kind: Kind, name: str, target: Any) -> Entry:
             break
         factories[parameter] = made
     if tuple(positional) != (*kind.context, *factories):
-        raise RegistryError(
-            "E-register",
-            f"{kind.name}={name} ({location(target)})",
-            f"the parameters before the * are ({', '.join(positional)}), but the program passes "
-            f"({', '.join(kind.context)}), then factories (as in `attention: Factory[Attention]`)",
-            "write the options after the *",
-        )
+        passed = f"({', '.join(kind.context)}), then factories (as in `attention: Factory[Attention]`)"
+        problem = f"the parameters before the * are ({', '.join(positional)}), but the program passes {passed}"
+        raise RegistryError("E-register", subject, problem, "write the options after the *")
     return Entry(kind.name, name, target, factories, options)
 
 
@@ -147,8 +141,8 @@ def read_signature(target: Any) -> tuple[list[str], dict[str, Option]]:
             options = read_signature(constructors[1])[1] | options
         elif p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
             stars = "*" if p.kind is p.VAR_POSITIONAL else "**"
-            problem, remedy = f"{stars}{p.name} hides misspelled options", "name every option after a bare *"
-            raise RegistryError("E-register", str(target), problem, remedy)
+            subject, remedy = f"{stars}{p.name}", "name every option after a bare *"
+            raise RegistryError("E-register", subject, "hides misspelled options", remedy)
         elif p.kind is p.KEYWORD_ONLY:
             options[p.name] = make_option(p.name, hints.get(p.name, p.empty), p.default)
         else:
@@ -169,15 +163,10 @@ def kinds() -> dict[str, Kind]:
     return {name: _kinds[name] for name in dict.fromkeys([*COMPONENTS, *_kinds]) if name in _kinds}
 
 
-def check_kind(kind: str) -> None:
-    """Raise `E-kind` where there is no such kind."""
+def entries(kind: str) -> dict[str, Entry]:
+    """All components of a kind by name; `E-kind` where there is no such kind."""
     if kind not in _kinds:
         raise RegistryError("E-kind", f"kind={kind}", "no kind has this name", suggestion(kind, _kinds))
-
-
-def entries(kind: str) -> dict[str, Entry]:
-    """All components of a kind by name."""
-    check_kind(kind)
     return dict(_entries[kind])
 
 
@@ -194,9 +183,8 @@ def unknown_component(kind: str, name: str, subject: str = "") -> RegistryError:
     if _broken:
         plugin, why = next(iter(_broken.items()))
         problem = f"no {kind} has this name, and the installed plugin {plugin} cannot be imported ({why})"
-        return RegistryError(
-            "E-plugin", subject, problem, f"install what it needs, or `pip uninstall {plugin}`; {names}"
-        )
+        remedy = f"install what it needs, or `pip uninstall {plugin}`; {names}"
+        return RegistryError("E-plugin", subject, problem, remedy)
     remedy = f"{names}; a component of your own needs plugins=[your_file.py]"
     return RegistryError("E-component", subject, f"no {kind} has this name", remedy)
 
@@ -225,8 +213,8 @@ def build(kind: str, slots: Mapping[str, Any], *context: Any, slot: str | None =
     nested = {name: options.pop(name) for name in entry.factories if name in options}
     for name in options:
         if name not in entry.signature:
-            problem = f"{slot}={entry.name} has no such option"
-            raise RegistryError("E-option", f"{slot}.{name}", problem, suggestion(name, entry.signature))
+            names = suggestion(name, entry.signature)
+            raise RegistryError("E-option", f"{slot}.{name}", f"{slot}={entry.name} has no such option", names)
     factories = [
         functools.partial(build, made, {**slots, **nested}, slot=parameter)
         for parameter, made in entry.factories.items()

@@ -35,16 +35,15 @@ class Option(NamedTuple):
 
 def make_option(name: str, annotation: Any, default: Any) -> Option:
     """The option of a parameter; raises `E-register` where no configuration could hold its value."""
-    subject, empty = f"option {name}", inspect.Parameter.empty
+    subject, empty = f"option {name!r}", inspect.Parameter.empty
     if name == "name":
-        raise RegistryError("E-register", subject, "an option must not be called 'name'", "rename it")
+        raise RegistryError("E-register", subject, "has a reserved name", "rename it")
     if annotation is empty:
-        raise RegistryError("E-register", subject, f"option {name!r} has no annotation", f"write `{name}: int = ...`")
+        raise RegistryError("E-register", subject, "has no annotation", f"write `{name}: int = ...`")
     if not is_supported(annotation):
-        problem = f"option {name!r} has the annotation {format_type(annotation)}"
-        raise RegistryError("E-register", subject, problem, f"use {TYPES}")
+        raise RegistryError("E-register", subject, f"has the annotation {format_type(annotation)}", f"use {TYPES}")
     if default is not empty and not is_of_type(default, annotation):
-        problem = f"the default {default!r} of option {name!r} is not of type {format_type(annotation)}"
+        problem = f"the default {default!r} is not of type {format_type(annotation)}"
         raise RegistryError("E-register", subject, problem, "change one of them")
     return Option(annotation, MISSING if default is empty else default)
 

@@ -54,17 +54,17 @@ def describe_error(error: BaseException) -> str:
 
 def shipped(plugin: str) -> Path | None:
     """The file of a plugin that comes with our own recipes, by its bare name such as `digits.py`, else None."""
+    if plugin != Path(plugin).name or not plugin.endswith(".py"):
+        return None
     package = Path(__file__).resolve().parent.parent
-    folders = [folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir()]
-    file = folders[0] / plugin if folders and plugin == Path(plugin).name and plugin.endswith(".py") else None
-    return file if file is not None and file.is_file() else None
+    files = [folder / "recipes" / plugin for folder in (package, package.parent)]
+    return next((file for file in files if file.is_file()), None)
 
 
 def load_shipped(plugins: Iterable[str]) -> None:
     """Import those of the named plugins that come with our own recipes: they are as safe as the rest of seq2att."""
-    for file in map(shipped, plugins):
-        if file is not None:
-            import_file(file)
+    for file in filter(None, map(shipped, plugins)):
+        import_file(file)
 
 
 def load_plugin(plugin: str) -> None:
@@ -74,9 +74,7 @@ def load_plugin(plugin: str) -> None:
         if plugin.endswith(".py"):
             file = path if path.is_file() else shipped(plugin)
             if file is None:
-                raise RegistryError(
-                    "E-plugin", f"plugins={plugin}", "there is no such file", "give a file.py, a folder or a module"
-                )
+                raise RegistryError("E-plugin", f"plugins={plugin}", "there is no such file", "check the path")
             import_file(file)
         elif path.is_dir():
             import_folder(path)
@@ -86,8 +84,8 @@ def load_plugin(plugin: str) -> None:
         raise
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name == plugin.partition(".")[0]:
-            problem, remedy = "there is no such file, folder or module", "check the spelling, or install it with pip"
-            raise RegistryError("E-plugin", f"plugins={plugin}", problem, remedy) from error
+            problem = "there is no such file, folder or module"
+            raise RegistryError("E-plugin", f"plugins={plugin}", problem, "check it, or install it with pip") from error
         problem = f"{error_line(error)}: {describe_error(error)}"
         raise RegistryError("E-plugin", f"plugins={plugin}", problem, "correct the plugin") from error
 
@@ -132,7 +130,7 @@ def import_folder(path: Path) -> None:
             raise RegistryError("E-plugin", str(project), problem, "name the module there")
     else:
         problem = "the folder has neither __init__.py nor pyproject.toml"
-        raise RegistryError("E-plugin", f"plugins={path}", problem, "give the folder of a package, or a file.py")
+        raise RegistryError("E-plugin", f"plugins={path}", problem, "give a package's folder, or a file.py")
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     for name in modules:
