@@ -1,5 +1,6 @@
 """The path of the data: nothing is lost, everything is counted, the same content gives the same batches."""
 
+import itertools
 import json
 import os
 import re
@@ -105,8 +106,8 @@ def test_every_row_arrives_duplicates_included(bench: Bench) -> None:
     corpora = bench.prepare(bench.config())
     assert list(corpora) == ["train", "validation", "test"]
     assert texts(corpora["train"], bench) == pairs
-    assert corpora["train"].source_values([3, 0]) == ["ab", "ab"]
-    assert corpora["train"].target_values([3, 0]) == ["z", "x"]
+    assert corpora["train"].values("source", [3, 0]) == ["ab", "ab"]
+    assert corpora["train"].values("target", [3, 0]) == ["z", "x"]
     report = corpora["train"].report
     assert (report.read, report.kept, report.dropped) == (6, 6, {})
     assert corpora["train"].place(4) == "train.tsv:5"
@@ -118,7 +119,7 @@ def test_many_chunks_keep_order_places_and_texts(bench: Bench) -> None:
     train = bench.prepare(bench.config())["train"]
     assert texts(train, bench) == pairs
     for row in (0, CHUNK - 1, CHUNK, 2 * CHUNK + 4):
-        assert train.source_values([row]) == [f"s{row}"]
+        assert train.values("source", [row]) == [f"s{row}"]
         assert train.place(row) == f"train.tsv:{row + 1}"
 
 
@@ -195,7 +196,7 @@ def test_too_long_is_refused_dropped_or_cut(bench: Bench) -> None:
     dropped = bench.prepare(bench.config(max_length=3, too_long="drop"))["train"]
     assert texts(dropped, bench) == [("ab", "ab")]
     assert dropped.report.dropped == {"longer than data.max_length=3": ["train.tsv:2", "train.tsv:3"]}
-    assert (dropped.place(0), dropped.source_values([0])) == ("train.tsv:1", ["ab"])
+    assert (dropped.place(0), dropped.values("source", [0])) == ("train.tsv:1", ["ab"])
     cut = bench.prepare(bench.config(max_length=3, too_long="cut"))["train"]
     assert texts(cut, bench) == [("ab", "ab"), ("abc", "ab"), ("abc", "abc")]
     assert cut.report.cut == {"longer than data.max_length=3": ["train.tsv:2", "train.tsv:3"]}
@@ -206,7 +207,7 @@ def test_too_long_is_refused_dropped_or_cut(bench: Bench) -> None:
 def test_rows_after_a_dropped_one_keep_their_text_and_place(bench: Bench) -> None:
     bench.write("train.tsv", [("a", "A"), ("bbbbb", "B"), ("c", "C"), ("c", "D")])
     train = bench.prepare(bench.config(max_length=3, too_long="drop"))["train"]
-    assert train.source_values([0, 1, 2]) == ["a", "c", "c"]
+    assert train.values("source", [0, 1, 2]) == ["a", "c", "c"]
     assert [train.place(row) for row in range(3)] == ["train.tsv:1", "train.tsv:3", "train.tsv:4"]
     assert train.references([1]) == [("C", "D")]
     assert train.unique().tolist() == [0, 1]
@@ -243,7 +244,7 @@ def many(bench: Bench, order: Callable[[Pairs], Pairs] = list) -> Pairs:
 
 
 def sources(corpus: Corpus) -> set[str]:
-    return set(corpus.source_values(range(len(corpus))))
+    return set(corpus.values("source", range(len(corpus))))
 
 
 def test_splits_that_nobody_names_come_from_train_group_by_group(bench: Bench) -> None:
@@ -355,7 +356,7 @@ def test_a_split_at_the_end_takes_the_last_rows_unshuffled(bench: Bench) -> None
 def test_rows_with_an_equal_target_stay_together_on_request(bench: Bench) -> None:
     bench.write("train.tsv", [(f"s{number % 150}", f"t{number % 200}") for number in range(600)])
     corpora = taken(bench, split_by="target", validation_fraction=0.2, test_fraction=0.1)
-    targets = [set(corpus.target_values(range(len(corpus)))) for corpus in corpora.values()]
+    targets = [set(corpus.values("target", range(len(corpus)))) for corpus in corpora.values()]
     assert sum(map(len, targets)) == len(set.union(*targets)) == 200
     assert all(len(found) > 5 for found in targets)
     assert any(line.startswith("test:") and line.endswith("distinct sources are in train too") for line in bench.said)
@@ -367,7 +368,7 @@ def test_a_stratified_split_takes_the_fraction_of_each_class(bench: Bench, copie
     pairs = [(f"{name}{number}", name) for name, size in sizes.items() for number in range(size)] * copies
     bench.write("train.tsv", pairs)
     corpora = taken(bench, stratify=True, validation_fraction=0.1, test_fraction=0.2)
-    found = {split: corpus.target_values(range(len(corpus))) for split, corpus in corpora.items()}
+    found = {split: corpus.values("target", range(len(corpus))) for split, corpus in corpora.items()}
     for split, share in (("validation", 0.1), ("test", 0.2)):
         for name, size in sizes.items():
             assert abs(found[split].count(name) - share * size * copies) < 2 * copies  # one row, or one group
@@ -396,7 +397,7 @@ def test_a_stratified_split_leaves_something_of_each_class_to_train_on(bench: Be
     for seed in (1, 2, 3):
         bench.write("train.tsv", pairs)
         corpora = taken(bench, stratify=True, validation_fraction=0.3, test_fraction=0.3, split_seed=seed)
-        learned = set(corpora["train"].target_values(range(len(corpora["train"]))))
+        learned = set(corpora["train"].values("target", range(len(corpora["train"]))))
         assert learned == {target for _, target in pairs}
         assert all(len(corpus) > 10 for corpus in corpora.values())
     bench.write("train.tsv", pairs[:30])
@@ -482,7 +483,7 @@ def test_texts_that_stand_for_nothing_are_missing(bench: Bench) -> None:
         "missing target": ["train.tsv:3"],
         "empty source": ["train.tsv:5"],
     }
-    assert corpora["test"].source_values([0, 1]) == ["", "a"]  # a row of the test is never dropped
+    assert corpora["test"].values("source", [0, 1]) == ["", "a"]  # a row of the test is never dropped
     assert corpora["test"].report.noted == {"missing source": ["test.tsv:1"]}
     assert len(bench.prepare(bench.config())["train"]) == 4
     with refused("E-empty", "train.tsv:2"):
@@ -524,7 +525,7 @@ def test_lists_of_words_are_texts(bench: Bench) -> None:
     assert train.report.dropped == {"empty source": ["train.jsonl:2", "train.jsonl:4"]}
     assert decoded(train.source, field) == ["a New_York _", "b"]
     assert decoded(corpora["test"].source, field) == ["b _"]
-    assert field.text(train.source_values([0])[0]) == "a New_York _"
+    assert field.text(train.values("source", [0])[0]) == "a New_York _"
     config = {**bench.config({**reader, "validation": "train.jsonl"}), "source": words, "target": words}
     validation = bench.prepare(config)["validation"]  # an empty text is kept there, null as well as no word
     assert decoded(validation.source, bench.fields[0]) == ["a New_York _", "", "b", ""]
@@ -546,8 +547,8 @@ def test_nothing_in_a_table_is_empty(bench: Bench) -> None:
         "empty source": ["x.parquet:2"],
         "empty target": ["x.parquet:3", "x.parquet:4"],
     }
-    assert corpora["train"].target_values([0, 1]) == [1.0, 0.1]
-    assert corpora["validation"].target_values(range(3)) == [1.0, 2.0, 0.1]  # of no number no model is right
+    assert corpora["train"].values("target", [0, 1]) == [1.0, 0.1]
+    assert corpora["validation"].values("target", range(3)) == [1.0, 2.0, 0.1]  # of no number no model is right
     report = corpora["validation"].report
     assert (report.read, report.kept) == (5, 3)
     assert (report.noted, report.dropped) == (
@@ -620,11 +621,11 @@ def test_rows_without_source_are_grouped_and_split_by_their_target(bench: Bench)
     config = bench.config({"source": None, "validation": None, "test": None}, validation_fraction=0.2)
     fields = [Nothing(), registry.build("field", config, slot="target")]
     corpora = prepare(config, *fields, registry.build("reader", config), bench.said.append)
-    parts = [set(corpus.target_values(range(len(corpus)))) for corpus in corpora.values()]
+    parts = [set(corpus.values("target", range(len(corpus)))) for corpus in corpora.values()]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 100
     train = corpora["train"]
-    assert train.source_values([0, 1]) == [None, None]
-    assert train.references([0]) == [(train.target_values([0])[0],)]
+    assert train.values("source", [0, 1]) == [None, None]
+    assert train.references([0]) == [(train.values("target", [0])[0],)]
     assert len(train.unique()) == len(parts[0])
     assert train.report.dropped == {}
     batch = collate(train, [2, 0])
@@ -645,7 +646,8 @@ def test_no_piece_of_a_document_is_dropped(bench: Bench) -> None:
     config = {**config, "reader": reader, "target": {"name": "text", "tokenizer": {"name": "word"}}}
     fields = [Nothing(), registry.build("field", config, slot="target")]
     corpora = prepare(config, *fields, registry.build("reader", config), bench.said.append)
-    assert "".join(value for corpus in corpora.values() for value in corpus.target_values(range(len(corpus)))) == text
+    values = [corpus.values("target", range(len(corpus))) for corpus in corpora.values()]
+    assert "".join(itertools.chain.from_iterable(values)) == text
     assert [len(corpus) for corpus in corpora.values()] == [15, 5, 5]
     assert corpora["train"].report.dropped == {}
 
@@ -659,11 +661,11 @@ def test_lists_of_numbers_are_read_and_empty_ones_dropped(bench: Bench) -> None:
     corpora = prepare(config, Items(), Floats(), registry.build("reader", config), bench.said.append)
     train = corpora["train"]
     assert train.report.dropped == {"empty source": ["a.jsonl:2"], "longer than data.max_length=2": ["a.jsonl:4"]}
-    assert train.source_values([1]) == [[[5.0, 6.0]]]
+    assert train.values("source", [1]) == [[[5.0, 6.0]]]
     assert collate(train, [0, 1]).source.values.tolist() == [[[1, 2.5], [3, 4]], [[5, 6], [0, 0]]]
     assert not [line for line in bench.said if "are unknown" in line]  # of numbers none is unknown
     (bench.folder / "a.jsonl").write_text('{"source": [[1.0]], "target": 1}\n{"source": [[1.0]], "target": 1e999}\n')
-    with refused("E-data", "a.jsonl:2"):
+    with refused("E-number", "a.jsonl:2"):
         prepare(config, Items(), Floats(), registry.build("reader", config), bench.said.append)
 
 
@@ -681,7 +683,7 @@ def test_arrays_of_a_plugin_are_lists(bench: Bench) -> None:
 
     config = bench.config(test_fraction=0.0)
     train = prepare(config, Items(), Floats(), Arrays(), bench.said.append)["train"]
-    assert (train.source_values([0]), train.target_values([0])) == ([[[1.0] * 2] * 2], [4])
+    assert (train.values("source", [0]), train.values("target", [0])) == ([[[1.0] * 2] * 2], [4])
     assert train.report.dropped == {"empty source": ["made:2"]}
 
 
@@ -1130,7 +1132,7 @@ def test_a_loader_gives_batches_and_leaves_the_seed_alone(bench: Bench) -> None:
         assert batch.target is not None
         assert not batch.continues.any()
         for row, values, length in zip(batch.rows.tolist(), *batch.source, strict=True):
-            assert bench.fields[0].decode(values[:length].tolist()) == train.source_values([row])[0]
+            assert bench.fields[0].decode(values[:length].tolist()) == train.values("source", [row])[0]
             seen.append(row)
     assert sorted(seen) == list(range(32))
     assert torch.equal(torch.rand(1), expected)
@@ -1171,4 +1173,4 @@ def test_a_reader_of_ones_own_needs_three_methods(bench: Bench) -> None:
     config = bench.config()
     fields = [registry.build("field", config, slot=slot) for slot in ("source", "target")]
     corpora = prepare(config, fields[0], fields[1], Ones(), bench.said.append)
-    assert corpora["test"].source_values([0]) == ["test"]
+    assert corpora["test"].values("source", [0]) == ["test"]

@@ -55,7 +55,7 @@ class Texts:
     def unique(self) -> np.ndarray[Any, Any]:
         return np.arange(len(self))
 
-    def source_values(self, rows: Any) -> list[Any]:
+    def values(self, side: str, rows: Any) -> list[Any]:
         return [None for _ in rows]
 
     def references(self, rows: Any) -> list[tuple[str, ...]]:

@@ -298,15 +298,15 @@ class Overlooking(Classification):
     """Scores a row by its likeliest label, whatever the right one is, but for the loss."""
 
     def score(self, encoding: Encoding, target: Column) -> Tensor:
-        return self.log_probs(encoding).values.amax(1)
+        return self.outputs(encoding).values.amax(1)
 
 
 class Diluted(Regression):
     """Divides by the length of the longest source."""
 
-    def numbers(self, encoding: Encoding) -> Pooled:
-        found = super().numbers(encoding)
-        return found._replace(values=found.values + encoding.outputs.mean((1, 2)))
+    def outputs(self, encoding: Encoding) -> Pooled:
+        outputs = super().outputs(encoding)
+        return outputs._replace(values=outputs.values + encoding.outputs.mean((1, 2)))
 
 
 class Unordered(LabelField):

@@ -58,7 +58,7 @@ class ToyCorpus:
     def text(self, row):
         return " ".join(map(str, self.ids[row]))
 
-    def source_values(self, rows):
+    def values(self, side, rows):
         return [self.text(row) for row in rows]
 
     def references(self, rows):
@@ -892,7 +892,7 @@ def test_metrics_of_other_answers_are_refused_before_the_data_are_read(head, wro
 
 def test_a_validation_without_known_answers_is_refused(tmp_path, monkeypatch):
     model = ToyModel()
-    monkeypatch.setattr(ToyCorpus, "target_values", lambda self, rows: ["odd"], raising=False)
+    monkeypatch.setattr(ToyCorpus, "values", lambda self, side, rows: ["odd"])
     forward = model.forward
     model.forward = lambda batch: forward(batch) if model.training else Loss(torch.tensor(0.0), torch.tensor(0))
     with refused("E-data", "validation (toy.tsv:1)") as error:

@@ -49,5 +49,5 @@ def example(predictor: Predictor, row: int, *, split: str = "test", root: str | 
     corpus = corpus_of(model, predictor.config, split, root)
     if not 1 <= row <= len(corpus):
         raise UserError("E-range", f"row={row}", f"must be from 1 to {len(corpus)} in the {split} split")
-    (source,), (target,) = corpus.source_values([row - 1]), corpus.target_values([row - 1])
+    (source,), (target,) = corpus.values("source", [row - 1]), corpus.values("target", [row - 1])
     return Example("" if source is None else source, model.target.text(target), corpus.place(row - 1))

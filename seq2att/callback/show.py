@@ -55,7 +55,7 @@ class Show(Callback):
             return
         predictions = answer(model, corpus, rows, training.validator.search)
         right = references(model, corpus, rows, training.config["data"])
-        sources = corpus.source_values(rows) if model.source.has_values else [None] * len(rows)
+        sources = corpus.values("source", rows) if model.source.has_values else [None] * len(rows)
         for number, *parts in zip(numbers, sources, predictions, right, strict=True):
             yield f"  row {number}: {example(*parts)}"
 

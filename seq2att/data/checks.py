@@ -101,7 +101,7 @@ def many_unknown(split: str, corpus: Corpus, fields: Mapping[str, Field]) -> lis
         if rate <= MANY_UNKNOWN:
             continue
         rows = corpus.rows_with_unknown(side, field.unknown_id)[:MAX_ROWS]
-        values = corpus.source_values(rows) if side == "source" else corpus.target_values(rows)
+        values = corpus.values(side, rows)
         counts = Counter(piece for value in values for piece in field.unknown_pieces(value))
         pieces = ", ".join(f"{shorten(piece)} (in {count:,} rows)" for piece, count in counts.most_common(MAX_PIECES))
         commonest = f"; the commonest: {pieces}" if pieces else ""

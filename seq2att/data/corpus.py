@@ -103,13 +103,9 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.table_rows)
 
-    def source_values(self, rows: Rows) -> list[Any]:
-        """The sources of these rows, as they were read."""
-        return [self.table.value("source", int(self.table_rows[row])) for row in rows]
-
-    def target_values(self, rows: Rows) -> list[Any]:
-        """The targets of these rows, as they were read."""
-        return [self.table.value("target", int(self.table_rows[row])) for row in rows]
+    def values(self, side: str, rows: Rows) -> list[Any]:
+        """The sources or targets of these rows, as they were read."""
+        return [self.table.value(side, int(self.table_rows[row])) for row in rows]
 
     def references(self, rows: Rows) -> list[tuple[Any, ...]]:
         """The references of each row: the distinct targets of all rows of this split with the same source."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seq2att.errors import UserError, check_probability, check_size
 from seq2att.field import Field
 from seq2att.head import Head, target_error
-from seq2att.head.transitions import Chain, Transitions, best_path, exact, log_probability, marginals
+from seq2att.head.transitions import Chain, Transitions, best_path, log_probability, marginals, to_double
 from seq2att.output import full_precision
 from seq2att.recurrence import product
 from seq2att.registry import register
@@ -116,11 +116,11 @@ class Tagging(Head):
         if self.transitions is None and self.follow is None:
             return emissions.argmax(2)
         if self.transitions is None:
-            zeros = exact(emissions.new_zeros(self.target.size))
+            zeros = to_double(emissions.new_zeros(self.target.size))
             chain = Chain(zeros, zeros.expand(self.target.size, -1), zeros)
         else:
             chain = self.transitions.chain()
-        return best_path(emissions, lengths, chain if self.follow is None else chain.limited(self.follow))
+        return best_path(emissions, lengths, chain if self.follow is None else chain.constrain(self.follow))
 
 
 def check_lengths(encoding: Encoding, target: Column) -> None:

@@ -119,7 +119,7 @@ def references(model: Model, corpus: Corpus, rows: Rows, data: Mapping[str, Any]
     if model.head.multiple_references:
         answers = corpus.references(rows)
     else:
-        answers = [(value,) for value in corpus.target_values(rows)]
+        answers = [(value,) for value in corpus.values("target", rows)]
     texts = [tuple(map(model.target.text, values)) for values in answers]
     if not model.target.is_aligned or corpus.target is None:
         return texts

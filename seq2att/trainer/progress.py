@@ -109,7 +109,7 @@ def example_lines(validator: Validator) -> list[str]:
     rows = np.array([row for row, _ in validator.examples], np.int64)
     if not len(rows):
         return []
-    sources = validator.corpus.source_values(rows)
+    sources = validator.corpus.values("source", rows)
     right = references(validator.model, validator.corpus, rows, validator.config["data"])
     predictions = [prediction for _, prediction in validator.examples]
     return [f"  {example(*parts)}" for parts in zip(sources, predictions, right, strict=True)]

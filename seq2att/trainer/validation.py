@@ -111,7 +111,7 @@ class Validator:
 
     def unknown_answers(self) -> UserError:
         """The error about a validation split without any known right answer."""
-        (value,) = self.corpus.target_values([0])
+        (value,) = self.corpus.values("target", [0])
         return UserError(
             "E-data",
             f"validation ({self.corpus.place(0)})",

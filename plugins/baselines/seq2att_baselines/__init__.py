@@ -84,8 +84,8 @@ def linear_baseline(
 
     def labelled(corpus: Corpus) -> linear.Texts:
         rows = range(len(corpus))
-        labels = [model.target.text(value) for value in corpus.target_values(rows)]
-        return linear.Texts([source.clean(text) for text in corpus.source_values(rows)], labels)
+        labels = [model.target.text(value) for value in corpus.values("target", rows)]
+        return linear.Texts([source.clean(text) for text in corpus.values("source", rows)], labels)
 
     testing = labelled(test)
     result = linear.classify(labelled(train), labelled(validation), testing.texts, order, source.tokenizer.encode)
