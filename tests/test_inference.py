@@ -216,6 +216,31 @@ def test_the_version_changes_with_the_model(change: Callable[[Model], Any]) -> N
     assert weights_version(model) != version
 
 
+@pytest.mark.parametrize(
+    "move",
+    [Tensor.neg, lambda weight: weight.roll(2, 1), lambda weight: weight.roll(1, 0), lambda weight: weight.flip(1)],
+)
+@pytest.mark.parametrize("offset", [0, 1])
+def test_the_version_of_a_large_weight_covers_what_pytorch_does_not_count(
+    move: Callable[[Tensor], Tensor], offset: int
+) -> None:
+    linear = torch.nn.Linear(64, 600, bias=False)
+    linear.weight = torch.nn.Parameter(torch.randn(offset + 600 * 64)[offset:].view(600, 64))
+    version, number = weights_version(linear), linear.weight._version
+    linear.weight.data.copy_(move(linear.weight.data))
+    changed = weights_version(linear)
+    assert linear.weight._version == number
+    assert changed != version
+    linear.weight.data[-1, -1] += 1
+    assert weights_version(linear) != changed
+
+
+def test_a_model_made_in_inference_mode_has_a_version() -> None:
+    with torch.inference_mode():
+        linear = torch.nn.Linear(3, 2)
+        assert weights_version(linear) == weights_version(linear)
+
+
 @BOTH
 def test_a_copy_of_an_optimized_model_outlives_it(quantize: bool) -> None:
     case = testing.make_case()
