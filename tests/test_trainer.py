@@ -8,13 +8,16 @@ import itertools
 import json
 import logging
 import math
+import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import warnings
 from itertools import chain
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,6 +37,7 @@ from seq2att.config.options import DataOptions, TrainerOptions
 from seq2att.data import Ragged, collate
 from seq2att.metric import Score
 from seq2att.trainer import answer, checks, evaluate, fitting, folder, likelihood, loop, measure
+from seq2att.trainer.checkpoint import link, read_checkpoint
 from seq2att.trainer.processes import Processes
 from seq2att.types import Loss, Prediction
 from tests.refusals import refused
@@ -335,6 +339,25 @@ def test_a_resumed_run_is_the_same_run(tmp_path, step, schedule):
     assert len(rows[0]) == 6
     assert resumed.best == straight.best
     assert resumed.stepper.learning_rate == straight.stepper.learning_rate
+
+
+def test_a_run_that_ends_between_its_two_checkpoints_keeps_the_best(tmp_path, monkeypatch):
+    straight = toy(make_config(tmp_path / "straight"))
+    assert straight.best.step == straight.num_steps  # the last validation is the best
+
+    def crash(file, name):
+        if straight.folder != name.parent.parent and read_checkpoint(file)["is_done"]:
+            raise KeyboardInterrupt
+        link(file, name)
+
+    config = make_config(tmp_path / "stopped")
+    monkeypatch.setattr("seq2att.trainer.loop.link", crash)
+    with pytest.raises(KeyboardInterrupt):
+        toy(config)
+    monkeypatch.setattr("seq2att.trainer.loop.link", link)
+    toy(config)
+    best = [read_checkpoint(tmp_path / run / folder.BEST)["model"] for run in ("straight", "stopped")]
+    assert all(torch.equal(best[0][name], best[1][name]) for name in best[0])
 
 
 @pytest.mark.parametrize("precision", ["32", "64"])
@@ -845,6 +868,31 @@ def test_a_folder_of_another_machine_is_refused(tmp_path):
         pytest.fail("taken twice")
     assert str(tmp_path / folder.LOCK) in error.value.remedy
     assert (tmp_path / folder.LOCK).exists()
+
+
+def test_a_process_trains_once_in_a_folder(tmp_path):
+    """A lock with its number is its own, or was left by an ended process that had the same number."""
+    (tmp_path / folder.LOCK).write_text(f"{os.getpid()} {socket.gethostname()}")
+    with folder.locked(tmp_path):
+        with refused("E-run", "run="), folder.locked(tmp_path):
+            pytest.fail("taken twice")
+        assert (tmp_path / folder.LOCK).exists()
+    with folder.locked(tmp_path):
+        pass
+
+
+def test_a_lock_that_goes_while_it_is_read_is_taken(tmp_path, monkeypatch):
+    lock, read = tmp_path / folder.LOCK, Path.read_text
+    lock.write_text("1 elsewhere")
+
+    def read_late(path, *args):
+        if path == lock:
+            lock.unlink()
+        return read(path, *args)
+
+    monkeypatch.setattr(Path, "read_text", read_late)
+    with folder.locked(tmp_path):
+        assert lock.exists()
 
 
 def test_a_run_leaves_no_lock(reverse_run):

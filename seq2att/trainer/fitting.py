@@ -22,7 +22,7 @@ from seq2att.data import prepare
 from seq2att.errors import UserError
 from seq2att.trainer import folder
 from seq2att.trainer.callback import Callback
-from seq2att.trainer.checkpoint import Interrupted, interruptible, read_checkpoint
+from seq2att.trainer.checkpoint import Interrupted, interruptible, link, read_checkpoint
 from seq2att.trainer.checks import check_figures, check_numbers, check_trainer, gpus, known_figures
 from seq2att.trainer.evaluation import answer, measure, references
 from seq2att.trainer.loop import Training
@@ -266,6 +266,9 @@ def resume(training: Training, path: Path) -> None:
     except (KeyError, RuntimeError, ValueError) as error:
         problem = f"does not fit this model ({str(error).splitlines()[0]})"
         raise UserError("E-checkpoint", str(path), problem, "set overwrite=true to train anew") from error
+    best = training.best
+    if best is not None and best.step == training.step and training.processes.first:
+        link(path, training.folder / folder.BEST)  # the run may have ended between saving and this
 
 
 def start_message(training: Training, run: folder.Claim) -> str:

@@ -27,6 +27,7 @@ NORMS, NORMS_CURVES = "gradient_norms.csv", "gradient_norms.png"
 FILES = (CONFIG, TABLE, CURVES, FINISHED, CONFUSION, SCATTER, NORMS, NORMS_CURVES, "model.safetensors", "README.md")
 FOLDERS = ("checkpoints", "source", "target", "steps", "tensorboard")
 REMEDY = "choose run=NAME for a new run, or overwrite=true to replace this one"
+HELD: set[Path] = set()  # the lock files of this process, which may train in several threads
 MAX_DIFFERENCES = 5  # that an error names
 
 # What may differ between a run and its resumption: where things are and what is shown, not what is learned.
@@ -86,6 +87,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        HELD.discard(lock.resolve())
         lock.unlink(missing_ok=True)
         with suppress(OSError):  # not empty
             path.rmdir()
@@ -93,18 +95,25 @@ def locked(path: Path) -> Iterator[None]:
 
 def acquire(lock: Path) -> None:
     """Create a lock file that names this process; replace that of a process of this machine that has ended."""
-    try:
-        with lock.open("x", encoding="utf-8") as file:
-            file.write(f"{os.getpid()} {socket.gethostname()}")
-    except FileExistsError:
-        number, _, host = lock.read_text("utf-8").partition(" ")
-        if host != socket.gethostname() or is_alive(int(number)):
+    held = lock.resolve()
+    while True:
+        try:
+            with lock.open("x", encoding="utf-8") as file:
+                file.write(f"{os.getpid()} {socket.gethostname()}")
+        except FileExistsError:
+            try:
+                content = lock.read_text("utf-8")
+            except FileNotFoundError:  # the other run has just ended
+                continue
+        else:
+            HELD.add(held)
+            return
+        number, _, host = content.partition(" ")
+        if held in HELD or host != socket.gethostname() or is_alive(int(number)):
             problem = f"process {number or '?'} on {host or 'an unknown machine'} trains in this folder"
-            raise UserError(
-                "E-run", f"run={lock.parent}", problem, f"choose run=NAME, or delete {lock} if it has ended"
-            ) from None
+            remedy = f"choose run=NAME, or delete {lock} if it has ended"
+            raise UserError("E-run", f"run={lock.parent}", problem, remedy)
         lock.unlink(missing_ok=True)
-        acquire(lock)
 
 
 def is_alive(number: int) -> bool:
