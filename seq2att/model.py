@@ -84,6 +84,10 @@ def make(config: Mapping[str, Any], source: Field, target: Field) -> Model:
     shared = config.get("share") == "embedding"
     embedding = source.embed()
     encoder = registry.build("encoder", config, embedding.output_size)
+    if not hasattr(encoder, "output_size"):
+        subject, problem = f"encoder={config['encoder']['name']}", "has no output_size"
+        remedy = "set self.output_size in its constructor, to the size M of its outputs [B, S, M]"
+        raise UserError("E-contract", subject, problem, remedy)
     head = registry.build("head", config, encoder.output_size, target)
     if shared:
         embedding = head.embedding

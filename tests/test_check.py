@@ -1,4 +1,4 @@
-"""`seq2att check` as plugin authors meet it: what twelve mistakes are told, and how the command ends."""
+"""`seq2att check` as plugin authors meet it: what its mistakes are told, and how the command ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2att import Attended, Attention, Decoded, Encoder, Encoding, Memory, Row, State, length_mask, registry, testing
+from seq2att import (
+    Attended,
+    Attention,
+    Callback,
+    Decoded,
+    Encoder,
+    Encoding,
+    Memory,
+    Row,
+    State,
+    length_mask,
+    registry,
+    testing,
+)
 from seq2att.cli import main
 from tests.refusals import refused
 
@@ -111,6 +124,25 @@ class NoPlace(Reverse):  # type: ignore[misc,valid-type]
             yield row._replace(line=row.line - 1)
 
 
+class Pairs(Reverse):  # type: ignore[misc,valid-type]
+    """Bare pairs in place of rows."""
+
+    def read(self, split: str, root: Path | None) -> Iterator[Any]:
+        for row in super().read(split, root):
+            yield tuple(row.values)
+
+
+class WithoutSize(Encoder):
+    """Encoder that does not set its output size."""
+
+
+class Misspelled(Callback):
+    """Call that nobody makes."""
+
+    def on_validaton(self, training: Any) -> None:
+        pass
+
+
 class BareNumber(Exact):  # type: ignore[misc,valid-type]
     """Number in place of a Score."""
 
@@ -148,6 +180,9 @@ BROKEN: list[tuple[str, Callable[..., Any], list[str]]] = [
     ("tokenizer", LosesSpaces, ["'a bad cab' comes back changed: 'abadcab'", "`decode` does not undo `encode`"]),
     ("field", ForgetsFiles, ["encoded differently after restoring", "`files` or `restore` leave out"]),
     ("reader", NoPlace, ["a row of train has no place", "its line from 1"]),
+    ("reader", Pairs, ["yields tuple, expected seq2att.Row"]),
+    ("encoder", WithoutSize, ["has no output_size", "set self.output_size"]),
+    ("callback", Misspelled, ["on_validaton is never called", "on_validation"]),
     ("metric", BareNumber, ["must return a Score, got float", "docs/plugins/metric.md"]),
     ("optimizer", no_return, ["returns NoneType, expected torch.optim.Optimizer", "no `return`"]),
     ("schedule", bare_scheduler, ["returns LambdaLR", '"interval": "step"']),

@@ -70,7 +70,9 @@ def check(
             COMPONENT_LAWS[kind](name, options, examples)
         report(f"{kind}={name}: all laws hold")
         return
-    for case in cases(kind, name, options, around or {}):
+    with held(f"building {kind}={name}", entry.target):
+        made = list(cases(kind, name, options, around or {}))
+    for case in made:
         for law in laws_of(case):
             with held(f"{law.__name__} law: {case.label}", entry.target, case.shapes):
                 law(case)

@@ -16,6 +16,7 @@ from seq2att import registry
 from seq2att.data.corpus import Ragged
 from seq2att.errors import UserError
 from seq2att.field import Field
+from seq2att.reader import Row
 from seq2att.testing.cases import VALUES, nearest, text_of
 from seq2att.testing.failure import require
 from seq2att.types import END, SPECIALS, UNKNOWN
@@ -114,6 +115,8 @@ def reader_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) 
         rows = list(one.read(split, None))
         cause = "`read` is a generator: it yields every row anew at each call, in the order of the data"
         require(bool(rows) and rows == list(other.read(split, None)), f"{split} is read differently again", cause)
+        for row in rows:
+            expect_type(row, Row, "seq2att.Row", "yields")
         has_place = all(row.file and row.line > 0 for row in rows)
         require(has_place, f"a row of {split} has no place", "a Row names its file, and its line from 1")
         sides = [dict(zip(("source", "target"), row.values, strict=False)) for row in rows]
@@ -185,11 +188,14 @@ def schedule_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]
 
 
 def callback_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:
-    """It is a callback of ours, and a checkpoint can keep its state."""
+    """It is a callback of ours, its calls have known names, and a checkpoint can keep its state."""
     from seq2att.callback import Callback
 
     one, other = (registry.build("callback", {"callback": {"name": name, **options}}) for _ in range(2))
     expect_type(one, Callback, "seq2att.Callback")
+    calls = [call for call in dir(Callback) if call.startswith("on_")]
+    unknown = [call for call in dir(one) if call.startswith("on_") and call not in calls]
+    require(not unknown, f"{', '.join(unknown)} is never called", f"a typing error; known: {', '.join(calls)}")
     checkpoint = io.BytesIO()
     torch.save(one.state_dict(), checkpoint)
     checkpoint.seek(0)
@@ -207,10 +213,10 @@ def logger_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) 
         made.finalize("success")
 
 
-def expect_type(component: object, expected: type, shown: str) -> None:
-    """Raise `LawError` unless a component's function returned this type."""
+def expect_type(component: object, expected: type, shown: str, verb: str = "returns") -> None:
+    """Raise `LawError` unless a component's function returned, or yielded, this type."""
     cause = "the function has no `return`"
-    problem = f"returns {type(component).__name__}, expected {shown}"
+    problem = f"{verb} {type(component).__name__}, expected {shown}"
     require(isinstance(component, expected), problem, cause if component is None else "")
 
 
