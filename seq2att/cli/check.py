@@ -29,7 +29,9 @@ def add(commands: Commands) -> None:
     parser = add_parser(commands, "check", "test a component against the laws of its kind", EXAMPLES)
     parser.add_argument("kind", metavar="KIND", help="kind of the component, such as attention")
     parser.add_argument("name", metavar="NAME", help="its registered name")
-    parser.add_argument("settings", metavar="KEY=VALUE", nargs="*", help="an option of it, or another slot")
+    parser.add_argument(
+        "settings", metavar="KEY=VALUE", nargs="*", default=[], help="an option of it, or of another slot"
+    )
     parser.add_argument("--plugin", metavar="FILE", action="append", default=[], help="a file, folder or module")
     parser.add_argument("--example", metavar="VALUE", action="append", default=[], help="a value that a field reads")
     parser.set_defaults(run=run)

@@ -40,7 +40,9 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the answer and what it looked at, and draw that if asked."""
-    if (arguments.text is None) == (arguments.row is None):
+    if arguments.text is None and arguments.row is None:
+        raise UserError("E-missing", "TEXT", "show needs an input", "give a sentence in quotes, or --row N")
+    if arguments.text is not None and arguments.row is not None:
         raise UserError("E-argument", "TEXT and --row", "exclude each other", "give one of them")
     if arguments.text is not None and not arguments.text.strip():
         raise UserError("E-empty", "TEXT", "is empty", "give a sentence in quotes")

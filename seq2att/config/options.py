@@ -116,7 +116,7 @@ class TrainerOptions:
     """How long, on what and how carefully to train.
 
     Args:
-        epochs: passes over the training data at most.
+        epochs: maximum number of passes over the training data.
         max_steps: steps at most; null for any number.
         max_minutes: minutes at most; null for any number.
         validate_every: epochs between two validations; a fraction is allowed.

@@ -81,6 +81,8 @@ def find(recipe: str, parent: Path) -> Path:
     for path in (parent / recipe, parent / f"{recipe}.yaml", parent / recipe / "config.yaml"):
         if path.is_file():
             return path
+    if recipe.endswith((".yaml", ".yml")):
+        raise ConfigError("E-recipe", recipe, f"there is no such file in {parent}", "correct the path of the recipe")
     remedy = f"{suggestion(recipe, ours)}; for a recipe of your own give the path of its file, as in my.yaml"
     raise ConfigError("E-recipe", recipe, "there is no such recipe", remedy)
 
