@@ -267,6 +267,20 @@ def test_scaled_losses_change_nothing(tmp_path, name):
     assert torch.equal(weights(plain), weights(scaled))
 
 
+def test_half_precision_steps_without_rows_of_its_own(tmp_path):
+    """The first step of a process whose rows are all those of others, which give it their gradients."""
+    from lightning_fabric.plugins import MixedPrecision
+
+    stepper = toy(make_config(tmp_path / "run", max_steps=1)).stepper
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    stepper.fabric.strategy.precision = MixedPrecision("16-mixed", "cpu", scaler=scaler)
+    stepper.accumulate(collate(ToyCorpus(4), np.arange(0)))
+    for parameter in stepper.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    assert stepper.step([0.0], ends_epoch=False) == [0.0]
+    assert scaler.get_scale() == 4.0
+
+
 def test_the_seed_decides(tmp_path):
     one, again = (toy(make_config(tmp_path / run)) for run in ("one", "again"))
     other = toy({**make_config(tmp_path / "other"), "seed": 4})

@@ -83,6 +83,7 @@ class Stepper:
             sums = self.reduce(tokens, votes)
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         if scaler is not None:
+            scaler.scale(zero(self.fabric.device).total)  # sets its scale up where all rows were those of others
             scaler.unscale_(self.optimizer)
         gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
         self.clip_factor = rescale(gradients, SCALE, tokens, self.clip)
