@@ -490,7 +490,7 @@ WRONG = {  # the code and the subject of the error
     "score runs/x in longer": ("E-length", "in:1"),
     "score runs/x longer in": ("E-length", "in:1"),
     "score runs/x": ("E-row", "standard input:2"),
-    "show runs/x": ("E-argument", "TEXT and --row"),
+    "show runs/x": ("E-missing", "TEXT"),
     "show runs/x text --row 3": ("E-argument", "TEXT and --row"),
     "show runs/x ' '": ("E-empty", "TEXT"),
     "show runs/x a -o map.foo": ("E-argument", "--output=map.foo"),
