@@ -224,7 +224,7 @@ def test_a_vocabulary_is_named_where_there_is_one(bench: Bench) -> None:
     bench.write("train.tsv", [(f"{number}", f"{number}") for number in range(9)])
     config = bench.config({"validation": "train.tsv", "test": None}, test_fraction=0.0)
     bench.prepare(config)
-    assert "making the vocabulary from 9 rows" in bench.said
+    assert "making the vocabulary from the training rows (9)" in bench.said
     numbers = {"source": {"name": "numbers"}, "target": {"name": "number"}}
     config |= numbers
     del bench.said[:]

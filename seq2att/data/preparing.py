@@ -175,7 +175,7 @@ class Preparation:
             nonlocal is_made
             is_made = True
             if any("tokenizer" in options for options in self.options.values()):
-                self.say(f"making the vocabulary from {len(train.table):,} rows")
+                self.say(f"making the vocabulary from the training rows ({len(train.table):,})")
             fit_fields(self.fields, train.table, is_shared)
             for side, field in self.fields.items():
                 for name, content in field.files().items():

@@ -27,8 +27,8 @@ class NamesField(Field):
     """Items that are names of a fixed set, such as labels or tags; a subclass writes `fit` and `items`.
 
     Args:
-        unseen: what happens to a name that training does not have: `refuse` it, or `count` it as a wrong answer.
-        embedding_size: size of the vector of a name, if the field is a source; at least 1.
+        unseen: what happens to a class or tag unseen in training: `refuse` it, or `count` it as a wrong answer.
+        embedding_size: size of the vector of a class or tag, if the field is a source; at least 1.
     """
 
     has_tokens: ClassVar[bool] = False
