@@ -28,7 +28,7 @@ SLOW, SLOW_ROUNDS = 5.0, 2  # seconds from which a contender takes part in the f
 FLOAT32 = 4  # bytes
 
 
-class UnavailableError(UserError):
+class UnavailableError(Exception):
     """A contender that this machine cannot run; the message says why."""
 
 
@@ -87,7 +87,7 @@ def measure(row: Row, settings: Settings) -> list[Times]:
                 run = contender.build()
                 runs.append((contender, run, warm(run, settings)))
                 memory[contender.name] = gpu_memory(settings, before)
-        except UserError as error:
+        except (UserError, UnavailableError) as error:
             failed[contender.name] = str(error)
     fewest, most = settings.rounds
     quick = sum(once for _, _, once in runs if once < SLOW)

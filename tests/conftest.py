@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,12 +65,17 @@ def seeded() -> None:
 
 
 @pytest.fixture
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the test registers is gone after it."""
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the test registers is gone after it, and so are the plugin files it imported, which would register it."""
     from seq2att.registry import component
 
     monkeypatch.setattr(component, "_kinds", dict(component._kinds))
     monkeypatch.setattr(component, "_entries", {kind: dict(named) for kind, named in component._entries.items()})
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith("seq2att_plugin_"):
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -361,7 +361,8 @@ def test_unknown_patterns_list_the_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), [(["--json", "nowhere/figures.json"], "no such folder"), (["--threads", "0"], "1 or more")]
+    ("given", "said"),
+    [(["--json", "nowhere/figures.json"], "is in no folder that exists"), (["--threads", "0"], "must be at least 1")],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_measured(
     given: list[str], said: str, capsys: pytest.CaptureFixture[str]

@@ -325,7 +325,7 @@ def test_beams_share_one_memory() -> None:
     memory, _ = ready.head.start(ready.encode(case.batch.source))  # type: ignore[operator]
     grown = select(memory, torch.tensor([0, 0, 3, 3, 3]))
     assert isinstance(grown, Shared)
-    assert grown.whole is memory.whole
+    assert grown.tree is memory.tree
     assert grown.rows.tolist() == [0, 0, 3, 3, 3]
 
 

@@ -118,7 +118,7 @@ def test_a_sweep_that_fails_shows_what_it_has(trained: list[str], capfd: pytest.
     command = ["train", "reverse", "trainer.best=loss", "-m", "attention=dot,additive"]
     assert main([*command, "seed=1,2"]) == 2
     found = capfd.readouterr()
-    assert found.err.splitlines()[-1] == "seq2att: error: no more additive"
+    assert found.err.splitlines()[-1] == "seq2att: error [E-data]: attention=additive: no more additive"
     assert [line.split()[-1] for line in found.out.splitlines()[-3:]] == [
         "attention=dot,seed=1",
         "attention=dot,seed=2",
