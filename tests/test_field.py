@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from seq2att import registry, testing
+from seq2att.bundle import load, save
 from seq2att.config import compose
 from seq2att.data.batching import source_batch
 from seq2att.data.corpus import Ragged
 from seq2att.field import OneHotEmbedding, SpelledEmbedding, TextEmbedding, TextField
-from seq2att.model import load, save
 from seq2att.search import Greedy
 from seq2att.tokenizer import CharTokenizer, SentencePieceTokenizer
 from seq2att.types import BEGIN, END, PAD, SPECIALS, UNKNOWN

@@ -9,7 +9,8 @@ import torch
 
 from seq2att import registry, testing
 from seq2att.attention import General
-from seq2att.model import load, make, make_fields, parameter_count, read_config, save
+from seq2att.bundle import load, read_config, save
+from seq2att.model import make, make_fields, parameter_count
 from seq2att.search import Greedy
 from seq2att.types import Column
 from tests.refusals import refused

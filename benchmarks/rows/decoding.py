@@ -26,8 +26,9 @@ from benchmarks.settings import Settings
 from benchmarks.textbook import Design, Speaker, Translator, beam_search
 from benchmarks.timing import Contender, Row, Run, Work, conditions
 from seq2att.api import Predictor
+from seq2att.bundle import save
 from seq2att.errors import UserError
-from seq2att.model import Model, save
+from seq2att.model import Model
 from seq2att.types import Column, select
 
 BEAM = 5
@@ -76,7 +77,7 @@ def sentences(settings: Settings, number: int) -> list[str]:
 
 def ours_reader(settings: Settings) -> str:
     """The language that a bundle translates from."""
-    from seq2att.model import read_config
+    from seq2att.bundle import read_config
 
     return str(read_config(bundle(settings))["reader"].get("source", "de"))
 

@@ -17,9 +17,9 @@ from seq2att import registry
 from seq2att.api.data import Example, corpus_of, example
 from seq2att.api.options import Answering, Scoring, Searching
 from seq2att.api.predictor import BATCH_SIZE, Predictor, Scored
+from seq2att.bundle import load as load_bundle
 from seq2att.errors import UserError
 from seq2att.kernels import is_native
-from seq2att.model import load as load_bundle
 from seq2att.types import Prediction
 
 __all__ = [

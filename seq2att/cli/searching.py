@@ -54,7 +54,7 @@ def search_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def own_search(path: str) -> str | None:
     """The search that the configuration of a saved model names, read before the model is loaded; None: it has none."""
-    from seq2att.model import read_config
+    from seq2att.bundle import read_config
 
     name: str | None = read_config(Path(path)).get("search", {}).get("name")
     return name

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from seq2att import registry
+from seq2att.bundle import load, save
 from seq2att.decoder import Decoder
 from seq2att.head import Generator
-from seq2att.model import Model, load, save
+from seq2att.model import Model
 from seq2att.testing.cases import Case, row_of
 from seq2att.testing.failure import require
 from seq2att.types import END, Batch, CarriedState, Column, Encoding, Loss, State, detach, leaves, select

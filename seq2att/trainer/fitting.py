@@ -18,6 +18,7 @@ import torch
 import seq2att
 from seq2att import model as models
 from seq2att import registry
+from seq2att.bundle import save
 from seq2att.data import prepare
 from seq2att.errors import UserError
 from seq2att.trainer import folder
@@ -316,7 +317,7 @@ def finish(training: Training, path: Path, say: Callable[[str], None]) -> None:
         restore_best = False
     chosen = best if restore_best else validation
     model.load_state_dict(read_checkpoint(path / (folder.BEST if restore_best else folder.LAST))["model"])
-    models.save(model.cpu(), config, path, facts(training, chosen))
+    save(model.cpu(), config, path, facts(training, chosen))
     draw(training, path, say)
     figures = "  ".join(f"{name} {value:.4g}" for name, value in chosen.values.items())
     say(f"finished: {path} (epoch {chosen.epoch:.4g}, step {chosen.step:,}: {figures})")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from seq2att import registry
 from seq2att.api.data import corpus_of
+from seq2att.bundle import load as load_bundle
 from seq2att.errors import UserError, check_size
 from seq2att.model import Model
-from seq2att.model import load as load_bundle
 from seq2att_baselines import linear, ngram
 
 if TYPE_CHECKING:
