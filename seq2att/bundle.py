@@ -11,30 +11,51 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from seq2att import registry
 from seq2att.errors import UserError
+from seq2att.files import write_file
 from seq2att.model import Model, make, make_fields, parameter_count
 
 FORMAT = 1  # version of the bundle's format; raised when an earlier seq2att cannot read it
 
 
 def save(model: Model, config: Mapping[str, Any], path: Path, metrics: Mapping[str, Any]) -> None:
-    """Save a model as a bundle."""
-    from omegaconf import OmegaConf
-    from safetensors.torch import save_model
+    """Save a model as a bundle; each file appears whole, `metrics.json` last."""
+    for name, content in contents(model, config, metrics).items():
+        write_file(path / name, content)
 
-    path.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create({"format": FORMAT, **config}), path / "config.yaml")
-    save_model(model, str(path / "model.safetensors"))
-    # safetensors makes its file readable for the owner only.
-    (path / "model.safetensors").chmod((path / "config.yaml").stat().st_mode)
-    for slot, field in (("source", model.source), ("target", model.target)):
-        (path / slot).mkdir(exist_ok=True)
-        for name, content in field.files().items():
-            (path / slot / name).write_bytes(content)
-    (path / "README.md").write_text(card(model, config, metrics), "utf-8")
-    # Last: it marks the run as finished.
-    (path / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+def contents(model: Model, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, bytes | str]:
+    """The files of a bundle by their names in its folder."""
+    from omegaconf import OmegaConf
+
+    fields = {"source": model.source, "target": model.target}
+    return {
+        "config.yaml": OmegaConf.to_yaml(OmegaConf.create({"format": FORMAT, **config})),
+        "model.safetensors": weights(model),
+        **{f"{slot}/{name}": content for slot, field in fields.items() for name, content in field.files().items()},
+        "README.md": card(model, config, metrics),
+        "metrics.json": json.dumps(metrics, indent=2, ensure_ascii=False) + "\n",
+    }
+
+
+def weights(model: Model) -> bytes:
+    """The weights of a model in the format of safetensors; a tensor of several names has the first in the alphabet."""
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+    others: dict[str, str] = {}  # the other names
+    first: dict[tuple[int, torch.Size], str] = {}
+    for name, tensor in sorted(model.state_dict().items()):
+        place = (tensor.data_ptr(), tensor.shape)
+        if tensor.numel() and place in first:
+            others[name] = first[place]
+        else:
+            first[place], tensors[name] = name, tensor.contiguous()
+    return save(tensors, metadata=others)
 
 
 def load(path: Path, device: str = "cpu") -> tuple[Model, dict[str, Any]]:
