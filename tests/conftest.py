@@ -31,9 +31,11 @@ def share_kernels(cache: Path, first: bool) -> None:
 
     if first and build.failure() is not None:
         return
-    (cache / "seq2att").mkdir()
-    with contextlib.suppress(OSError):  # Windows wants a privilege for it; then each process compiles its own
-        (cache / "seq2att" / "native").symlink_to(build.folder())
+    folder = cache / "seq2att" / "native"
+    folder.mkdir(parents=True, mode=0o700)
+    with contextlib.suppress(OSError):  # then each process compiles its own
+        for library in build.cache_folder().glob(f"{build.source_digest()}-*"):
+            shutil.copy(library, folder)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

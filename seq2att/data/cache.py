@@ -1,7 +1,8 @@
 """A cache of folders by content: each is written completely or not at all, by any number of processes at once.
 
 When it exceeds `MAX_BYTES`, the folders that were not used for the longest time are deleted, except those used in the
-last `MIN_AGE` seconds. A folder is moved away before it is deleted, so no process finds half of it.
+last `MIN_AGE` seconds. A folder is moved away before it is deleted, so no process finds half of it. What another user
+may have written is made anew.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from seq2att import private
 from seq2att.errors import UserError
 
 FORMAT = 4  # of the files in the cache; increased when their layout changes, so that old ones are not read
@@ -62,7 +64,7 @@ def cached(root: Path, name: str, key: str, make: Callable[[Path], None]) -> Pat
     if is_complete(folder):
         return folder
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        private.make_folder(folder.parent)
         clean(folder.parent)
         work = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder.parent))
     except OSError as error:
@@ -82,8 +84,10 @@ def cached(root: Path, name: str, key: str, make: Callable[[Path], None]) -> Pat
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a folder of the cache has every file in full; a crash of the machine may truncate some."""
+    """Whether a folder of the cache has every file in full (a crash may truncate some) and nobody else may write it."""
     try:
+        if private.exposure(folder.lstat()):
+            return False
         sizes = json.loads((folder / SIZES).read_text("utf-8"))
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError):
@@ -99,8 +103,12 @@ def publish(work: Path, folder: Path) -> None:
         except OSError:
             if is_complete(folder):
                 return
-            shutil.rmtree(folder, ignore_errors=True)  # damaged
-    work.rename(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # damaged, or not of this user alone
+    try:
+        work.rename(folder)
+    except OSError as error:
+        problem = f"{folder} cannot be replaced ({error.strerror})"
+        raise UserError("E-file", "data.cache", problem, "delete it, or set data.cache=DIR") from error
 
 
 def clean(parent: Path) -> None:
