@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +25,7 @@ class Model(nn.Module):
 
     def __init__(self, source: Field, target: Field, embedding: nn.Module, encoder: Encoder, head: Head) -> None:
         super().__init__()
+        allow_forks()
         self.source = source
         self.target = target
         self.embedding = embedding
@@ -68,6 +71,23 @@ class Model(nn.Module):
         source = Column(lengths.new_zeros(len(prefixes), 0), lengths)
         assert isinstance(self.head, Generator)
         return self.head.predict(self.encode(source), search, rows.to(device), prefixes)
+
+
+@functools.cache
+def allow_forks() -> int:
+    """Let a process that is forked from now on compute with one thread; it would wait forever for a second.
+
+    A fork copies the thread that calls it only, while the OpenMP of PyTorch goes on as if all its threads were there.
+    Returns the number of the process that called this first.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+    return os.getpid()
+
+
+def is_forked() -> bool:
+    """Whether this process was forked from one that had a model, so that it must compute with one thread."""
+    return allow_forks() != os.getpid()
 
 
 def make(config: Mapping[str, Any], source: Field, target: Field) -> Model:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import ANY
 
@@ -263,3 +265,38 @@ def test_the_strongest_weight_of_a_trained_reverser_lies_on_the_anti_diagonal(tm
             steps += 1
     assert steps > 30
     assert hits / steps >= 0.95
+
+
+FORKING = """
+import multiprocessing, sys, torch, seq2att
+from seq2att.launch import configure_threads
+
+model = seq2att.load(sys.argv[1])
+texts = ["b a g g a g e", "f a c a d e"]
+torch.set_num_threads(2)
+torch.randn(1 << 20).exp().sum()  # now the threads of PyTorch wait for work
+here = [answer.text for answer in model.translate(texts)]
+
+
+def answer(queue):
+    configure_threads(2, seed=1)  # as training does
+    torch.randn(1 << 20).exp().sum()
+    queue.put(([answer.text for answer in model.translate(texts)], torch.get_num_threads()))
+
+
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+child = context.Process(target=answer, args=(queue,), daemon=True)
+child.start()
+assert queue.get(timeout=60) == (here, 1)
+assert torch.get_num_threads() == 2
+print("equal")
+"""
+
+
+@pytest.mark.posix
+def test_a_forked_process_answers_alike(reverse_run: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING, reverse_run], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "equal\n", done.stderr

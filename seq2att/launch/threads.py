@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from seq2att.model import is_forked
+
 SYSTEM = Path("/sys")
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
 
@@ -22,7 +24,7 @@ def configure_threads(threads: int | None, seed: int, processes: int = 1) -> Non
     Call it before other threads start: they inherit how this one treats denormal numbers.
     """
     torch.set_flush_denormal(True)  # numbers below 1e-38 slow long sequences down 2 to 5 times
-    torch.set_num_threads(threads or threads_per_process(processes))
+    torch.set_num_threads(1 if is_forked() else threads or threads_per_process(processes))
     keep_memory()
     from seq2att.trainer.processes import seed as seed_all
 
