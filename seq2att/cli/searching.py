@@ -56,5 +56,6 @@ def own_search(path: str) -> str | None:
     """The search that the configuration of a saved model names, read before the model is loaded; None: it has none."""
     from seq2att.bundle import read_config
 
-    name: str | None = read_config(Path(path)).get("search", {}).get("name")
+    search = read_config(Path(path)).get("search")
+    name: str | None = search.get("name") if isinstance(search, dict) else None
     return name

@@ -39,6 +39,9 @@ def load_plugins(recipe: Recipe, overrides: Sequence[Override] = ()) -> list[str
     for file, layer in zip(recipe.files, recipe.layers, strict=True):
         names = layer.values.get("plugins") or []
         for name in map(str, [names] if isinstance(names, str) else names if isinstance(names, list) else ()):
+            if layer.is_saved:  # what lies in a bundle is not imported: whoever wants it names it
+                ours += [name] if registry.shipped(name) else []
+                continue
             near = file.parent / name
             if registry.shipped(name) == near.resolve():  # of our own recipe: found again by its bare name
                 ours.append(name)

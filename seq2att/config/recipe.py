@@ -6,12 +6,14 @@ import functools
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from seq2att.config.options import ConfigError, format_value
+from seq2att.config.saved import CONFIG, read_saved
 from seq2att.errors import UserError
 from seq2att.registry import suggestion
 
+OF_RUNS = ("manifest.json", "model.safetensors", "checkpoints", "metrics.csv")  # beside the settings of a run
 BASE = "config"  # the start of every defaults list: conf/config.yaml
 
 
@@ -22,6 +24,7 @@ class Layer(NamedTuple):
     choices: dict[str, str]  # slot -> component
     values: dict[str, Any]
     hydra: list[dict[str, Any]]  # entries of the defaults list that are Hydra's own
+    is_saved: bool = False  # the record of a run, which someone else may have written: it imports no plugin
 
 
 class Recipe(NamedTuple):
@@ -62,14 +65,18 @@ def read_recipe(recipe: str) -> Recipe:
     """The recipe of a name or path with all that it starts from; an error names the file and the line."""
     files: list[Path] = []
     layers: list[Layer] = []
-    file: Path | None = find(recipe, Path.cwd())
+    name, file = recipe, cast("Path | None", find(recipe, Path.cwd()))
     while file is not None:
+        if is_saved(file, name):
+            files.insert(0, file)
+            layers.insert(0, saved_layer(file))
+            break
         if file.resolve() in [other.resolve() for other in files]:
             raise ConfigError("E-recipe", show(file), "the recipe starts from itself", "correct its defaults list")
         layer, base = read_layer(file)
         files.insert(0, file)
         layers.insert(0, layer)
-        file = find(base, file.parent) if base else None
+        name, file = base or "", find(base, file.parent) if base else None
     return Recipe(str(layers[-1].values.get("recipe", files[-1].stem)), tuple(files), tuple(layers))
 
 
@@ -87,10 +94,22 @@ def find(recipe: str, parent: Path) -> Path:
     raise ConfigError("E-recipe", recipe, "there is no such recipe", remedy)
 
 
+def is_saved(file: Path, name: str) -> bool:
+    """Whether the file that a name stands for holds the settings of a run folder or a bundle, and is no recipe."""
+    is_named = Path(name).with_suffix("").name == Path(CONFIG).stem  # else the name is that of its folder
+    return file.name == CONFIG and (not is_named or any((file.parent / other).exists() for other in OF_RUNS))
+
+
+def saved_layer(file: Path) -> Layer:
+    """The settings of a run folder or a bundle as a recipe: what replaces another run is left out."""
+    values = read_saved(file).values
+    values.pop("overwrite", None)
+    return Layer(show(file), {}, values, [], is_saved=True)
+
+
 def read_layer(file: Path) -> tuple[Layer, str | None]:
     """One file of a recipe, and the name of the recipe that it starts from, if any."""
     values, origin = read_yaml(file), show(file)
-    values.pop("format", None)  # the format number of a bundle
     defaults = values.pop("defaults", [])
     if not isinstance(defaults, list):
         raise ConfigError(

@@ -187,7 +187,7 @@ class PlainValues:
             raise self.refuse(f"more than {MAX_DEPTH} levels or {MAX_NODES:,} values", event)
         if isinstance(event, yaml.ScalarEvent):
             tag = self.loader.resolve(yaml.ScalarNode, event.value, event.implicit)
-            return self.loader.construct_object(yaml.ScalarNode(tag, event.value, event.start_mark))
+            return self.loader.construct_object(yaml.ScalarNode(tag, event.value))
         if isinstance(event, yaml.SequenceStartEvent):
             items = []
             while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
