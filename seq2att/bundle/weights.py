@@ -55,7 +55,7 @@ def to_safetensors(model: nn.Module) -> tuple[bytes, dict[str, tuple[str, tuple[
     tensors = {names[0]: tensor.contiguous() for names, tensor in by_tensor(model)}
     others = {name: names[0] for names, _ in by_tensor(model) for name in names[1:]}
     described = {name: (NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
-    return save(tensors, metadata=others), described
+    return save(tensors, metadata=others or None), described
 
 
 def by_tensor(model: nn.Module) -> list[tuple[list[str], Tensor]]:

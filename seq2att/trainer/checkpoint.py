@@ -1,31 +1,29 @@
 """Checkpoints, random states and signals: what a run needs to stop and to continue exactly.
 
-`last.ckpt` holds everything that the run depends on, `best.ckpt` the same at the best validation. They are made of
-tensors, numbers and texts only (`torch.load(weights_only=True)` reads them) and serve to resume; the bundle is the
-product.
+A checkpoint holds everything that the run depends on. It is made of tensors, numbers and texts only
+(`torch.load(weights_only=True)` reads it) and serves to resume; the bundle is the product. `state.py` names the
+checkpoints of a run.
 """
 
 from __future__ import annotations
 
-import os
-import pickle
+import hashlib
 import random
-import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
 from seq2att.errors import UserError
+from seq2att.files import open_atomic
 
-FORMAT = 2  # of checkpoints; 1 was the format of Lightning's Trainer
-OVERWRITE = "finish the run with the seq2att that began it, or set overwrite=true to train anew"
+OVERWRITE = "set overwrite=true to train anew"
 
 
 class Interrupted(BaseException):
@@ -64,39 +62,52 @@ def interruptible() -> Iterator[Interruption]:
             signal.signal(number, handler)
 
 
-def write_checkpoint(state: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint; a crash while writing leaves the previous one in place."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        torch.save({"format": FORMAT, **state}, partial)
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        problem = f"cannot be written ({str(error).splitlines()[0]})"
-        remedy = "free space or rights, then the same command continues from the previous checkpoint"
-        raise UserError("E-checkpoint", str(path), problem, remedy) from error
+class Hashing:
+    """A stream to write to that computes a digest of what it writes, and keeps the first error for later.
+
+    PyTorch's writer aborts the process or hides the reason where a stream raises.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.digest, self.size = stream, hashlib.sha256(), 0
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        """Write some bytes."""
+        if self.error is None:
+            try:
+                self.stream.write(content)
+            except OSError as error:
+                self.error = error
+        self.digest.update(content)
+        self.size += len(content)
+        return len(content)
+
+    def flush(self) -> None:
+        """Nothing: the stream is flushed when it is closed."""
 
 
-def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
-    """The state in a checkpoint, on the CPU. With `mmap`, tensors are read only when they are used."""
+def write_checkpoint(state: Mapping[str, Any], path: Path) -> tuple[int, str]:
+    """Write a checkpoint, which appears whole; returns its size in bytes and its SHA-256 digest."""
+    with open_atomic(path) as stream:
+        hashing = Hashing(stream)
+        torch.save(dict(state), hashing)
+        if hashing.error is not None:
+            raise hashing.error
+    return hashing.size, hashing.digest.hexdigest()
+
+
+def read_checkpoint(path: Path, digest: str) -> dict[str, Any]:
+    """The state in a checkpoint, on the CPU; raises `E-checkpoint` unless it is the file that was written."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        problem = f"cannot be read ({str(error).splitlines()[0]})"
-        raise UserError("E-checkpoint", str(path), problem, "set overwrite=true to train anew") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise UserError("E-checkpoint", str(path), "is of another version of seq2att", OVERWRITE)
+        with path.open("rb") as file:
+            is_intact = hashlib.file_digest(file, "sha256").hexdigest() == digest
+    except OSError as error:
+        raise UserError("E-checkpoint", f"{path}", f"cannot be read ({error.strerror})", OVERWRITE) from error
+    if not is_intact:
+        raise UserError("E-checkpoint", f"{path}", "is damaged: it is not what training wrote", OVERWRITE)
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
-
-
-def link(file: Path, name: Path) -> None:
-    """Give a file a second name that stays when the first is replaced; copy it where links are not supported."""
-    partial = name.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(file, partial)
-    except OSError:
-        shutil.copy(file, partial)
-    partial.replace(name)
 
 
 def random_states() -> dict[str, Any]:
