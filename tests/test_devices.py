@@ -12,6 +12,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ import yaml
 import seq2att
 from seq2att import launch
 from seq2att.cli.train import measure
+from seq2att.trainer.state import read_state
 
 STEPS = 26  # of a run: 2 epochs of 13 batches
 SETTINGS = [
@@ -133,9 +135,15 @@ def train_here(here: Path, run: str, *overrides: str) -> Path:
     return seq2att.train("reverse", [f"plugins=[{here / 'trouble.py'}]", *SETTINGS, f"run={here / run}", *overrides])
 
 
+def checkpoint(run: Path, name: str = "last") -> dict[str, Any]:
+    """The content of a checkpoint."""
+    content: dict[str, Any] = torch.load(getattr(read_state(run), name).path(run), weights_only=True)
+    return content
+
+
 def weights(run: Path, name: str = "last") -> torch.Tensor:
     """The weights of a checkpoint, in the precision of training."""
-    state = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["model"]
+    state = checkpoint(run, name)["model"]
     found = torch.cat([state[key].flatten() for key in sorted(state)])
     assert found.dtype == torch.float64
     return found
@@ -197,8 +205,9 @@ def stopped_together(run: Path, ended: Ended) -> None:
     step = int(said[-1].removeprefix("stopped at step ").partition(" ")[0])
     assert said[-1] == f"stopped at step {step} of {STEPS}; the same command goes on from there"
     assert 5 <= step < STEPS
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["position"][0] == step
-    assert {path.name for path in run.iterdir()} <= {"checkpoints", "config.yaml", "metrics.csv", "curves.png"}
+    assert checkpoint(run)["position"][0] == step
+    names = {"checkpoints", "config.yaml", "metrics.csv", "curves.png", "state.json"}
+    assert {path.name for path in run.iterdir()} <= names
 
 
 def joined(here: Path, *overrides: str, **environment: str) -> list[Ended]:
@@ -220,7 +229,7 @@ def test_a_killed_process_stops_the_run_which_goes_on_in_another_number(here: Pa
         "seq2att: error [E-process]: process 2 of 2 (rank 1): was killed by SIGKILL "
         "(by the system, if memory ran out); the same command resumes from the last save\n"
     )
-    state = torch.load(here / "killed" / "checkpoints" / "last.ckpt", weights_only=True)
+    state = checkpoint(here / "killed")
     assert state["position"][0] == STEPS // 2
     assert len(state["random"]) == 2
     run = train_here(here, "killed")
@@ -233,7 +242,7 @@ def test_a_message_of_one_process_is_that_of_the_command(here: Path) -> None:
     assert ended.error.startswith("seq2att: error")
     assert "sky: is falling" in ended.error
     assert len(ended.error.splitlines()) == 1
-    assert not (here / "sky" / "checkpoints" / "last.ckpt").exists()
+    assert not (here / "sky" / "checkpoints").exists()
 
 
 def test_a_sweep_in_two_processes_with_accumulation(

@@ -8,16 +8,11 @@ import itertools
 import json
 import logging
 import math
-import os
 import re
-import shutil
 import signal
-import socket
-import subprocess
 import sys
 import warnings
 from itertools import chain
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,9 +31,9 @@ from seq2att.config import compose
 from seq2att.config.options import DataOptions, TrainerOptions
 from seq2att.data import Ragged, collate
 from seq2att.metric import Score
-from seq2att.trainer import answer, checks, evaluate, fitting, folder, likelihood, loop, measure
-from seq2att.trainer.checkpoint import link, read_checkpoint
+from seq2att.trainer import answer, checks, evaluate, fitting, folder, likelihood, lock, loop, measure, state
 from seq2att.trainer.processes import Processes
+from seq2att.trainer.state import State, change_phase, read_state
 from seq2att.types import Loss, Prediction
 from tests.refusals import refused
 
@@ -355,22 +350,34 @@ def test_a_resumed_run_is_the_same_run(tmp_path, step, schedule):
     assert resumed.stepper.learning_rate == straight.stepper.learning_rate
 
 
-def test_a_run_that_ends_between_its_two_checkpoints_keeps_the_best(tmp_path, monkeypatch):
-    straight = toy(make_config(tmp_path / "straight"))
-    assert straight.best.step == straight.num_steps  # the last validation is the best
+def checkpoint(run, name="last"):
+    """The content of the last or the best checkpoint of a run."""
+    return torch.load(getattr(read_state(run), name).path(run), weights_only=True)
 
-    def crash(file, name):
-        if straight.folder != name.parent.parent and read_checkpoint(file)["is_done"]:
-            raise KeyboardInterrupt
-        link(file, name)
+
+def test_the_last_and_the_best_checkpoint_change_at_once(tmp_path, monkeypatch):
+    """Killed between the checkpoint of the last validation, which is the best one, and the state that names it."""
+    straight = toy(make_config(tmp_path / "straight"))
+    assert straight.best.step == straight.num_steps
+
+    class KilledError(BaseException):
+        pass
+
+    def kill(path, state):
+        if state.last and state.last.step == straight.num_steps:
+            raise KilledError
+        write_state(path, state)
 
     config = make_config(tmp_path / "stopped")
-    monkeypatch.setattr("seq2att.trainer.loop.link", crash)
-    with pytest.raises(KeyboardInterrupt):
+    write_state = state.write_state
+    monkeypatch.setattr(state, "write_state", kill)
+    with pytest.raises(KilledError):
         toy(config)
-    monkeypatch.setattr("seq2att.trainer.loop.link", link)
+    monkeypatch.undo()
+    assert read_state(tmp_path / "stopped").last.step == read_state(tmp_path / "stopped").best.step == 8
+    monkeypatch.setattr("seq2att.drawing.curves", lambda table, picture, best: None)
     toy(config)
-    best = [read_checkpoint(tmp_path / run / folder.BEST)["model"] for run in ("straight", "stopped")]
+    best = [checkpoint(tmp_path / run, "best")["model"] for run in ("straight", "stopped")]
     assert all(torch.equal(best[0][name], best[1][name]) for name in best[0])
 
 
@@ -435,7 +442,7 @@ def test_control_c_saves_and_raises(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         toy(make_config(tmp_path / "run"), [interrupt(3, signal.SIGINT)], said.append)
     assert said[-1] == "stopped at step 3 of 16; the same command goes on from there"
-    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+    assert read_state(tmp_path / "run").last.step == 3
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
@@ -448,7 +455,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
 
     with pytest.raises(SystemExit):
         toy(make_config(tmp_path / "run"), [hook("on_batch", send_twice)], said.append)
-    assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+    assert read_state(tmp_path / "run") == State("training")
     assert said[-1] == "stopped since the last save; the same command goes on from there"
 
 
@@ -461,26 +468,71 @@ def test_a_signal_in_a_validation_waits_for_its_end(tmp_path):
 
 def test_checkpoints_hold_tensors_numbers_and_texts_only(tmp_path):
     toy(make_config(tmp_path / "run", patience=3, max_minutes=10.0))
+    state = read_state(tmp_path / "run")
     for name in ("last", "best"):
-        state = torch.load(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", weights_only=True)
-        assert state["optimizer"]["state"]
-    assert {file.name for file in (tmp_path / "run" / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+        assert checkpoint(tmp_path / "run", name)["optimizer"]["state"]
+    assert set((tmp_path / "run" / "checkpoints").iterdir()) == {one.path(tmp_path / "run") for one in state[1:]}
 
 
-@pytest.mark.parametrize("content", ["lightning", "cut", "text"])
-def test_a_checkpoint_that_is_not_ours_is_refused(tmp_path, content):
-    """First of all, before the settings are compared, which may differ between versions, too."""
-    config = make_config(tmp_path / "run", epochs=1)
-    toy(config)
-    file = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    if content == "lightning":  # as seq2att 0.1.0 wrote it
-        torch.save({"state_dict": {}, "pytorch-lightning_version": "2.6.6", "seq2att": {}}, file)
+@pytest.mark.parametrize("content", ["cut", "text", "other", "gone"])
+def test_a_damaged_checkpoint_is_refused_or_replaced_by_the_best_one(tmp_path, content):
+    """First of all, before data are read."""
+    config = make_config(tmp_path / "run", epochs=3)
+    with pytest.raises(SystemExit):
+        toy(config, [interrupt(17)])
+    last, best = read_state(tmp_path / "run")[1:]
+    assert (last.step, best.step) == (17, 16)
+    damage(last.path(tmp_path / "run"), content)
+    assert folder.claim(config).resume == best
+    damage(best.path(tmp_path / "run"), content)
+    with refused("E-checkpoint", "checkpoints") as error:
+        folder.claim(config)
+    assert "overwrite=true" in error.value.remedy
+    assert folder.claim({**config, "overwrite": True}).resume is None
+
+
+def damage(file, content):
+    if content == "gone":
+        file.unlink()
+    elif content == "other":
+        torch.save({"position": (1, 0, 1)}, file)
     else:
         file.write_bytes(file.read_bytes()[:-100] if content == "cut" else b"dear")
-    with refused("E-checkpoint", str(file)) as error:
-        folder.claim({**config, "seed": 4})
+
+
+def test_a_damaged_best_checkpoint_matters_where_its_weights_are_wanted(tmp_path):
+    for restore_best in (True, False):
+        run = tmp_path / str(restore_best)
+        config = make_config(run, epochs=3, restore_best=restore_best)
+        with pytest.raises(SystemExit):
+            toy(config, [interrupt(17)])
+        last, best = read_state(run)[1:]
+        damage(best.path(run), "cut")
+        if restore_best:
+            with refused("E-checkpoint", str(best.path(run))):
+                folder.claim(config)
+        else:
+            assert folder.claim(config).resume == last
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"format": 2}', '{"format": 3, "phase": "odd"}', "\xff"])
+def test_a_state_that_is_not_ours_is_refused(tmp_path, content):
+    config = make_config(tmp_path / "run")
+    folder.start(tmp_path / "run", config)
+    (tmp_path / "run" / "state.json").write_text(content, "latin-1")
+    with refused("E-checkpoint", "state.json") as error:
+        folder.claim(config)
     assert "overwrite=true" in error.value.remedy
-    assert not folder.claim({**config, "overwrite": True}).resume
+
+
+def test_an_unfinished_run_of_an_earlier_version_is_refused(tmp_path):
+    config = make_config(tmp_path / "run")
+    folder.start(tmp_path / "run", config)
+    (tmp_path / "run" / "state.json").unlink()
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
+    with refused("E-checkpoint", "last.ckpt"):
+        folder.claim(config)
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
@@ -488,16 +540,8 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     toy(config)
     other = ToyModel()
     other.output = nn.Linear(6, VOCABULARY + 1)
-    with refused("E-checkpoint", "last.ckpt"):
+    with refused("E-checkpoint", ".ckpt"):
         toy(config, model=other)
-
-
-def test_a_checkpoint_that_cannot_be_written_is_a_message(tmp_path):
-    def remove(training):
-        shutil.rmtree(training.folder / "checkpoints")
-
-    with refused("E-checkpoint", "last.ckpt"):
-        toy(make_config(tmp_path / "run", epochs=1), [hook("on_validation", remove)])
 
 
 def test_a_schedule_may_count_epochs(tmp_path, own_registry):
@@ -631,7 +675,7 @@ def test_the_best_is_kept_beside_the_last(tmp_path, monkeypatch, name):
     best = min(rows, key=lambda row: float(row["loss"])) if name == "loss" else rows[1]
     assert training.best.step == int(best["step"]) < 36
     for file, step in (("best", training.best.step), ("last", 48)):
-        state = torch.load(tmp_path / "run" / "checkpoints" / f"{file}.ckpt", weights_only=True)["model"]
+        state = checkpoint(tmp_path / "run", file)["model"]
         assert torch.equal(torch.cat([value.flatten() for value in state.values()]), seen[step])
 
 
@@ -672,7 +716,7 @@ def test_a_diverged_loss_ends_the_run(tmp_path, settings, value):
     with refused("E-loss", "step ") as error:
         toy(config, model=Diverging())
     assert "the training loss is" in error.value.problem
-    assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+    assert read_state(tmp_path / "run") == State("training")
 
 
 def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path):
@@ -773,9 +817,9 @@ def test_evaluate_refuses_nothing():
 
 def test_a_new_folder_is_claimed_and_an_unfinished_one_resumed(tmp_path):
     config = make_config(tmp_path / "runs" / "a b", epochs=1)
-    assert folder.claim(config) == (tmp_path / "runs" / "a b", False)
+    assert folder.claim(config) == (tmp_path / "runs" / "a b", None)
     toy(config)
-    assert folder.claim(config) == (tmp_path / "runs" / "a b", True)
+    assert folder.claim(config) == (tmp_path / "runs" / "a b", read_state(tmp_path / "runs" / "a b").last)
     shown = copy.deepcopy(config)
     shown["trainer"]["progress"] = True  # changes nothing that is learned
     assert folder.claim(shown).resume
@@ -785,6 +829,8 @@ def test_a_finished_run_is_refused(tmp_path):
     config = make_config(tmp_path / "run", epochs=1)
     folder.start(tmp_path / "run", config)
     (tmp_path / "run" / "metrics.json").write_text("{}")
+    folder.claim(config)  # killed before it was finished
+    change_phase(tmp_path / "run", "finished")
     with refused("E-run", f"run={tmp_path / 'run'}") as error:
         folder.claim(config)
     assert "finished" in error.value.problem
@@ -798,6 +844,10 @@ def test_a_run_is_finished_if_it_is_the_same(tmp_path):
     folder.start(tmp_path / "run", {"format": 1, **config})
     assert not folder.finished(config)
     (tmp_path / "run" / "metrics.json").write_text("{}")
+    assert not folder.finished(config)
+    change_phase(tmp_path / "run", "finished")
+    assert folder.finished(config)
+    (tmp_path / "run" / "state.json").unlink()  # of an earlier version
     assert folder.finished(config)
     elsewhere = {**config["trainer"], "devices": 4, "num_nodes": 2, "accelerator": "gpu", "threads": 3}
     assert folder.finished({**config, "trainer": elsewhere})
@@ -839,8 +889,8 @@ def test_overwriting_removes_what_a_run_writes_and_nothing_else(tmp_path):
     toy(config)
     (tmp_path / "run" / "notes.txt").write_text("mine")
     folder.start(tmp_path / "run", {**config, "overwrite": True})
-    assert {file.name for file in (tmp_path / "run").iterdir()} == {"notes.txt", "config.yaml", "checkpoints"}
-    assert not any((tmp_path / "run" / "checkpoints").iterdir())
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {"notes.txt", "config.yaml", "state.json"}
+    assert read_state(tmp_path / "run") == State("training")
 
 
 def test_resumption_can_be_forbidden(tmp_path):
@@ -855,62 +905,8 @@ def test_odd_settings_survive_the_folder(tmp_path):
     folder.claim(config)  # nothing differs
 
 
-def test_a_folder_in_which_another_process_trains_is_refused(tmp_path):
-    """Not when that process has ended; the folder that only held a lock is gone afterwards."""
-    hold = (
-        "import sys; from seq2att.trainer.folder import *\n"
-        "with locked(Path(sys.argv[1])): print(1, flush=True); input()"
-    )
-    other = subprocess.Popen(
-        [sys.executable, "-c", hold, tmp_path / "run"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert other.stdout.readline() == "1\n"
-    with refused("E-run", f"run={tmp_path / 'run'}") as error, folder.locked(tmp_path / "run"):
-        pytest.fail("taken twice")
-    assert f"process {other.pid} on " in error.value.problem
-    other.kill()
-    other.communicate()
-    assert [file.name for file in (tmp_path / "run").iterdir()] == [folder.LOCK]
-    with folder.locked(tmp_path / "run"):
-        assert folder.claim(make_config(tmp_path / "run")) == (tmp_path / "run", False)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_folder_of_another_machine_is_refused(tmp_path):
-    (tmp_path / folder.LOCK).write_text("1 elsewhere")
-    with refused("E-run", "run=") as error, folder.locked(tmp_path):
-        pytest.fail("taken twice")
-    assert str(tmp_path / folder.LOCK) in error.value.remedy
-    assert (tmp_path / folder.LOCK).exists()
-
-
-def test_a_process_trains_once_in_a_folder(tmp_path):
-    """A lock with its number is its own, or was left by an ended process that had the same number."""
-    (tmp_path / folder.LOCK).write_text(f"{os.getpid()} {socket.gethostname()}")
-    with folder.locked(tmp_path):
-        with refused("E-run", "run="), folder.locked(tmp_path):
-            pytest.fail("taken twice")
-        assert (tmp_path / folder.LOCK).exists()
-    with folder.locked(tmp_path):
-        pass
-
-
-def test_a_lock_that_goes_while_it_is_read_is_taken(tmp_path, monkeypatch):
-    lock, read = tmp_path / folder.LOCK, Path.read_text
-    lock.write_text("1 elsewhere")
-
-    def read_late(path, *args):
-        if path == lock:
-            lock.unlink()
-        return read(path, *args)
-
-    monkeypatch.setattr(Path, "read_text", read_late)
-    with folder.locked(tmp_path):
-        assert lock.exists()
-
-
 def test_a_run_leaves_no_lock(reverse_run):
-    assert not (reverse_run / folder.LOCK).exists()
+    assert not (reverse_run / lock.LOCK).exists()
 
 
 # -- what is refused before the data are read --
@@ -1243,7 +1239,7 @@ def test_a_bundle_keeps_the_precision_of_its_training(tmp_path, recipe):
         (tmp_path / "r.yaml").write_text(RECIPES[recipe])
     settings = [*(QUICK if recipe == "reverse" else QUICK[2:]), "trainer.precision=64", f"run={tmp_path / 'run'}"]
     run = seq2att.train("reverse" if recipe == "reverse" else str(tmp_path / "r.yaml"), settings)
-    saved = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["model"]
+    saved = checkpoint(run, "best")["model"]
     loaded = seq2att.load(run).model.state_dict()
     assert {value.dtype for value in loaded.values() if value.is_floating_point()} == {torch.float64}
     assert all(torch.equal(loaded[name], saved[name]) for name in saved)
@@ -1288,7 +1284,7 @@ def test_a_run_may_start_beside_the_jobs_of_a_sweep(tmp_path):
     job = tmp_path / "run" / "attention=dot"
     folder.start(job, make_config(job))
     (tmp_path / "run" / "multirun.yaml").write_text("jobs")
-    assert folder.claim(make_config(tmp_path / "run")) == folder.Claim(tmp_path / "run", resume=False)
+    assert folder.claim(make_config(tmp_path / "run")) == folder.Claim(tmp_path / "run")
     (tmp_path / "run" / "thesis.tex").write_text("dear")
     with refused("E-run", "run="):
         folder.claim(make_config(tmp_path / "run"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seq2att.files import write_file
 from seq2att.registry import register
 from seq2att.trainer.callback import Callback
 from seq2att.trainer.folder import NORMS, NORMS_CURVES
@@ -80,10 +82,11 @@ def norm(parameters: Sequence[nn.Parameter]) -> Tensor:
 
 def write(names: Sequence[str], steps: Sequence[int], norms: Sequence[Sequence[float]], path: Path) -> None:
     """Write a table: a row for each logged step, a column for each layer."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["step", *names])
-        writer.writerows([step, *(f"{value:.6g}" for value in row)] for step, row in zip(steps, norms, strict=True))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["step", *names])
+    writer.writerows([step, *(f"{value:.6g}" for value in row)] for step, row in zip(steps, norms, strict=True))
+    write_file(path, text.getvalue())
 
 
 def draw(steps: Sequence[int], columns: Mapping[str, Sequence[float]], path: Path) -> None:

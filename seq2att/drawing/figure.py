@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2att.drawing.terminal import cut, display_width, visible
+from seq2att.files import open_atomic
 
 if TYPE_CHECKING:  # importing matplotlib takes a second: only a command that draws pays it
     from matplotlib.axes import Axes
@@ -53,9 +54,10 @@ def new_figure(width: float, height: float, layout: Any = "constrained") -> Figu
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG; create its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.15, facecolor="white")
+    """Write a PNG, or what the name ends in; create its folder."""
+    kind = path.suffix.removeprefix(".") or "png"
+    with open_atomic(path) as stream:
+        figure.savefig(stream, format=kind, dpi=150, bbox_inches="tight", pad_inches=0.15, facecolor="white")
 
 
 def style_axes(axes: Axes) -> None:

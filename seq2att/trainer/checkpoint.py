@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -91,22 +91,30 @@ def write_checkpoint(state: Mapping[str, Any], path: Path) -> tuple[int, str]:
     """Write a checkpoint, which appears whole; returns its size in bytes and its SHA-256 digest."""
     with open_atomic(path) as stream:
         hashing = Hashing(stream)
-        torch.save(dict(state), hashing)
+        torch.save(dict(state), cast(BinaryIO, hashing))
         if hashing.error is not None:
             raise hashing.error
     return hashing.size, hashing.digest.hexdigest()
 
 
-def read_checkpoint(path: Path, digest: str) -> dict[str, Any]:
-    """The state in a checkpoint, on the CPU; raises `E-checkpoint` unless it is the file that was written."""
+def is_intact(path: Path, digest: str) -> bool:
+    """Whether a checkpoint is there and has this SHA-256 digest."""
     try:
         with path.open("rb") as file:
-            is_intact = hashlib.file_digest(file, "sha256").hexdigest() == digest
-    except OSError as error:
-        raise UserError("E-checkpoint", f"{path}", f"cannot be read ({error.strerror})", OVERWRITE) from error
-    if not is_intact:
-        raise UserError("E-checkpoint", f"{path}", "is damaged: it is not what training wrote", OVERWRITE)
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+    except OSError:
+        return False
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint, on the CPU."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file that was changed may raise anything
+        problem = f"cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})"
+        raise UserError("E-checkpoint", f"{path}", problem, OVERWRITE) from error
+    if not isinstance(state, dict):
+        raise UserError("E-checkpoint", f"{path}", "is no checkpoint of seq2att", OVERWRITE)
     return state
 
 

@@ -23,12 +23,14 @@ from seq2att.data import prepare
 from seq2att.errors import UserError
 from seq2att.trainer import folder
 from seq2att.trainer.callback import Callback
-from seq2att.trainer.checkpoint import Interrupted, interruptible, link, read_checkpoint
+from seq2att.trainer.checkpoint import Interrupted, interruptible, read_checkpoint
 from seq2att.trainer.checks import check_figures, check_numbers, check_trainer, gpus, known_figures
 from seq2att.trainer.evaluation import answer, measure, references
+from seq2att.trainer.lock import locked
 from seq2att.trainer.loop import Training
 from seq2att.trainer.processes import ALONE, Processes, seed
 from seq2att.trainer.progress import Progress, Report
+from seq2att.trainer.state import change_phase, read_state
 from seq2att.trainer.validation import Validation, Validator
 
 if TYPE_CHECKING:
@@ -69,13 +71,13 @@ def train(
     say, account = (say, account or say) if processes.first else (silent, silent)
     path = Path(config["run"])
     with ExitStack() as stack:
-        processes.share(lambda: stack.enter_context(folder.locked(path)))
+        processes.share(lambda: stack.enter_context(locked(path)))
+        stack.enter_context(folder.saying_what_is_saved(path))
         ready = make_ready(config, account, processes)
         model = make_model(config, ready, say)
         higher_is_better = known_figures(config, model.head)  # a model's tags decide which metrics there are
         check_figures(config, higher_is_better)
-        if not ready.run.resume:
-            processes.share(lambda: folder.start(path, config))
+        processes.share(lambda: folder.clean(path) if ready.run.resume else folder.start(path, config))
         watching = [*ready.callbacks, *callbacks]
         training = fit(
             model, config, ready.corpora, higher_is_better, ready.run, watching, say, processes, ready.loggers
@@ -181,7 +183,7 @@ def fit(
             config, corpora, validator, fabric, interruption, watching, loggers if processes.first else (), say
         )
         if run.resume:
-            resume(training, run.path / folder.LAST)
+            resume(training, run.resume.path(run.path))
         say(start_message(training, run))
         status = "failed"
         try:
@@ -267,9 +269,6 @@ def resume(training: Training, path: Path) -> None:
     except (KeyError, RuntimeError, ValueError) as error:
         problem = f"does not fit this model ({str(error).splitlines()[0]})"
         raise UserError("E-checkpoint", str(path), problem, "set overwrite=true to train anew") from error
-    best = training.best
-    if best is not None and best.step == training.step and training.processes.first:
-        link(path, training.folder / folder.BEST)  # the run may have ended between saving and this
 
 
 def start_message(training: Training, run: folder.Claim) -> str:
@@ -307,7 +306,7 @@ def out_of_memory(training: Training, error: BaseException) -> UserError:
 
 
 def finish(training: Training, path: Path, say: Callable[[str], None]) -> None:
-    """Write the bundle, with the best weights and their figures; it marks the run as finished."""
+    """Write the bundle, with the best weights and their figures."""
     config, model = training.config, training.model
     validation, best = training.validation, training.best
     assert validation is not None and best is not None
@@ -316,9 +315,16 @@ def finish(training: Training, path: Path, say: Callable[[str], None]) -> None:
         say(f"note: {training.best_by} was NaN in every validation; the bundle holds the last weights (trainer.best)")
         restore_best = False
     chosen = best if restore_best else validation
-    model.load_state_dict(read_checkpoint(path / (folder.BEST if restore_best else folder.LAST))["model"])
-    save(model.cpu(), config, path, facts(training, chosen))
+    state = read_state(path)
+    assert state is not None
+    checkpoint = state.best if restore_best else state.last
+    assert checkpoint is not None
+    change_phase(path, "finishing")
+    model.load_state_dict(read_checkpoint(checkpoint.path(path))["model"])
+    model.cpu()
     draw(training, path, say)
+    save(model, config, path, facts(training, chosen))
+    change_phase(path, "finished")
     figures = "  ".join(f"{name} {value:.4g}" for name, value in chosen.values.items())
     say(f"finished: {path} (epoch {chosen.epoch:.4g}, step {chosen.step:,}: {figures})")
 

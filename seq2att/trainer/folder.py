@@ -1,15 +1,12 @@
 """The run folder: new, resumed or refused; and what training writes into it.
 
-A run is unfinished while it has no `metrics.json`. The same command resumes an unfinished run; nothing is replaced
-without `overwrite=true`, and then only what a run writes. A lock file keeps a second run out.
+The same command resumes an unfinished run, in whatever phase its process ended (`state.py`). Nothing is replaced
+without `overwrite=true`, and then only what a run writes. A lock keeps a second run out (`lock.py`).
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,15 +16,26 @@ import yaml
 
 from seq2att.drawing import CONFUSION, SCATTER
 from seq2att.errors import UserError
-from seq2att.trainer.checkpoint import read_checkpoint
+from seq2att.files import PARTIAL, remove_partial, unwritable, write_file
+from seq2att.trainer.checkpoint import OVERWRITE, is_intact
+from seq2att.trainer.lock import LOCK
+from seq2att.trainer.state import (
+    CHECKPOINTS,
+    OTHER_VERSION,
+    STATE,
+    Checkpoint,
+    State,
+    change_phase,
+    read_state,
+    remove_others,
+    write_state,
+)
 
-CONFIG, TABLE, CURVES, FINISHED, LOCK = "config.yaml", "metrics.csv", "curves.png", "metrics.json", "train.lock"
-LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
+CONFIG, TABLE, CURVES, FINISHED = "config.yaml", "metrics.csv", "curves.png", "metrics.json"
 NORMS, NORMS_CURVES = "gradient_norms.csv", "gradient_norms.png"
 FILES = (CONFIG, TABLE, CURVES, FINISHED, CONFUSION, SCATTER, NORMS, NORMS_CURVES, "model.safetensors", "README.md")
-FOLDERS = ("checkpoints", "source", "target", "steps", "tensorboard")
+FOLDERS = (CHECKPOINTS, "source", "target", "steps", "tensorboard")
 REMEDY = "choose run=NAME for a new run, or overwrite=true to replace this one"
-HELD: set[Path] = set()  # the lock files of this process, which may train in several threads
 MAX_DIFFERENCES = 5  # that an error names
 
 # What may differ between a run and its resumption: where things are and what is shown, not what is learned.
@@ -41,112 +49,90 @@ class Claim(NamedTuple):
     """A run folder that training may write into."""
 
     path: Path
-    resume: bool  # whether to continue from checkpoints/last.ckpt
+    resume: Checkpoint | None = None  # to continue from; without one, training starts at the beginning
 
 
 def claim(config: Mapping[str, Any]) -> Claim:
     """Decide whether the run is new or resumed; refuse a folder that holds something else."""
-    path = Path(config["run"])
+    path, overwrite = Path(config["run"]), config["overwrite"]
     if path.exists() and not path.is_dir():
         raise UserError("E-run", f"run={path}", "is a file", "choose a folder with run=NAME")
-    if not path.exists() or all(item.name == LOCK or of_a_sweep(item) for item in path.iterdir()):
-        return Claim(path, resume=False)
-    if not (path / CONFIG).is_file():
+    if not path.exists() or all(is_no_content(item) for item in path.iterdir()):
+        return Claim(path)
+    if not any((path / name).is_file() for name in (STATE, CONFIG)):
         raise UserError(
             "E-run", f"run={path}", "the folder holds other files and no run", "choose another with run=NAME"
         )
-    if config["overwrite"]:
-        return Claim(path, resume=False)
-    if (path / FINISHED).is_file():
+    state = None if overwrite else read_state(path)
+    if overwrite or (state is not None and state.phase == "starting"):
+        return Claim(path)
+    if is_finished(path, state):
         raise UserError("E-run", f"run={path}", "holds a finished run", REMEDY)
-    resume = (path / LAST).is_file()
-    if resume:
-        read_checkpoint(path / LAST, mmap=True)  # of this version?
-    changes = list(differences(yaml.safe_load((path / CONFIG).read_text("utf-8")), to_yaml_types(config)))
+    if state is None and (old := path / CHECKPOINTS / "last.ckpt").is_file():
+        raise UserError("E-checkpoint", f"{old}", *OTHER_VERSION)
+    refuse_differences(path, config)
+    if not config["trainer"]["resume"]:
+        raise UserError("E-run", f"run={path}", "holds an unfinished run and trainer.resume=false", REMEDY)
+    return Claim(path, intact_checkpoint(path, state, config))
+
+
+def is_finished(path: Path, state: State | None) -> bool:
+    """Whether a run folder holds a finished run; those of earlier versions have no state."""
+    return (path / FINISHED).is_file() and (state is None or state.phase == "finished")
+
+
+def refuse_differences(path: Path, config: Mapping[str, Any]) -> None:
+    """Raise `E-run` unless the unfinished run in a folder has these settings."""
+    changes = list(differences(read_settings(path), to_yaml_types(config)))
     if changes:
         more = f"; and {len(changes) - MAX_DIFFERENCES} more" if len(changes) > MAX_DIFFERENCES else ""
         some = "; ".join(changes[:MAX_DIFFERENCES]) + more
         raise UserError("E-run", f"run={path}", f"holds an unfinished run with other settings ({some})", REMEDY)
-    if not config["trainer"]["resume"]:
-        raise UserError("E-run", f"run={path}", "holds an unfinished run and trainer.resume=false", REMEDY)
-    return Claim(path, resume)
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep other runs out of a run folder, which is made; a folder that is empty afterwards is removed."""
-    if path.exists() and not path.is_dir():
-        yield  # `claim` refuses it
-        return
-    lock = path / LOCK
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings of the run in a folder, without what a bundle adds to them."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        acquire(lock)
-    except OSError as error:
-        raise UserError("E-file", f"run={path}", f"cannot be written ({error.strerror})", "choose run=NAME") from error
-    try:
-        yield
-    finally:
-        HELD.discard(lock.resolve())
-        lock.unlink(missing_ok=True)
-        with suppress(OSError):  # not empty
-            path.rmdir()
+        settings = yaml.safe_load((path / CONFIG).read_text("utf-8"))
+        settings.pop("format", None)
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        problem = f"cannot be read ({str(error).splitlines()[0]})"
+        raise UserError("E-run", f"{path / CONFIG}", problem, OVERWRITE) from error
+    return dict(settings)
 
 
-def acquire(lock: Path) -> None:
-    """Create a lock file that names this process; replace that of a process of this machine that has ended."""
-    held = lock.resolve()
-    while True:
-        try:
-            with lock.open("x", encoding="utf-8") as file:
-                file.write(f"{os.getpid()} {socket.gethostname()}")
-        except FileExistsError:
-            try:
-                content = lock.read_text("utf-8")
-            except FileNotFoundError:  # the other run has just ended
-                continue
-        else:
-            HELD.add(held)
-            return
-        number, _, host = content.partition(" ")
-        if held in HELD or host != socket.gethostname() or is_alive(int(number)):
-            problem = f"process {number or '?'} on {host or 'an unknown machine'} trains in this folder"
-            remedy = f"choose run=NAME, or delete {lock} if it has ended"
-            raise UserError("E-run", f"run={lock.parent}", problem, remedy)
-        lock.unlink(missing_ok=True)
+def intact_checkpoint(path: Path, state: State | None, config: Mapping[str, Any]) -> Checkpoint | None:
+    """The checkpoint to continue from: the last one, or the best one where the last one is damaged; None if none was.
 
-
-def is_alive(number: int) -> bool:
-    """Whether another process of this machine has this number."""
-    if number == os.getpid():  # of a process that ended before this one began
-        return False
-    if sys.platform == "win32":
-        import ctypes
-
-        handle = ctypes.windll.kernel32.OpenProcess(0x00100000, False, number)  # SYNCHRONIZE; kill would end it
-        return bool(handle and ctypes.windll.kernel32.CloseHandle(handle))
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is another user's
-        return True
-    return True
+    The best one is needed at the end, too. Raises `E-checkpoint` if one is damaged that the run cannot do without.
+    """
+    if state is None or state.last is None:
+        return None
+    last, best = state.last, state.best
+    damaged = [one for one in dict.fromkeys((last, best)) if one and not is_intact(one.path(path), one.sha256)]
+    if not damaged or (damaged == [best] != [last] and not config["trainer"]["restore_best"]):
+        return last
+    if best is not None and best not in damaged:
+        return best
+    problem = "is damaged or missing: it is not what training wrote"
+    raise UserError("E-checkpoint", f"{damaged[0].path(path)}", problem, OVERWRITE)
 
 
 def finished(config: Mapping[str, Any]) -> bool:
     """Whether the run folder holds a finished run of this configuration, which is not to be overwritten."""
     path = Path(config["run"])
-    if config["overwrite"] or not all((path / name).is_file() for name in (CONFIG, FINISHED)):
+    if config["overwrite"] or not (path / CONFIG).is_file() or not is_finished(path, read_state(path)):
         return False
-    old = yaml.safe_load((path / CONFIG).read_text("utf-8"))
-    old.pop("format", None)  # of the bundle
-    return not any(differences(old, to_yaml_types(config)))
+    return not any(differences(read_settings(path), to_yaml_types(config)))
 
 
-def of_a_sweep(item: Path) -> bool:
-    """Whether `--multirun` wrote this into the folder: the run folder of a job, or Hydra's `multirun.yaml`."""
-    return (item / CONFIG).is_file() or item.name == "multirun.yaml"
+def is_no_content(item: Path) -> bool:
+    """Whether a folder that holds only such items holds nothing: a lock, a part of a file, what a sweep wrote.
+
+    A sweep writes the run folders of its jobs and Hydra's `multirun.yaml`.
+    """
+    of_a_sweep = item.name == "multirun.yaml" or any((item / name).is_file() for name in (STATE, CONFIG, LOCK))
+    return of_a_sweep or item.name == LOCK or item.name.endswith(PARTIAL)
 
 
 def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
@@ -162,13 +148,45 @@ def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
 
 def start(path: Path, config: Mapping[str, Any]) -> None:
     """Make the folder of a new run and write its configuration; remove the files of a run that it replaces."""
+    write_state(path, State("starting"))
     for name in FILES:
         (path / name).unlink(missing_ok=True)
     for name in FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
-    (path / "checkpoints").mkdir(parents=True)
-    text = yaml.safe_dump(to_yaml_types(config), allow_unicode=True, sort_keys=False)
-    (path / CONFIG).write_text(text, "utf-8")
+    remove_partial(path)
+    write_file(path / CONFIG, yaml.safe_dump(to_yaml_types(config), allow_unicode=True, sort_keys=False))
+    change_phase(path, "training")
+
+
+def clean(path: Path) -> None:
+    """Remove what a process that was killed left in the folder of a run: parts of files, unnamed checkpoints."""
+    for folder in (path, *(path / name for name in FOLDERS)):
+        remove_partial(folder)
+    remove_others(path, read_state(path) or State("training"))
+
+
+@contextmanager
+def saying_what_is_saved(path: Path) -> Iterator[None]:
+    """Add to the error about a file of the run that could not be written where the same command continues."""
+    try:
+        yield
+    except OSError as error:
+        file = Path(error.filename) if isinstance(error.filename, str) else None
+        if file is None or not file.is_relative_to(path):
+            raise
+        raise with_last_step(unwritable(file, error), path) from error
+    except UserError as error:
+        if not isinstance(error.__cause__, OSError) or not Path(error.subject).is_relative_to(path):
+            raise
+        raise with_last_step(error, path) from error.__cause__
+
+
+def with_last_step(error: UserError, path: Path) -> UserError:
+    """The same error, and the step that is saved."""
+    with suppress(UserError):
+        if (state := read_state(path)) and state.last:
+            error.remedy += f"; the run is saved up to step {state.last.step:,}"
+    return UserError(error.code, error.subject, error.problem, error.remedy)
 
 
 def to_yaml_types(value: Any) -> Any:

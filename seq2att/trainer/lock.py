@@ -75,7 +75,11 @@ def acquire(lock: Path, heartbeat: float) -> int:
             if not is_same(descriptor, lock):  # its owner removed it meanwhile
                 os.close(descriptor)
                 continue
-            owner = {"host": socket.gethostname(), "process": os.getpid(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
+            owner = {
+                "host": socket.gethostname(),
+                "process": os.getpid(),
+                "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
+            }
             os.ftruncate(descriptor, 0)
             os.write(descriptor, json.dumps(owner).encode())
         except BaseException:

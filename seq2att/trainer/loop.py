@@ -19,16 +19,9 @@ from torch import Tensor
 
 from seq2att.data import batches
 from seq2att.trainer import callback as protocol
-from seq2att.trainer.checkpoint import (
-    Interrupted,
-    Interruption,
-    link,
-    random_states,
-    restore_random_states,
-    write_checkpoint,
-)
-from seq2att.trainer.folder import BEST, LAST
+from seq2att.trainer.checkpoint import Interrupted, Interruption, random_states, restore_random_states
 from seq2att.trainer.processes import seed
+from seq2att.trainer.state import save_checkpoint
 from seq2att.trainer.step import Stepper
 from seq2att.trainer.validation import Validation, Validator, diverged, is_better, limited, plus, zero
 from seq2att.types import Batch, Loss
@@ -204,8 +197,6 @@ class Training:
         self.notify("on_validation")
         self.last_log_time, self.validated_at = time.monotonic(), self.seconds()
         self.save()
-        if self.best is self.validation and self.processes.first:
-            link(self.folder / LAST, self.folder / BEST)
         self.stop_votes = self.processes.total(*self.votes())  # a validation may take long
 
     @property
@@ -269,9 +260,9 @@ class Training:
     # -- saving and resuming --
 
     def save(self) -> None:
-        """Write `last.ckpt` in the first process; all must call it."""
-        state = self.state_dict()
-        self.processes.share(lambda: write_checkpoint(state, self.folder / LAST))
+        """Save a checkpoint in the first process; all must call it."""
+        state, is_best = self.state_dict(), self.best is not None and self.best.step == self.step
+        self.processes.share(lambda: save_checkpoint(self.folder, state, self.step, is_best))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on; all processes must call it."""

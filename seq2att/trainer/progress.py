@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import shutil
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from seq2att.field.text import join_words
+from seq2att.files import write_file
 from seq2att.trainer.callback import Callback
 from seq2att.trainer.evaluation import references
 from seq2att.trainer.folder import CURVES, TABLE
@@ -148,25 +150,30 @@ def clock(seconds: float) -> str:
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
     """Add a row to a table, which is made with its first row."""
-    is_new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    write_table(path, [*read_table(path), row])
 
 
 def drop_after(path: Path, step: int) -> None:
     """Drop the rows of a table after a step."""
-    if not path.exists():
-        return
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-    partial = path.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    for row in rows:
-        append_row(partial, row)
-    if rows:
-        partial.replace(path)
-    else:
+    rows = read_table(path)
+    if kept := [row for row in rows if int(row["step"]) <= step]:
+        write_table(path, kept)
+    elif rows:
         path.unlink()
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table, none if it is not there."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write a table, which appears whole."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_file(path, text.getvalue())

@@ -17,6 +17,7 @@ from seq2att.trainer.checkpoint import OVERWRITE, write_checkpoint
 
 STATE, CHECKPOINTS = "state.json", "checkpoints"
 FORMAT = 3  # of the state and of the checkpoints; versions before it had no state.json
+OTHER_VERSION = ("is of another version of seq2att", f"finish the run with the one that began it, or {OVERWRITE}")
 
 Phase = Literal[
     "starting",  # files of an earlier run may be there; nothing is trained yet
@@ -53,8 +54,7 @@ def read_state(folder: Path) -> State | None:
     try:
         content = json.loads(file.read_text("utf-8"))
         if content["format"] != FORMAT:
-            remedy = f"finish the run with the seq2att that began it, or {OVERWRITE}"
-            raise UserError("E-checkpoint", f"{file}", "is of another version of seq2att", remedy)
+            raise UserError("E-checkpoint", f"{file}", *OTHER_VERSION)
         if content["phase"] not in get_args(Phase):
             raise ValueError(content["phase"])
         last, best = (one and Checkpoint(**one) for one in (content["last"], content["best"]))
