@@ -19,6 +19,7 @@ CODES = {
     "E-encoding": "A file is not valid UTF-8 text.",
     "E-file": "A file or folder cannot be found, read or written.",
     "E-hub": "A data set of the Hugging Face hub cannot be fetched.",
+    "E-internal": "A fault of seq2att or of a plugin; no setting is wrong.",
     "E-kernel": "The native kernels cannot be compiled, loaded or called.",
     "E-kind": "There is no such kind of component.",
     "E-label": "A label, tag or class is unknown or malformed.",

@@ -6,15 +6,12 @@ A command parses its arguments and calls the API; what is slow to load is import
 from __future__ import annotations
 
 import argparse
-import errno
-import io
 import os
 import sys
 from collections.abc import Sequence
 
 from seq2att.cli import answering, check, evaluate, listing, plugin, score, show, train
-from seq2att.cli.model import print_error
-from seq2att.errors import UserError
+from seq2att.cli.boundary import USER_ERROR, guarded, prepare_streams
 from seq2att.registry import suggestion
 
 COMMANDS = (train, answering, evaluate, score, show, listing, check, plugin)
@@ -23,52 +20,22 @@ EXAMPLES = """start here:
   seq2att translate runs/reverse
 
 Components of your own join any command by plugins=[file.py,package]."""
-USER_ERROR, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # exit codes, as of argparse and of a shell
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code; an error of the user is one line, not a traceback."""
+    """Run one command and give its exit code; whatever goes wrong is one line, not a traceback."""
     # Read when PyTorch is loaded. Its idle threads wait for work some 50 microseconds before they sleep: much longer,
     # and they take the core that our own threads or another program work on; not at all, and each call wakes them.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     prepare_streams()
-    try:
-        arguments = parse(sys.argv[1:] if argv is None else argv)
-        status: int | None = arguments.run(arguments)
-        sys.stdout.flush()
-    except UserError as error:
-        print_error(error)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        print("seq2att: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
-        discard_output()
-        return PIPE_CLOSED
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        discard_output()
-        name = error.filename or "output"
-        print_error(UserError("E-file", str(name), "no space is left on the disk", "free some, or write elsewhere"))
-        return USER_ERROR
-    return status or 0
+    return guarded(lambda: run(sys.argv[1:] if argv is None else argv))
 
 
-def prepare_streams() -> None:
-    """Print in UTF-8, whatever the locale or the code page of Windows is; give closed streams the null device."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        stream = getattr(sys, name)
-        if stream is None:  # closed, as in a service
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
-        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-
-
-def discard_output() -> None:
-    """Let Python write the rest of the output nowhere when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def run(argv: Sequence[str]) -> int | None:
+    """Run the command that the arguments name."""
+    arguments = parse(argv)
+    status: int | None = arguments.run(arguments)
+    return status
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from seq2att.cli.boundary import print_error
 from seq2att.cli.model import (
     Commands,
     add_model,
@@ -19,7 +20,6 @@ from seq2att.cli.model import (
     load_options,
     plugins,
     positive,
-    print_error,
 )
 from seq2att.cli.searching import add_search, search_options
 from seq2att.cli.text import Chunk, Write, check_output, chunks, opened, put, standard_output, written

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
-
-from seq2att.errors import UserError
 
 if TYPE_CHECKING:
     from seq2att.api import Predictor
@@ -24,11 +21,6 @@ def add_parser(commands: Commands, name: str, help: str, examples: str) -> argpa
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-
-
-def print_error(error: UserError) -> None:
-    """Print an error of the user with its code on stderr."""
-    print(f"seq2att: error [{error.code}]: {error}", file=sys.stderr)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
