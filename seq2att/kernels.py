@@ -185,6 +185,8 @@ class AttentionMemory:
 
     def __init__(self, keys: Tensor, values: Tensor, padding_mask: Tensor, energy: Tensor | None) -> None:
         self.keys, self.values, self.padding_mask, self.energy = keys, values, padding_mask, energy
+        self.reuses_weights = False
+        self.weights = keys.new_empty(0)  # the room that is reused
         self.packed: Prepared | None = None
         if keys.is_cpu and is_native(keys.dtype):
             self.packed = native.MEMORY.prepare(
@@ -195,12 +197,24 @@ class AttentionMemory:
                 padding=padding_mask.contiguous(),
             )
 
+    def room(self, rows: int) -> Tensor:
+        """Room for the weights `[rows, S]`: new, or with `reuses_weights` that of the calls before.
+
+        Long-lived small tensors between large short-lived ones would break the memory into pieces too small for these.
+        """
+        size = rows * self.padding_mask.size(1)
+        if not self.reuses_weights:
+            return self.keys.new_empty(rows, self.padding_mask.size(1))
+        if self.weights.numel() < size:
+            self.weights = self.keys.new_empty(size)
+        return self.weights[:size].view(rows, -1)
+
 
 def attend(query: Tensor, memory: AttentionMemory, which: Tensor, out: Tensor) -> Tensor:
     """Weights `[N, S]` of queries `[N, A]` over the memories `which` `[N]`; their contexts go into `out` `[N, C]`."""
     if memory.packed is None:
         return emulate_attend(query, memory, which, out)
-    weights = query.new_empty(query.size(0), memory.padding_mask.size(1))
+    weights = memory.room(query.size(0))
     native.ATTEND(memory.packed, which=which, query=with_contiguous_rows(query), context=out, weights=weights)
     return weights
 

@@ -14,7 +14,6 @@ import torch
 
 import seq2att
 from seq2att import api
-from seq2att.api import predictor
 from seq2att.model import Model
 from seq2att.search import Search
 from seq2att.types import Batch, Prediction
@@ -226,8 +225,7 @@ def test_long_texts_are_answered_few_at_a_time(reverse_run: Path, monkeypatch: p
         return predict(self, batch, search)
 
     monkeypatch.setattr(Model, "predict", spy)
-    monkeypatch.setattr(predictor, "BATCH_TOKENS", 50)
-    again = model.translate(texts, search={"name": "greedy", "max_length": 50})
+    again = model.translate(texts, batch_tokens=50, search={"name": "greedy", "max_length": 50})
     assert [found.text for found in again] == whole
     assert sizes[:3] == [(1, 40), (1, 40), (4, 12)]
     assert all(rows == 1 or rows * steps <= 50 for rows, steps in sizes)

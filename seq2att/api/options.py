@@ -12,7 +12,8 @@ from seq2att.errors import UserError, check_size
 from seq2att.registry.option import is_of_type
 from seq2att.types import Prediction
 
-COUNTS = ("batch_size", "beam", "n_best")  # options that are at least 1
+COUNTS = ("batch_size", "batch_tokens", "max_source_length", "beam", "n_best")  # options that are at least 1
+NULLABLE = ("beam", "max_source_length")  # of these, may be None
 LENGTHS = ("min_length", "max_length")  # options of a search that count tokens, at least 0
 TOO_LONG = (None, "refuse", "cut")
 WIDTH = 40  # characters of a value in an error
@@ -23,8 +24,13 @@ class Answering(TypedDict, total=False):
 
     batch_size: int
     """Inputs answered together, at least 1 (default 64); it changes no answer."""
+    batch_tokens: int
+    """Tokens of the inputs answered together, padding included (default 16,384): bounds the memory, changes no answer.
+    An input of more tokens is answered alone; a wide beam takes fewer inputs together."""
+    max_source_length: int | None
+    """Most tokens of an input, at least 1; None: `data.max_length` of the run, else 100,000."""
     too_long: str | None
-    """What to do with a text of more tokens than `data.max_length`: `refuse`, `cut`, or None, as in training."""
+    """What to do with an input of more tokens: `refuse`, `cut`, or None, as in training."""
     first_line: int
     """The number of the first input (default 1), in messages and for the random numbers of its sample."""
     attention: bool
@@ -47,6 +53,8 @@ class Scoring(TypedDict, total=False):
 
     batch_size: int
     """Pairs scored together, at least 1 (default 64); it changes no score."""
+    batch_tokens: int
+    """Tokens of the pairs scored together, padding included (default 2,048): bounds the memory."""
     first_pair: int
     """The number of the first pair in messages (default 1)."""
 
@@ -57,7 +65,7 @@ def check_options(method: str, options: Mapping[str, Any], kind: type) -> None:
     for name, value in options.items():
         if name not in names:
             raise UserError("E-option", f"{method}: {name}={short(value)}", "no such option", hint(name, names))
-        if name in COUNTS and not (name == "beam" and value is None):
+        if name in COUNTS and not (name in NULLABLE and value is None):
             if isinstance(value, bool) or not isinstance(value, Integral):
                 raise UserError("E-type", f"{method}: {name}={value!r}", "must be a whole number")
             check_size(f"{method}: {name}", int(value))

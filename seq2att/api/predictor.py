@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Unpack, overload
 
 import numpy as np
@@ -19,17 +19,18 @@ from seq2att.api.options import (
     listed,
     search_overrides,
 )
+from seq2att.data import BATCH_TOKENS, Ragged, by_length
 from seq2att.errors import UserError
 from seq2att.field import Field
 from seq2att.field.tags import length_mismatch
 from seq2att.head import Generator
 from seq2att.inference import optimize_for_inference, weights_version
 from seq2att.model import Model, parameter_count
-from seq2att.search import Search
+from seq2att.search import LONGEST, Search
 from seq2att.types import Batch, Prediction, tree_map
 
 BATCH_SIZE = 64
-BATCH_TOKENS = 1 << 14  # source tokens of a batch, padding included: what keeps memory bounded for long texts
+LONGEST_SOURCE = 100_000  # tokens of an input, unless `max_source_length` or `data.max_length` says otherwise
 SCORING_TOKENS = 1 << 11  # source and target tokens: scoring holds a distribution over the vocabulary for each
 MAX_LINES = 10  # lines that a message names
 MAX_PIECES = 5  # unknown pieces of a line that a message names
@@ -42,6 +43,13 @@ class Scored(NamedTuple):
     score: float  # log p(target | source); a text includes its end symbol; for a number it is minus the loss
     tokens: int  # number of terms of the score: tokens and the end symbol of a text, tags, or one label or number
     perplexity: float | None = None  # per token of a text; None for other targets
+
+
+class Limit(NamedTuple):
+    """The most tokens of an input, and the option that says so."""
+
+    name: str
+    tokens: int
 
 
 class Predictor:
@@ -182,17 +190,20 @@ class Predictor:
         first_line = options.get("first_line", 1)
         arrays = encode_values(self._model.target, texts, "line {}", first_line)
         self._warn_unknown(self._model.target, texts, arrays, first_line)
-        prefixes = [array.tolist() for array in arrays]
+        limit = Limit("max_source_length", options.get("max_source_length") or LONGEST_SOURCE)
+        arrays = self._limit_lengths(arrays, limit, options.get("too_long") or "refuse", first_line)
+        lengths, prefixes = np.array(list(map(len, arrays)), np.int64), [array.tolist() for array in arrays]
         if search.max_length is None:
             search.max_length = CONTINUATION
-        rows = np.arange(len(texts)) + first_line
-        predictions: list[Prediction] = []
-        size, model = options.get("batch_size", BATCH_SIZE), self.ready()
+        predictions: dict[int, Prediction] = {}
+        size, tokens = options.get("batch_size", BATCH_SIZE), options.get("batch_tokens", BATCH_TOKENS)
+        model = self.ready()
         with torch.inference_mode():
-            for start in range(0, len(texts), size):
-                batch = slice(start, start + size)
-                predictions += model.continue_from(prefixes[batch], search, torch.from_numpy(rows[batch]))
-        return predictions
+            for rows in by_length(lengths, size, tokens, search.width):
+                batch = [prefixes[row] for row in rows]
+                answers = model.continue_from(batch, search, torch.from_numpy(rows + first_line))
+                predictions.update(zip(rows.tolist(), answers, strict=True))
+        return [predictions[row] for row in range(len(texts))]
 
     def _check_task(self, task: str) -> None:
         """Refuse to ask a model for what it does not do."""
@@ -226,20 +237,27 @@ class Predictor:
         inputs: Sequence[Any],
         search: Search | None,
         batch_size: int = BATCH_SIZE,
+        batch_tokens: int = BATCH_TOKENS,
+        max_source_length: int | None = None,
         too_long: str | None = None,
         first_line: int = 1,
         attention: bool = True,
     ) -> list[Prediction]:
         """Answer all inputs, in their order; inputs of similar length are answered together."""
-        from seq2att.data import Ragged
-
+        data = self.config["data"]
         arrays = encode_values(self._model.source, inputs, "line {}", first_line)
         self._warn_unknown(self._model.source, inputs, arrays, first_line)
-        source = Ragged.of(self._limit_lengths(arrays, too_long, first_line))
+        if self._model.source.is_sequence:
+            limit = Limit("max_source_length", max_source_length or LONGEST_SOURCE)
+            if max_source_length is None and data.get("max_length"):
+                limit = Limit("data.max_length", data["max_length"])
+            arrays = self._limit_lengths(arrays, limit, too_long or data.get("too_long") or "refuse", first_line)
+        source = Ragged.of(arrays)
+        self._warn_limited(source, search, first_line)
         model = self.ready()
         predictions: list[Prediction | None] = [None] * len(inputs)
         with torch.inference_mode():
-            for rows in groups(source.lengths, batch_size, BATCH_TOKENS):
+            for rows in by_length(source.lengths, batch_size, batch_tokens, search.width if search else 1):
                 numbers = torch.from_numpy(rows + first_line)
                 batch = Batch(source.gather(rows), None, numbers, torch.zeros(len(rows), dtype=torch.bool))
                 batch = on_device(batch, model)
@@ -258,22 +276,28 @@ class Predictor:
             self.say(f"not in the vocabulary, read as <unk>: {list_lines(rows, pieces, first_line)}")
 
     def _limit_lengths(
-        self, arrays: Sequence[npt.NDArray[Any]], too_long: str | None, first_line: int
-    ) -> Sequence[npt.NDArray[Any]]:
-        """Refuse or cut sources longer than data.max_length, and name their lines."""
-        data = self.config["data"]
-        limit: int | None = data.get("max_length") if self._model.source.is_sequence else None
+        self, arrays: list[npt.NDArray[Any]], limit: Limit, too_long: str, first_line: int
+    ) -> list[npt.NDArray[Any]]:
+        """Refuse or cut inputs longer than the limit, and name their lines."""
         lengths = [len(array) for array in arrays]
-        over = [row for row, length in enumerate(lengths) if limit and length > limit]
-        if not over or limit is None:
+        over = [row for row, length in enumerate(lengths) if length > limit.tokens]
+        if not over:
             return arrays
-        named = list_lines(over, {row: f"{lengths[row]} tokens" for row in over}, first_line)
-        if (too_long or data.get("too_long")) != "cut":
-            problem = f"must have at most data.max_length={limit} tokens"
-            raise UserError("E-length", named, problem, "shorten, or set too_long=cut")
-        keep_end = data.get("keep") == "end"
-        self.say(f"cut to {'the last ' if keep_end else ''}data.max_length={limit} tokens: {named}")
-        return [array[-limit:] if keep_end else array[:limit] for array in arrays]
+        named = list_lines(over, {row: f"{lengths[row]:,} tokens" for row in over}, first_line)
+        if too_long != "cut":
+            problem = f"must have at most {limit.name}={limit.tokens} tokens"
+            remedy = "shorten, set too_long=cut (--too-long cut), or raise max_source_length (--max-source-length)"
+            raise UserError("E-length", named, problem, remedy)
+        keep_end = self.config["data"].get("keep") == "end"
+        self.say(f"cut to {'the last ' if keep_end else ''}{limit.name}={limit.tokens} tokens: {named}")
+        return [array[-limit.tokens :] if keep_end else array[: limit.tokens] for array in arrays]
+
+    def _warn_limited(self, source: Ragged, search: Search | None, first_line: int) -> None:
+        """Say which inputs a search may answer by fewer tokens than twice their own, as no limit is set."""
+        rows = np.flatnonzero(2 * source.lengths + 32 > LONGEST).tolist()
+        if rows and search is not None and search.max_length is None:
+            named = list_lines(rows, {row: f"{source.lengths[row]:,} tokens" for row in rows}, first_line)
+            self.say(f"answers end after {LONGEST:,} tokens, unless search.max_length (--max-length) is set: {named}")
 
     def score(self, pairs: Iterable[tuple[Any, Any]], **options: Unpack[Scoring]) -> list[Scored]:
         """Compute log p(target | source) of every (source, target), in their order. Options are those of `Scoring`.
@@ -282,15 +306,14 @@ class Predictor:
             UserError: something is not a pair, its tags are not as many as the items of its source, its label or tag
                 does not occur in training, or an option is unknown.
         """
-        from seq2att.data import Ragged
-
         check_options("score", options, Scoring)
         pairs, first_pair = listed("score", pairs), options.get("first_pair", 1)
         sources, targets = (Ragged.of(arrays) for arrays in self._encode_pairs(pairs, first_pair))
         both, scores = sources.lengths + targets.lengths, torch.zeros(len(pairs))
         model = self.ready()
         with torch.inference_mode():
-            for rows in groups(both, options.get("batch_size", BATCH_SIZE), SCORING_TOKENS):
+            size, tokens = options.get("batch_size", BATCH_SIZE), options.get("batch_tokens", SCORING_TOKENS)
+            for rows in by_length(both, size, tokens):
                 numbers = torch.from_numpy(rows)
                 new = torch.zeros(len(rows), dtype=torch.bool)
                 batch = on_device(Batch(sources.gather(rows), targets.gather(rows), numbers, new), model)
@@ -333,16 +356,6 @@ def encode_values(field: Field, values: Sequence[Any], place: str, first: int) -
             except UserError as error:
                 raise error.at(place.format(number)) from None
         raise
-
-
-def groups(lengths: npt.NDArray[np.int64], batch_size: int, tokens: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The rows sorted by length, longest first, in batches of at most so many rows, and tokens with padding."""
-    order, first = np.argsort(-lengths, kind="stable"), 0
-    while first < len(order):
-        longest = max(1, int(lengths[order[first]]))
-        size = max(1, min(batch_size, tokens // longest))
-        yield order[first : first + size]
-        first += size
 
 
 def on_device(batch: Batch, model: Model) -> Batch:

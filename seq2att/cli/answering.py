@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from seq2att.api import Predictor
     from seq2att.types import Prediction
 
+LIMITS = ("batch_size", "batch_tokens", "max_source_length", "too_long")  # options of every command
 PIECE = 256  # lines that a worker gets together: several batches of similar lengths
 
 
@@ -124,7 +125,11 @@ def add(commands: Commands) -> None:
         parser.add_argument("file", metavar="FILE", nargs="?", help="a text file; else standard input")
         parser.add_argument("-o", "--output", metavar="FILE", help="where to write; else standard output")
         parser.add_argument("--batch-size", type=positive, metavar="N", help="lines answered together")
-        parser.add_argument("--too-long", choices=("refuse", "cut"), help="what to do with lines over data.max_length")
+        batch_tokens = "tokens answered together, 16384 by default: bounds the memory"
+        parser.add_argument("--batch-tokens", type=positive, metavar="N", help=batch_tokens)
+        longest = "most tokens of a line; by default data.max_length of the run, else 100000"
+        parser.add_argument("--max-source-length", type=positive, metavar="N", help=longest)
+        parser.add_argument("--too-long", choices=("refuse", "cut"), help="what to do with longer lines")
         parser.add_argument("--device", metavar="DEVICE", help="cpu, which is the default, or cuda")
         parser.add_argument("--devices", type=positive, metavar="N", default=1, help="processes that share the lines")
         add_quantize(parser)
@@ -139,7 +144,7 @@ def add(commands: Commands) -> None:
 
 def run(command: Command, arguments: argparse.Namespace) -> None:
     """Answer a prompt, a file, standard input, or what is typed."""
-    named = {name: getattr(arguments, name) for name in ("batch_size", "too_long")}
+    named = {name: getattr(arguments, name) for name in LIMITS}
     options = {name: value for name, value in named.items() if value is not None}
     if command.searches:
         options |= search_options(arguments)

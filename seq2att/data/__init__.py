@@ -1,8 +1,20 @@
 """The one path of the data: reader -> fields -> cache -> buckets -> batch."""
 
-from seq2att.data.batching import Buckets, batches, collate, source_batch
+from seq2att.data.batching import BATCH_TOKENS, Buckets, batches, by_length, collate, source_batch
 from seq2att.data.corpus import Corpus, Ragged
 from seq2att.data.preparing import load_split, prepare
 from seq2att.data.reading import RowReport
 
-__all__ = ["Buckets", "Corpus", "Ragged", "RowReport", "batches", "collate", "load_split", "prepare", "source_batch"]
+__all__ = [
+    "BATCH_TOKENS",
+    "Buckets",
+    "Corpus",
+    "Ragged",
+    "RowReport",
+    "batches",
+    "by_length",
+    "collate",
+    "load_split",
+    "prepare",
+    "source_batch",
+]

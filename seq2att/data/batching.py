@@ -14,6 +14,9 @@ from seq2att.data.streams import Streams, is_stream
 from seq2att.field import Field
 from seq2att.types import Batch
 
+BATCH_TOKENS = 1 << 14  # tokens of a batch outside training, padding included: what bounds the memory for long rows
+NARROW = 4  # hypotheses of a row whose memory that of its encoding outweighs
+LONG = 256  # tokens; of the batch of a longer row at most half is padding
 FEWEST_MIXED = 4  # batches of a band; with fewer, a small data set would see the same batches in every epoch
 
 Numbers = npt.NDArray[np.int64]
@@ -133,6 +136,24 @@ def sort_stably(rows: Numbers, *keys: Numbers) -> Numbers:
         small = key.max(initial=0) < 1 << 16
         rows = rows[np.argsort((key.astype(np.uint16) if small else key)[rows], kind="stable")]
     return rows
+
+
+def by_length(lengths: Numbers, batch_size: int, tokens: int = BATCH_TOKENS, width: int = 1) -> Iterator[Numbers]:
+    """The rows in batches of similar length, longest first, so that a lack of memory shows at once.
+
+    A batch has at most `batch_size` rows, and with its padding at most so many `tokens` unless it is one row; with more
+    than `NARROW` hypotheses of a row (`width`) fewer in proportion.
+    """
+    tokens = tokens * NARROW // max(NARROW, width)
+    order, first = np.argsort(-lengths, kind="stable"), 0
+    ordered = lengths[order]
+    while first < len(order):
+        longest = max(1, int(ordered[first]))
+        size = max(1, min(batch_size, tokens // longest))
+        if longest > LONG:
+            size = min(size, int(np.searchsorted(-ordered[first:], -longest // 2, side="right")))
+        yield order[first : first + size]
+        first += size
 
 
 class Loader:

@@ -15,7 +15,7 @@ from seq2att.field import Field
 from seq2att.head import Head, target_error
 from seq2att.output import Output
 from seq2att.registry import Factory, register
-from seq2att.search import Prefixed, Search
+from seq2att.search import Generates, Prefixed, Search
 from seq2att.types import (
     BEGIN,
     END,
@@ -145,11 +145,17 @@ class Generator(Head):
         if search is None:
             raise TypeError("a generator predicts by a search; pass Greedy(), Beam() or Sample()")
         lengths = encoding.mask.sum(1)
-        generator = self if prefixes is None else Prefixed(self, prefixes)
+        generator = self.for_search(search)
+        if prefixes is not None:
+            generator = Prefixed(generator, prefixes)
         hypotheses = check_hypotheses(search, search(generator, encoding, rows), len(lengths))
         if isinstance(generator, Prefixed):
             hypotheses = generator.prepend(hypotheses)
         return self.to_predictions(hypotheses, lengths)
+
+    def for_search(self, search: Search) -> Generates:
+        """What a search calls: this head, or something that does the same with less memory."""
+        return self
 
     def to_predictions(self, hypotheses: Hypotheses, source_lengths: Tensor) -> list[Prediction]:
         """Convert hypotheses to texts with their tokens, scores and attention."""

@@ -18,6 +18,7 @@ from seq2att.head import Generator, shift_right, shift_stream
 from seq2att.inference.modules import input_bias, new_bias
 from seq2att.kernels import AttentionMemory, Matrix
 from seq2att.recurrence import Layer, is_exact
+from seq2att.search import Generates, Search
 from seq2att.types import (
     CarriedState,
     Column,
@@ -124,6 +125,10 @@ class FastGenerator(Generator):
         outputs = mixed if self.readout is None else self.readout(mixed, tanh=True)  # [N, D]
         return Step(self.output.log_probs(outputs), weights, FastState(layers, attention, outputs[:, : self.fed_size]))
 
+    def for_search(self, search: Search) -> Generates:
+        """This head, without the weights of the attention where the search does not keep them."""
+        return self if search.attention else WithoutWeights(self)
+
     def first_gates(self, tokens: Tensor, embedded: Tensor | None, others: tuple[Tensor, ...]) -> Tensor:
         """The gates of the first layer without its own state: `[N, G*H]`."""
         if self.table is not None:
@@ -205,6 +210,24 @@ class FastGenerator(Generator):
             total[rows] += step.log_probs.gather(1, targets[rows, position].unsqueeze(1)).squeeze(1)
             state = step.state
         return total
+
+
+class WithoutWeights:
+    """A generator that returns no weights of the attention: their memory is used again at every step."""
+
+    def __init__(self, generator: FastGenerator) -> None:
+        self.generator = generator
+
+    def start(self, encoding: Encoding) -> tuple[Memory, State]:
+        """The memory and the first state."""
+        memory, state = self.generator.start(encoding)
+        if isinstance(memory, Shared) and isinstance(memory.tree, AttentionMemory):
+            memory.tree.reuses_weights = True
+        return memory, state
+
+    def step(self, tokens: Tensor, memory: Memory, state: State) -> Step:
+        """One step without weights."""
+        return self.generator.step(tokens, memory, state)._replace(weights=None)
 
 
 class StepLayer:

@@ -15,6 +15,8 @@ from seq2att.recurrence import Layer
 from seq2att.recurrence.reference import Run
 from seq2att.types import length_mask
 
+PART = 1 << 14  # positions that a layer reads at once: their gates are several times as large as its outputs
+
 
 class FastLinear(nn.Module):
     """The counterpart of `torch.nn.Linear`."""
@@ -71,25 +73,38 @@ class FastLayer(Layer):
         """As `Layer.forward`, without gradients."""
         if hidden_mask is not None:
             return super().forward(inputs, state, lengths, backwards, hidden_mask)
-        batch, steps, width = inputs.shape
-        inputs, order = inputs.detach(), None
+        inputs, steps, order = inputs.detach(), inputs.size(1), None
         if lengths is not None:
             lengths = lengths.long().clamp(0, steps).contiguous()
             if bool((lengths[1:] > lengths[:-1]).any()):  # the kernel takes the longest first
                 order = lengths.argsort(descending=True, stable=True)
                 inputs, lengths = inputs.index_select(0, order), lengths.index_select(0, order)
                 state = tuple(part.index_select(0, order) for part in state)
-        gates = self.inputs(inputs.reshape(batch * steps, width)).view(batch, steps, self.inputs.outputs)
         dtype = self.inputs.dtype
         final = tuple(part.detach().to(dtype, memory_format=torch.contiguous_format, copy=True) for part in state)
-        outputs = gates.new_empty(batch, steps, self.size)
-        if lengths is not None:
-            outputs.masked_fill_(~length_mask(lengths, steps).unsqueeze(2), 0.0)
-        kernels.recur(self.cell, self.hidden, self.new_bias, gates, final, lengths, backwards, outputs)
+        outputs = inputs.new_empty(inputs.size(0), steps, self.size, dtype=dtype)
+        size = max(1, PART // max(1, inputs.size(0)))
+        starts = range(0, max(steps, 1), size)
+        for start in reversed(starts) if backwards else starts:
+            part = slice(start, start + size)
+            outputs[:, part] = self.read(inputs[:, part], start, final, lengths, backwards)
         if order is None:
             return Run(outputs, final)
         inverse = order.argsort()
         return Run(outputs.index_select(0, inverse), tuple(part.index_select(0, inverse) for part in final))
+
+    def read(
+        self, inputs: Tensor, start: int, state: tuple[Tensor, ...], lengths: Tensor | None, backwards: bool
+    ) -> Tensor:
+        """The outputs `[B, T, H]` of the positions from `start` on; `state` becomes the one after them."""
+        batch, steps, width = inputs.shape
+        gates = self.inputs(inputs.reshape(batch * steps, width)).view(batch, steps, self.inputs.outputs)
+        outputs = gates.new_empty(batch, steps, self.size)
+        if lengths is not None:
+            lengths = (lengths - start).clamp(0, steps)
+            outputs.masked_fill_(~length_mask(lengths, steps).unsqueeze(2), 0.0)
+        kernels.recur(self.cell, self.hidden, self.new_bias, gates, state, lengths, backwards, outputs)
+        return outputs
 
 
 def input_bias(layer: Layer) -> Tensor:

@@ -18,6 +18,7 @@ from seq2att.registry import expect, kind
 from seq2att.types import BEGIN, END, PAD, Encoding, Hypotheses, Memory, State, Step
 
 NEVER = -math.inf
+LONGEST = 2048  # tokens of a hypothesis, unless `max_length` says otherwise: work is linear in the source's length
 
 
 class Generates(Protocol):
@@ -43,12 +44,18 @@ class Search:
 
     Args:
         min_length: fewest tokens of a hypothesis, without the end symbol; at least 0.
-        max_length: most tokens, without the end symbol; at least 0, null for twice the source's length plus 32.
+        max_length: most tokens, without the end symbol; at least 0, null for twice the source's length plus 32, at
+            most 2048.
     """
 
     def __init__(self, *, min_length: int = 0, max_length: int | None = None) -> None:
         self.min_length, self.max_length = min_length, max_length
         self.attention = True
+
+    @property
+    def width(self) -> int:
+        """The number of hypotheses of a row that are followed at once."""
+        return 1
 
     def __call__(self, generator: Generates, encoding: Encoding, rows: Tensor | None = None) -> Hypotheses:
         """Search every row: `Hypotheses`, K of each row, best first.
@@ -63,7 +70,9 @@ class Search:
     def limits(self, encoding: Encoding) -> Tensor:
         """The most tokens of each row before its end symbol: `[B]`."""
         lengths = encoding.mask.sum(1)
-        return torch.full_like(lengths, self.max_length) if self.max_length is not None else 2 * lengths + 32
+        if self.max_length is not None:
+            return torch.full_like(lengths, self.max_length)
+        return (2 * lengths + 32).clamp(max=LONGEST)
 
     def restrict(self, log_probs: Tensor, num_steps: int, limits: Sequence[int]) -> Tensor:
         """Set tokens that are not allowed after `num_steps` tokens to -inf in `log_probs` `[N, V]`, in place.

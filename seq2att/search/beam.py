@@ -39,6 +39,11 @@ class Beam(Search):
             raise UserError("E-conflict", f"search.n_best={n_best}", problem, remedy)
         self.size, self.length_penalty, self.n_best = size, length_penalty, n_best
 
+    @property
+    def width(self) -> int:
+        """The number of hypotheses of a row that are followed at once."""
+        return self.size
+
     def __call__(self, generator: Generates, encoding: Encoding, rows: Tensor | None = None) -> Hypotheses:
         memory, state = generator.start(encoding)
         limits = self.limits(encoding).tolist()

@@ -61,6 +61,11 @@ class Sample(Search):
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
         self.seed, self.n_best = seed, n_best
 
+    @property
+    def width(self) -> int:
+        """The number of hypotheses of a row that are followed at once."""
+        return self.n_best
+
     def __call__(self, generator: Generates, encoding: Encoding, rows: Tensor | None = None) -> Hypotheses:
         batch = encoding.mask.size(0)
         rows = torch.arange(batch) if rows is None else rows.cpu()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seq2att import registry
-from seq2att.data import batches, collate
+from seq2att.data import batches, by_length, collate
 from seq2att.data.streams import is_stream
 from seq2att.errors import UserError
 from seq2att.trainer.processes import ALONE, Processes
@@ -151,8 +151,10 @@ def likelihood(model: Model, corpus: Corpus, batch_size: int = 64, data: Mapping
 
 
 def by_rows(corpus: Corpus, batch_size: int) -> Iterator[Batch]:
-    """All rows, in batches of similar source length."""
-    return (collate(corpus, rows) for rows in by_length(corpus, np.arange(len(corpus)), batch_size))
+    """All rows, in batches of similar length."""
+    assert corpus.target is not None
+    lengths = np.maximum(corpus.source.lengths, corpus.target.lengths)
+    return (collate(corpus, rows) for rows in by_length(lengths, batch_size))
 
 
 def in_order(corpus: Corpus, data: Mapping[str, Any]) -> Iterator[Batch]:
@@ -176,7 +178,9 @@ def answer(
     longest_first = rows[np.argsort(-corpus.source.lengths[rows], kind="stable")]  # so that all have equal work
     answers: dict[int, Prediction] = {}
     with predicting(model) as device:
-        for chunk in by_length(corpus, processes.mine(longest_first), batch_size):
+        mine = processes.mine(longest_first)
+        for places in by_length(corpus.source.lengths[mine], batch_size, width=search.width if search else 1):
+            chunk = mine[places]
             batch = moved(collate(corpus, chunk)._replace(target=None), device)
             for row, prediction in zip(chunk.tolist(), model.predict(batch, search), strict=True):
                 answers[row] = prediction._replace(attention=None, others=())
@@ -199,13 +203,6 @@ def measure(
 def mean(loss: Loss) -> float:
     """The loss of one target token in nats; NaN where there is none."""
     return float(loss.total) / float(loss.count) if float(loss.count) else math.nan
-
-
-def by_length(corpus: Corpus, rows: Rows, batch_size: int) -> Iterator[Rows]:
-    """The rows in batches of similar source length; longest first, so that a lack of memory shows at once."""
-    order = np.argsort(-corpus.source.lengths[rows], kind="stable")
-    for start in range(0, len(rows), batch_size):
-        yield rows[order[start : start + batch_size]]
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:
