@@ -149,7 +149,7 @@ def reference_page() -> str:
 def table(options: typing.Mapping[str, Option]) -> list[str]:
     """The options as a table; empty without any."""
     rows = [
-        f"| `{name}` | {type_of(option)} | {default_of(option)} | {cell(option.doc)} |"
+        f"| `{name}` | {type_of(option)} | {default_of(option)} | {cell(option.meaning)} |"
         for name, option in options.items()
     ]
     return ["| option | type | default | meaning |\n|---|---|---|---|", *rows, ""] if rows else []

@@ -32,8 +32,17 @@ if TYPE_CHECKING:
     from seq2att.reader import FileReader as FileReader
     from seq2att.reader import Reader as Reader
     from seq2att.reader import Row as Row
+    from seq2att.registry import Count as Count
     from seq2att.registry import Factory as Factory
+    from seq2att.registry import Finite as Finite
     from seq2att.registry import Inherited as Inherited
+    from seq2att.registry import NonNegative as NonNegative
+    from seq2att.registry import Positive as Positive
+    from seq2att.registry import Range as Range
+    from seq2att.registry import Rate as Rate
+    from seq2att.registry import Seed as Seed
+    from seq2att.registry import Share as Share
+    from seq2att.registry import Size as Size
     from seq2att.registry import kind as kind
     from seq2att.registry import register as register
     from seq2att.search import Generates as Generates
@@ -74,7 +83,7 @@ EXPORTS = {  # the names that each module gives to this package; type checkers r
     "metric": "Metric Score",
     "output": "Output",
     "reader": "FileReader Reader Row",
-    "registry": "Factory Inherited kind register",
+    "registry": "Count Factory Finite Inherited NonNegative Positive Range Rate Seed Share Size kind register",
     "search": "Generates Search",
     "tokenizer": "Tokenizer",
     "types": "Attended BEGIN Batch CarriedState Column Decoded END Encoding Hypotheses "

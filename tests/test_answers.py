@@ -164,7 +164,7 @@ def test_lengths_of_a_search_are_checked(
     writer: api.Predictor, inventor: api.Predictor, value: object, code: str
 ) -> None:
     for model in (writer, inventor):
-        with refused(code, f"search.max_length={value!r}"):
+        with refused(code, "search.max_length="):
             model.generate(["Irish"], search={"max_length": value})
     assert writer.generate("ab", search={"max_length": 0}).value == "ab"
 

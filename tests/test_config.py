@@ -459,7 +459,7 @@ HINTS = {
     "encodr=gru": ("did you mean encoder?",),
     "encoder.sise=3": ("encoder=gru", "did you mean 'size'?"),
     "decoder.order=luongg": ("luong or bahdanau", "did you mean 'luong'?"),
-    "trainer.epochs=x": ("a whole number (maximum number of passes over the training data)",),
+    "trainer.epochs=x": ("a whole number, at least 1 (maximum number of passes over the training data)",),
     "metrics=bleu,chrf": ("--multirun", "metrics=[bleu,chrf]"),
     "source.tokenizer=word": ("write source/tokenizer=word",),
     "encoder/size=3": ("write encoder.size=3",),

@@ -738,19 +738,6 @@ def test_one_value_for_a_row_is_not_counted_nor_cut(bench: Bench) -> None:
         assert (train.source.lengths.tolist(), train.target.lengths.tolist()) == ([1, 1], [2, 2])
 
 
-def test_no_length_at_all_is_refused(bench: Bench) -> None:
-    bench.write("train.tsv", [("abc", "1"), ("d", "2")])
-    config = bench.config({"validation": "train.tsv", "test": None}, max_length=0, too_long="cut")
-    with refused("E-size", "data.max_length"):
-        prepare(
-            config,
-            registry.build("field", config, slot="source"),
-            registry.build("field", config, slot="target"),
-            registry.build("reader", config),
-            bench.said.append,
-        )
-
-
 # --- mistakes --------------------------------------------------------------------------------------------------
 
 

@@ -181,10 +181,6 @@ def test_a_batch_of_so_many_tokens() -> None:
 
 def test_what_is_no_running_text_is_refused() -> None:
     texts = Texts(3)
-    with refused("E-size", "data.steps=0"):
-        read(cast(Corpus, texts), options(steps=0))
-    with refused("E-size", "data.batch_size=0"):
-        read(cast(Corpus, texts), options(batch_size=0))
     texts.source = Ragged.of([np.array([4], np.int32)] * 3)
     with refused("E-conflict", "data.batching=stream"):
         read(cast(Corpus, texts), options())

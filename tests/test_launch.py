@@ -182,8 +182,6 @@ def test_how_many_processes_are_requested(monkeypatch: pytest.MonkeyPatch) -> No
     for devices in (0, -1, -2):
         with refused("E-size", f"trainer.devices={devices}"):
             environment.requested_processes({**OPTIONS, "devices": devices})
-    with refused("E-size", "trainer.num_nodes=0"):
-        environment.requested_processes({**OPTIONS, "num_nodes": 0})
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     options = {**OPTIONS, "accelerator": "gpu"}
     assert environment.requested_processes({**options, "devices": -1}) == (4, 1)

@@ -171,29 +171,6 @@ def test_a_beam_too_small_for_its_answers_is_refused() -> None:
         Beam(size=3, n_best=4)
 
 
-@pytest.mark.parametrize(
-    ("search", "options", "code"),
-    [
-        (Sample, {"temperature": 0}, "E-range"),
-        (Sample, {"temperature": -0.5}, "E-range"),
-        (Sample, {"temperature": math.inf}, "E-range"),
-        (Sample, {"top_p": 0}, "E-range"),
-        (Sample, {"top_p": 1.5}, "E-range"),
-        (Sample, {"top_p": math.nan}, "E-range"),
-        (Sample, {"top_k": -1}, "E-size"),
-        (Sample, {"seed": -1}, "E-range"),
-        (Sample, {"seed": 2**32}, "E-range"),
-        (Sample, {"n_best": 0}, "E-size"),
-        (Beam, {"n_best": 0}, "E-size"),
-        (Beam, {"size": 0}, "E-size"),
-    ],
-)
-def test_an_option_out_of_range_is_refused(search: type[Search], options: dict[str, Any], code: str) -> None:
-    ((key, value),) = options.items()
-    with refused(code, f"search.{key}={value}"):
-        search(**options)
-
-
 def test_the_ends_of_what_a_sample_takes() -> None:
     table = Table(3)
     plain = Sample(n_best=50, max_length=2)(table, encoding(2))

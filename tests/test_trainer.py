@@ -958,7 +958,7 @@ def test_a_validation_without_known_answers_is_refused(tmp_path, monkeypatch):
     assert "'odd'" in error.value.problem
 
 
-@pytest.mark.parametrize("every", [0.0, -1.0, 1.5])
+@pytest.mark.parametrize("every", [1.5, 2.25])
 def test_validate_every_is_a_part_or_a_number_of_epochs(every):
     with refused("E-range", f"trainer.validate_every={every}"):
         checks.check_trainer(make_config("run", validate_every=every)["trainer"])
@@ -969,27 +969,20 @@ def test_half_precision_needs_a_gpu():
         checks.check_trainer(make_config("run", precision="16")["trainer"])
 
 
-@pytest.mark.parametrize("name", ["epochs", "max_steps", "accumulate", "log_every", "threads", "validation_rows"])
-def test_counts_are_positive(name):
-    with refused("E-size", f"trainer.{name}=0"):
-        checks.check_trainer(make_config("run", **{name: 0})["trainer"])
-
-
-@pytest.mark.parametrize("limit", [0, 0.0, -1, 1.5])
-def test_limits_are_numbers_of_batches_or_shares(limit):
-    for name in ("limit_train_batches", "limit_validation_batches"):
-        with refused("E-range", f"trainer.{name}={limit}"):
-            checks.check_trainer(make_config("run", **{name: limit})["trainer"])
-
-
 @pytest.mark.parametrize(
     ("key", "value", "code"),
     [
+        ("trainer.epochs", 0, "E-size"),
+        ("trainer.threads", -1, "E-size"),
+        ("trainer.threads", 100_000, "E-size"),
+        ("trainer.validation_rows", 0, "E-size"),
+        ("trainer.limit_train_batches", -1, "E-size"),
+        ("trainer.limit_validation_batches", 1.5, "E-range"),
+        ("trainer.validate_every", math.nan, "E-range"),
+        ("trainer.accelerator", "nosuch", "E-choice"),
         ("data.batch_size", 0, "E-size"),
         ("data.bucket", -1, "E-size"),
         ("data.steps", 0, "E-size"),
-        ("optimizer.learning_rate", 0.0, "E-range"),
-        ("optimizer.learning_rate", -1.0, "E-range"),
     ],
 )
 def test_numbers_out_of_range_are_refused_before_the_data_are_read(tmp_path, key, value, code):

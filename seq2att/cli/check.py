@@ -76,7 +76,7 @@ def parse_settings(kind: str, entry: Entry, settings: Sequence[str]) -> tuple[di
             raise UserError("E-syntax", setting, "is not a setting", "write key=value")
         value = yaml.safe_load(text)
         if slot in entry.options and not option:
-            options[slot] = convert_option(entry, slot, value, text)
+            options[slot] = entry.options[slot].convert(setting, value)
         elif slot in DEFAULTS:
             others = around.setdefault(slot, dict(DEFAULTS[slot]))
             if option:
@@ -87,13 +87,3 @@ def parse_settings(kind: str, entry: Entry, settings: Sequence[str]) -> tuple[di
             remedy = suggestion(slot, [*entry.options, *DEFAULTS])
             raise UserError("E-option", setting, f"{kind}={entry.name} has no option {slot!r}", remedy)
     return options, around
-
-
-def convert_option(entry: Entry, key: str, value: Any, text: str) -> Any:
-    """The value as the type of the option."""
-    from seq2att.config.options import convert
-
-    try:
-        return convert(entry.options[key].annotation, value)
-    except ValueError as error:
-        raise UserError("E-type", f"{key}={text}", str(error)) from None

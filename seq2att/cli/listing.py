@@ -126,13 +126,12 @@ def detail_lines(title: str, row: Row, width: int, has_paths: bool) -> Iterator[
         yield f"  {near(row.location)}"
     for option_name, option in row.options.items():
         yield f"  {option_text(option_name, option)}"
-        yield from textwrap.wrap(option.doc, width, initial_indent="      ", subsequent_indent="      ")
+        yield from textwrap.wrap(option.meaning, width, initial_indent="      ", subsequent_indent="      ")
 
 
 def option_text(name: str, option: Option) -> str:
     """An option with its type and default."""
-    from seq2att.config.options import format_value
-    from seq2att.registry import MISSING
+    from seq2att.registry import MISSING, format_value
 
     default = " (required)" if option.default == MISSING else f" = {format_value(option.default)}"
     return f"{name}: {type_text(option.annotation)}{default}"
@@ -141,7 +140,9 @@ def option_text(name: str, option: Option) -> str:
 def type_text(annotation: Any) -> str:
     """A type as the reader of a YAML file knows it."""
     from seq2att.registry import format_type
+    from seq2att.registry.value import bare
 
+    annotation = bare(annotation)
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) is typing.Literal:
         return "|".join(arguments)

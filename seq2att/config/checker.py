@@ -7,12 +7,13 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from seq2att.config.options import ConfigError, convert, format_value
+from seq2att.config.options import ConfigError
 from seq2att.config.override import Override, is_sweep, is_text, parse_value, sweep_problem
 from seq2att.config.recipe import presets
 from seq2att.config.slots import LISTED, SETTING_OF, TRAINER, Lists, Schema, Slots
 from seq2att.errors import UserError
-from seq2att.registry import MISSING, Option, entries, suggestion, unknown_component
+from seq2att.registry import MISSING, Option, entries, format_value, suggestion, unknown_component
+from seq2att.registry.value import parts, shorten_value
 
 
 class Checker:
@@ -74,16 +75,7 @@ class Checker:
     def value(self, path: tuple[str, ...], option: Option, value: Any) -> Any:
         """The value as its option holds it; raises what is wrong with it."""
         key = ".".join(path)
-        try:
-            result = convert(option.annotation, value)
-        except ValueError as error:
-            problem, remedy = error.args
-            subject = f"{self.prefix}{key}={format_value(value)}"
-            if option.doc and problem.startswith("must be"):
-                problem += f" ({option.doc.rstrip('.')})"
-            if typing.get_origin(option.annotation) is typing.Literal:
-                raise ConfigError("E-choice", subject, problem, remedy) from None
-            raise ConfigError("E-type", subject, problem, remedy) from None
+        result = option.convert(f"{self.prefix}{key}={shorten_value(value)}", value)
         if key in LISTED and isinstance(result, list):
             known = entries(LISTED[key])
             self.problems += [self.unknown_listed(key, name) for name in result if name not in known]
@@ -152,7 +144,7 @@ class Checker:
     def not_a_block(self, slot: str, value: Any) -> UserError:
         """The error about one value in the place of a block of options."""
         key = slot.replace("/", ".")
-        subject = f"{self.prefix}{key}={format_value(value)}"
+        subject = f"{self.prefix}{key}={shorten_value(value)}"
         if key in SETTING_OF:
             problem = f"{key} holds the options of {SETTING_OF[key]}, as in {key}.NAME.OPTION=VALUE"
             return ConfigError("E-type", subject, problem, f"list them by {SETTING_OF[key]}=[NAME]")
@@ -166,7 +158,7 @@ class Checker:
 def choice_problem(slots: Slots, slot: str, name: Any, origin: str = "") -> UserError | None:
     """What is wrong with a component in a slot, if anything."""
     prefix = f"{origin}: " if origin else ""
-    subject = f"{prefix}{slot}={format_value(name)}"
+    subject = f"{prefix}{slot}={shorten_value(name)}"
     if slot == TRAINER:
         remedy = suggestion(str(name), presets())
         error = ConfigError("E-choice", subject, f"there is no conf/trainer/{name}.yaml", remedy)
@@ -182,7 +174,7 @@ def choice_problem(slots: Slots, slot: str, name: Any, origin: str = "") -> User
 
 def mapping_type(annotation: Any) -> Any:
     """The type of the values where an option holds a mapping, else None."""
-    for part in (annotation, *typing.get_args(annotation)):
+    for part in parts(annotation):
         if typing.get_origin(part) is dict:
             return typing.get_args(part)[1]
     return None

@@ -271,7 +271,7 @@ def resolve(config: dict[str, Any], checker: Checker) -> None:
             except OmegaConfBaseException as error:
                 problem = str(error).partition("\n")[0]
                 checker.problems.append(ConfigError("E-setting", f"{'.'.join(here)}={value}", problem))
-            except ConfigError as error:
+            except UserError as error:
                 checker.problems.append(error)
 
     visit(config, tree, ())

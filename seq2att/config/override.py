@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from seq2att.config.options import ConfigError
 from seq2att.errors import UserError
+from seq2att.registry.value import parts
 
 SHAPE = re.compile(r"(\+\+|\+|~|)([^=]*)(=?)(.*)", re.DOTALL)
 PIECES = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[][{}():,]|[^][{}():,'"]+|.""", re.DOTALL)
@@ -56,7 +57,7 @@ def parse_value(text: str, annotation: Any) -> Any:
     parsed = parse(text)
     if is_text(annotation):
         is_quoted = parsed is not None and text[:1] in "'\"" and len(split_commas(text)) == 1
-        is_null = text.lower() == "null" and type(None) in typing.get_args(annotation)
+        is_null = text.lower() == "null" and type(None) in parts(annotation)
         return parsed.value() if parsed is not None and (is_quoted or is_null) else text
     return parse_yaml(text) if parsed is None else parsed.value()
 
@@ -113,7 +114,7 @@ def is_sweep(override: Override) -> bool:
 
 def sweep_problem(override: Override, annotation: Any = str) -> UserError:
     """The error about an override with several values where one is needed."""
-    origins = {typing.get_origin(part) for part in (annotation, *typing.get_args(annotation))}
+    origins = {typing.get_origin(part) for part in parts(annotation)}
     has_list = not origins.isdisjoint({list, tuple}) and not SWEEPS.fullmatch(override.value)
     remedy = "add --multirun to train with one after the other"
     remedy += f", or write one list: {override.key}=[{override.value}]" if has_list else ""
@@ -122,7 +123,4 @@ def sweep_problem(override: Override, annotation: Any = str) -> UserError:
 
 def is_text(annotation: Any) -> bool:
     """Whether an option holds text, which is taken as it stands."""
-    arguments = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
-    has_null = type(None) in typing.get_args(annotation)
-    is_optional_text = has_null and len(arguments) == 1 and is_text(arguments[0])
-    return annotation is str or typing.get_origin(annotation) is Literal or is_optional_text
+    return all(part in (str, type(None)) or typing.get_origin(part) is Literal for part in parts(annotation))

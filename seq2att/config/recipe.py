@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from seq2att.config.options import ConfigError, format_value
+from seq2att.config.options import ConfigError
 from seq2att.config.saved import CONFIG, read_saved
 from seq2att.errors import UserError
 from seq2att.registry import suggestion
+from seq2att.registry.value import shorten_value
 
 OF_RUNS = ("manifest.json", "model.safetensors", "checkpoints", "metrics.csv")  # beside the settings of a run
 BASE = "config"  # the start of every defaults list: conf/config.yaml
@@ -123,7 +124,7 @@ def read_layer(file: Path) -> tuple[Layer, str | None]:
         elif isinstance(item, Mapping) and len(item) == 1:
             problems += choose(layer, *next(iter(item.items())))
         elif not isinstance(item, str):
-            subject, remedy = f"{origin}: defaults: {format_value(item)}", "write `- override encoder: gru`"
+            subject, remedy = f"{origin}: defaults: {shorten_value(item)}", "write `- override encoder: gru`"
             problems.append(ConfigError("E-recipe", subject, "chooses no component", remedy))
     if len(bases) > 1:
         problem = f"a recipe starts from one other, not from {' and '.join(bases)}"
@@ -139,7 +140,7 @@ def choose(layer: Layer, key: Any, option: Any) -> list[UserError]:
     if slot.startswith("hydra/"):
         layer.hydra.append({key: option})
     elif "@" in slot or slot.startswith("optional ") or not isinstance(option, str):
-        subject = f"{layer.origin}: defaults: {key}: {format_value(option)}"
+        subject = f"{layer.origin}: defaults: {key}: {shorten_value(option)}"
         return [ConfigError("E-recipe", subject, "chooses no component", f"write `- override {slot}: NAME`")]
     else:
         layer.choices[slot] = option

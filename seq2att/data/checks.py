@@ -13,7 +13,7 @@ from seq2att.data.corpus import Corpus
 from seq2att.data.reading import SIDES, RowReport
 from seq2att.data.splitting import Shares
 from seq2att.data.streams import is_stream
-from seq2att.errors import UserError, check_size
+from seq2att.errors import UserError
 from seq2att.field import Field
 from seq2att.files import shorten
 from seq2att.reader import Reader
@@ -26,8 +26,6 @@ PART = 1 << 16  # numbers that are looked up together
 
 def check_options(data: Mapping[str, Any], absent: frozenset[str], taken: float) -> None:
     """Refuse data settings that exclude each other; `taken` is the share of the training rows for other splits."""
-    if data["max_length"] is not None:
-        check_size("data.max_length", data["max_length"], null="no limit")
     if not taken < 1:
         key = f"data.validation_fraction={data['validation_fraction']} and data.test_fraction={data['test_fraction']}"
         raise UserError("E-split", key, "leave nothing to train on", "set fractions whose sum is below 1")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from seq2att.data.corpus import Corpus, Ragged
-from seq2att.errors import UserError, check_size
+from seq2att.errors import UserError
 from seq2att.types import BEGIN, END, Batch, Column
 
 Numbers = npt.NDArray[np.int64]
@@ -99,8 +99,6 @@ def is_stream(options: Mapping[str, Any]) -> bool:
 
 def check(corpus: Corpus, options: Mapping[str, Any]) -> None:
     """Refuse what cannot be read as running text."""
-    check_size("data.steps", options["steps"])
-    check_size("data.batch_size", options["batch_size"])
     if len(corpus.source.values):
         problem = "reads the targets as one running text, but the rows have sources too"
         remedy = "set data.batching=rows, or source=none with encoder=none and head=language_model"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-from seq2att.errors import UserError, check_size
+from seq2att.errors import UserError
 from seq2att.trainer.processes import Processes
 
 PORT = 29400  # where the machines of a run meet, unless MASTER_PORT is set
@@ -95,7 +95,7 @@ def requested_processes(options: Mapping[str, Any]) -> tuple[int, int]:
 
     check_accelerator(options["accelerator"])
     num_gpus = gpus(options["accelerator"])
-    devices, nodes = options["devices"], check_size("trainer.num_nodes", options["num_nodes"])
+    devices, nodes = options["devices"], options["num_nodes"]
     if devices == -1 and num_gpus:
         devices = num_gpus
     if devices < 1:

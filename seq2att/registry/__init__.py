@@ -6,7 +6,7 @@ docstring. The options are the configuration schema, its validation, and the hel
 
     @register("attention", "scaled_dot")
     class ScaledDot(Attention):
-        def __init__(self, query_size: int, memory_size: int, *, temperature: float = 1.0) -> None: ...
+        def __init__(self, query_size: int, memory_size: int, *, temperature: Positive = 1.0) -> None: ...
 
 Registering builds no torch object, and this module imports neither torch nor Hydra.
 """
@@ -29,19 +29,42 @@ from seq2att.registry.component import (
     suggestion,
     unknown_component,
 )
-from seq2att.registry.option import MISSING, Inherited, Option, RegistryError, format_type, is_of_type, parse_args
+from seq2att.registry.option import Inherited, Option, RegistryError, parse_args
 from seq2att.registry.plugin import ENTRY_POINTS, broken_plugins, load, load_plugin, load_shipped, shipped
+from seq2att.registry.value import (
+    MISSING,
+    Count,
+    Finite,
+    NonNegative,
+    Positive,
+    Range,
+    Rate,
+    Seed,
+    Share,
+    Size,
+    format_type,
+    format_value,
+)
 
 __all__ = [
     "COMPONENTS",
     "ENTRY_POINTS",
     "MISSING",
+    "Count",
     "Entry",
     "Factory",
+    "Finite",
     "Inherited",
     "Kind",
+    "NonNegative",
     "Option",
+    "Positive",
+    "Range",
+    "Rate",
     "RegistryError",
+    "Seed",
+    "Share",
+    "Size",
     "broken_plugins",
     "build",
     "build_listed",
@@ -49,8 +72,8 @@ __all__ = [
     "expect",
     "find",
     "format_type",
+    "format_value",
     "is_interchangeable",
-    "is_of_type",
     "kind",
     "kinds",
     "load",

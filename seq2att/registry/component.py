@@ -8,6 +8,7 @@ import importlib
 import inspect
 import linecache
 import re
+import reprlib
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -211,10 +212,11 @@ def build(kind: str, slots: Mapping[str, Any], *context: Any, slot: str | None =
     options = dict(slots[slot])
     entry = find(kind, options.pop("name"))
     nested = {name: options.pop(name) for name in entry.factories if name in options}
-    for name in options:
+    for name, value in options.items():
         if name not in entry.signature:
             names = suggestion(name, entry.signature)
             raise RegistryError("E-option", f"{slot}.{name}", f"{slot}={entry.name} has no such option", names)
+        options[name] = entry.options[name].convert(f"{slot}.{name}={reprlib.repr(value)}", value)
     factories = [
         functools.partial(build, made, {**slots, **nested}, slot=parameter)
         for parameter, made in entry.factories.items()

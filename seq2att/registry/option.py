@@ -5,16 +5,16 @@ from __future__ import annotations
 import inspect
 import itertools
 import re
-import types
 import typing
 from typing import Annotated, Any, Literal, NamedTuple
 
 from seq2att.errors import UserError
+from seq2att.registry.value import MISSING, UNIONS, Range, bare, convert, describe, format_type, parts, range_words
 
-MISSING = "???"  # what OmegaConf calls a value that must be set
+SCALARS = (bool, int, float, str)
 TYPES = (
-    "bool, int, float, str, Literal of strings, list[X], tuple[X, ...] or dict[str, X] of those, "
-    "or one of them `| None`"
+    "bool, int, float (or Annotated with a Range), str, Literal of strings, list[X], tuple[X, ...] or dict[str, X] of "
+    "those, or one of them `| None`"
 )
 ARGUMENT = re.compile(r"\s*(\w+)(?: \([^)]*\))?:\s*(.*)")
 Inherited = Annotated[Any, "inherited"]
@@ -32,6 +32,21 @@ class Option(NamedTuple):
     default: Any  # MISSING where it must be set
     doc: str = ""  # its line under `Args:` in the docstring
 
+    @property
+    def meaning(self) -> str:
+        """The line of documentation, and the range of the annotation."""
+        words = range_words(self.annotation)
+        return f"{self.doc.rstrip('.')}; {words}." if words else self.doc
+
+    def convert(self, subject: str, value: Any) -> Any:
+        """The value as the option holds it; a `UserError` about the subject (`key=value`) says why it cannot."""
+        try:
+            return convert(self.annotation, value, subject)
+        except UserError as error:
+            is_explained = self.doc and error.problem.startswith("must be")
+            problem = f"{error.problem} ({self.doc.rstrip('.')})" if is_explained else error.problem
+            raise UserError(error.code, subject, problem, error.remedy) from None
+
 
 def make_option(name: str, annotation: Any, default: Any) -> Option:
     """The option of a parameter; raises `E-register` where no configuration could hold its value."""
@@ -42,8 +57,8 @@ def make_option(name: str, annotation: Any, default: Any) -> Option:
         raise RegistryError("E-register", subject, "has no annotation", f"write `{name}: int = ...`")
     if not is_supported(annotation):
         raise RegistryError("E-register", subject, f"has the annotation {format_type(annotation)}", f"use {TYPES}")
-    if default is not empty and not is_of_type(default, annotation):
-        problem = f"the default {default!r} is not of type {format_type(annotation)}"
+    if default is not empty and not is_default(default, annotation):
+        problem = f"the default {default!r} is not {describe(annotation)}"
         raise RegistryError("E-register", subject, problem, "change one of them")
     return Option(annotation, MISSING if default is empty else default)
 
@@ -68,26 +83,18 @@ def parse_args(docstring: str | None) -> dict[str, str]:
     return docs
 
 
-def format_type(annotation: Any) -> str:
-    """A type as it is written."""
-    if isinstance(annotation, type) and typing.get_origin(annotation) is None:
-        return "None" if annotation is type(None) else annotation.__qualname__
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return " | ".join(map(format_type, arguments))
-    return str(annotation).replace("typing.", "")
-
-
 def is_supported(annotation: Any, container: bool = True) -> bool:
     """Whether a configuration can hold values of this type."""
-    if annotation in (bool, int, float, str):
-        return True
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return arguments[0] in (int, float) and all(isinstance(extra, Range) for extra in arguments[1:])
+    if annotation in SCALARS:
+        return True
     if origin is Literal:
         return all(isinstance(argument, str) for argument in arguments)
-    if origin in (typing.Union, types.UnionType):
+    if origin in UNIONS:
         rest = [argument for argument in arguments if argument is not type(None)]
-        return is_supported(rest[0], container) if len(rest) == 1 else all(r in (bool, int, float, str) for r in rest)
+        return is_supported(rest[0], container) if len(rest) == 1 else all(bare(r) in SCALARS for r in rest)
     if not container:
         return False
     if origin is tuple:
@@ -97,19 +104,13 @@ def is_supported(annotation: Any, container: bool = True) -> bool:
     return origin is list and is_supported(arguments[0], container=False)
 
 
-def is_of_type(value: Any, annotation: Any) -> bool:
-    """Whether a default is of the annotated type."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Literal:
-        return value in arguments
-    if origin in (typing.Union, types.UnionType):
-        return any(value is None if argument is type(None) else is_of_type(value, argument) for argument in arguments)
-    if origin in (tuple, list):
-        return isinstance(value, origin) and all(is_of_type(item, arguments[0]) for item in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(is_of_type(item, arguments[1]) for item in value.values())
-    if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, annotation)
+def is_default(value: Any, annotation: Any) -> bool:
+    """Whether a default is a value of the annotated type, in its range."""
+    origins = {typing.get_origin(part) for part in parts(annotation)}
+    if isinstance(value, str | int | float) and not isinstance(value, bool) and not origins.isdisjoint((list, tuple)):
+        return False  # a setting may leave out the brackets, a default may not
+    try:
+        convert(annotation, value, "default")
+    except UserError:
+        return False
+    return True

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
 from torch import Tensor
 
-from seq2att.registry import expect, kind
+from seq2att.errors import UserError
+from seq2att.registry import Range, expect, kind
 from seq2att.types import BEGIN, END, PAD, Encoding, Hypotheses, Memory, State, Step
 
 NEVER = -math.inf
 LONGEST = 2048  # tokens of a hypothesis, unless `max_length` says otherwise: work is linear in the source's length
+Length = Annotated[int, Range(0, 1_000_000)]
+"""Tokens of a hypothesis."""
 
 
 class Generates(Protocol):
@@ -43,12 +46,14 @@ class Search:
         tokens, state = self.restrict(step.log_probs, num_steps, limits).argmax(1), step.state
 
     Args:
-        min_length: fewest tokens of a hypothesis, without the end symbol; at least 0.
-        max_length: most tokens, without the end symbol; at least 0, null for twice the source's length plus 32, at
-            most 2048.
+        min_length: fewest tokens of a hypothesis, without the end symbol.
+        max_length: most tokens, without the end symbol; null for twice the source's length plus 32, at most 2048.
     """
 
-    def __init__(self, *, min_length: int = 0, max_length: int | None = None) -> None:
+    def __init__(self, *, min_length: Length = 0, max_length: Length | None = None) -> None:
+        if max_length is not None and min_length > max_length:
+            problem, remedy = f"must be at most search.max_length={max_length}", f"set search.min_length={max_length}"
+            raise UserError("E-conflict", f"search.min_length={min_length}", problem, remedy)
         self.min_length, self.max_length = min_length, max_length
         self.attention = True
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from seq2att.errors import UserError, check_size
+from seq2att.errors import UserError
 from seq2att.kernels import best
-from seq2att.registry import Inherited, register
+from seq2att.registry import Finite, Inherited, Range, register
 from seq2att.search import NEVER, Generates, Search, next_step
 from seq2att.search.record import Finished, Record, Transition, empty_scores, trace
 from seq2att.types import BEGIN, END, Encoding, Hypotheses, select
 
+Width = Annotated[int, Range(1, 10_000)]
+"""Hypotheses of a row."""
 CANDIDATES = 2  # for each place of the beam: at least half of them do not end
 
 
@@ -25,15 +27,15 @@ class Beam(Search):
     Hypotheses are ranked by log-probability / length ** length_penalty, the end symbol included in the length.
 
     Args:
-        size: prefixes kept for a row; at least 1.
+        size: prefixes kept for a row.
         length_penalty: 0 ranks by probability, 1 by the mean log-probability of a token.
-        n_best: hypotheses to return for a row; 1 to `size`.
+        n_best: hypotheses to return for a row, at most `size`.
     """
 
-    def __init__(self, *, size: int = 5, length_penalty: float = 1.0, n_best: int = 1, **options: Inherited) -> None:
+    def __init__(
+        self, *, size: Width = 5, length_penalty: Finite = 1.0, n_best: Width = 1, **options: Inherited
+    ) -> None:
         super().__init__(**options)
-        check_size("search.size", size)
-        check_size("search.n_best", n_best)
         if n_best > size:
             problem, remedy = f"must be at most search.size={size}", f"set search.size={n_best} (--beam {n_best})"
             raise UserError("E-conflict", f"search.n_best={n_best}", problem, remedy)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from seq2att.errors import UserError, check_positive, check_size
-from seq2att.registry import Inherited, register
+from seq2att.registry import Count, Inherited, Positive, Range, Seed, register
 from seq2att.search import NEVER, Generates, Search, next_step
 from seq2att.search.record import Finished, Record, Transition, empty_scores, trace
 from seq2att.types import BEGIN, END, Encoding, Hypotheses, select, tree_map
 
 Pick = Callable[[Tensor, Tensor, int], Tensor]
 """Picks tokens `[N]` from log-probabilities `[N, V]`, given the live rows `[N]` and the number of steps so far."""
-LAST_SEED = 2**32 - 1  # with the number of a row, it is still a seed of torch
 
 
 @register("search", "greedy")
@@ -33,31 +32,24 @@ class Sample(Search):
     Each row draws from a random stream of its own, so that its sample does not depend on its neighbours.
 
     Args:
-        temperature: divides the log-probabilities; above 0.
-        top_k: draw among the k likeliest tokens; at least 0, 0 for all.
-        top_p: draw among the fewest tokens with this total probability (Holtzman et al. 2020); in (0, 1], 1 for all.
-        seed: with the number of a row, seeds its random stream; 0 to 4294967295.
-        n_best: samples of a row, likeliest first; at least 1.
+        temperature: divides the log-probabilities.
+        top_k: draw among the k likeliest tokens; 0 for all.
+        top_p: draw among the fewest tokens with this total probability (Holtzman et al. 2020); 1 for all.
+        seed: with the number of a row, seeds its random stream.
+        n_best: samples of a row, likeliest first.
     """
 
     def __init__(
         self,
         *,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int = 1,
-        n_best: int = 1,
+        temperature: Positive = 1.0,
+        top_k: Count = 0,
+        top_p: Annotated[float, Range(above=0, high=1)] = 1.0,
+        seed: Seed = 1,
+        n_best: Annotated[int, Range(1, 10_000)] = 1,
         **options: Inherited,
     ) -> None:
         super().__init__(**options)
-        check_positive("search.temperature", temperature)
-        check_size("search.top_k", top_k, minimum=0)
-        if not 0 < top_p <= 1:
-            raise UserError("E-range", f"search.top_p={top_p}", "must be above 0 and at most 1")
-        if not 0 <= seed <= LAST_SEED:
-            raise UserError("E-range", f"search.seed={seed}", f"must be 0 to {LAST_SEED}")
-        check_size("search.n_best", n_best)
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
         self.seed, self.n_best = seed, n_best
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from seq2att import registry
-from seq2att.errors import UserError, check_positive, check_size
+from seq2att.errors import UserError
 
 
 def known_figures(config: Mapping[str, Any], head: Any) -> dict[str, bool]:
@@ -50,31 +50,14 @@ def check_figures(config: Mapping[str, Any], known: Mapping[str, bool]) -> None:
 def check_trainer(options: Mapping[str, Any]) -> None:
     """Refuse what no run can do."""
     every = options["validate_every"]
-    if every <= 0 or (every > 1 and every != int(every)):
+    if every > 1 and every != int(every):
         problem = "must be a part of an epoch (0.25) or whole epochs (2)"
         raise UserError("E-range", f"trainer.validate_every={every}", problem)
     if options["precision"] == "16" and options["accelerator"] == "cpu":
         raise UserError(
             "E-device", "trainer.precision=16", "needs a GPU", "on a CPU set trainer.precision=32 (or bf16)"
         )
-    for name in ("epochs", "max_steps", "accumulate", "log_every", "threads", "validation_rows"):
-        if options[name] is not None:
-            check_size(f"trainer.{name}", options[name])
-    check_size("trainer.examples", options["examples"], 0)
-    for name in ("limit_train_batches", "limit_validation_batches"):
-        limit = options[name]
-        if limit <= 0 or (isinstance(limit, float) and limit > 1):
-            problem = "must be a number of batches, at least 1, or a share above 0 and at most 1.0"
-            raise UserError("E-range", f"trainer.{name}={limit}", problem)
     check_accelerator(options["accelerator"])
-
-
-def check_numbers(config: Mapping[str, Any]) -> None:
-    """Refuse sizes of batches below 1 and a learning rate of 0 or less."""
-    for name in ("batch_size", "bucket", "steps"):
-        check_size(f"data.{name}", config["data"].get(name, 1))
-    if config["optimizer"].get("learning_rate") is not None:
-        check_positive("optimizer.learning_rate", config["optimizer"]["learning_rate"])
 
 
 def check_accelerator(name: str) -> None:

@@ -19,12 +19,13 @@ import seq2att
 from seq2att import model as models
 from seq2att import registry
 from seq2att.bundle import save
+from seq2att.config.options import check_settings
 from seq2att.data import prepare
 from seq2att.errors import UserError
 from seq2att.trainer import folder
 from seq2att.trainer.callback import Callback
 from seq2att.trainer.checkpoint import Interrupted, interruptible, read_checkpoint
-from seq2att.trainer.checks import check_figures, check_numbers, check_trainer, gpus, known_figures
+from seq2att.trainer.checks import check_figures, check_trainer, gpus, known_figures
 from seq2att.trainer.evaluation import answer, measure, references
 from seq2att.trainer.lock import locked
 from seq2att.trainer.loop import Training
@@ -119,8 +120,8 @@ def useful_threads(model: models.Model, most: int) -> int:
 
 def make_ready(config: Mapping[str, Any], say: Callable[[str], None], processes: Processes = ALONE) -> Ready:
     """Check what needs no data, claim the run folder, and then read the data, from the cache if they are there."""
+    check_settings(config)
     check_trainer(config["trainer"])
-    check_numbers(config)
     head: Any = registry.find("head", config["head"]["name"]).target
     check_figures(config, known_figures(config, head))
     reader = registry.build("reader", config)
