@@ -270,7 +270,9 @@ MISTAKES = [  # the code and the subject, in which {} is the file
     (Jsonl(train="a"), b'{"source": "a", "targets": "b"}\n', "E-column", "{}:1"),
     (Parquet(train="a"), b"no parquet", "E-file", "{}"),
     (Tsv(train="a.gz"), b"\x1f\x8b\x08\x00broken", "E-file", "{}"),
-    (Tsv(train="a.gz"), b"never packed", "E-file", "{}"),
+    (Tsv(train="a.gz"), b"", "E-file", "{}"),
+    (Conll(train="a"), b"# O\nb O\n", "E-row", "{}:1"),
+    (Conll(train="a"), b"a O\n# id x\n", "E-column", "{}:2"),
 ]
 
 

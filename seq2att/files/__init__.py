@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import difflib
-import gzip
 import re
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
 
 from seq2att.errors import UserError
+from seq2att.files.encoding import decode
+from seq2att.files.lines import Line, describe_form, read_lines
+from seq2att.files.opening import SUFFIXES, plain_name
 from seq2att.files.writing import PARTIAL, open_atomic, remove_partial, unwritable, write_file
 
-BYTE_ORDER_MARK = "\ufeff"
 SPACE = re.compile(r"\s+")
 
-
-class Line(NamedTuple):
-    """One line of a text file."""
-
-    number: int  # from 1
-    text: str
+__all__ = [
+    "PARTIAL",
+    "SUFFIXES",
+    "Line",
+    "decode",
+    "describe_form",
+    "find_file",
+    "one_word",
+    "open_atomic",
+    "plain_name",
+    "read_lines",
+    "remove_partial",
+    "resolve",
+    "shorten",
+    "unwritable",
+    "whereabouts",
+    "write_file",
+]
 
 
 def resolve(name: str, root: Path | None) -> Path:
@@ -30,9 +40,9 @@ def resolve(name: str, root: Path | None) -> Path:
 
 
 def find_file(key: str, name: str, root: Path | None) -> Path:
-    """The file of that name, or its compressed form `.gz`; `E-file` names the files that are there."""
+    """The file of that name, or its compressed form such as `.gz`; `E-file` names the files that are there."""
     path = resolve(name, root)
-    for candidate in (path, path.with_name(f"{path.name}.gz")):
+    for candidate in (path, *(path.with_name(f"{path.name}{suffix}") for suffix in SUFFIXES)):
         if candidate.is_file():
             return candidate
     raise UserError("E-file", f"{key}={name}", f"there is no file {path.resolve()}", whereabouts(path, root))
@@ -49,33 +59,6 @@ def whereabouts(path: Path, root: Path | None) -> str:
     else:
         found = f"the folder holds {', '.join(names[:8]) or 'nothing'}{', ...' if len(names) > 8 else ''}"
     return f"{found}; {setting}, correct the name or set data.root=DIR"
-
-
-def read_lines(path: Path, ends: bool = False) -> Iterator[Line]:
-    r"""Yield the lines of a UTF-8 file, unpacking `*.gz`; `\n` and `\r\n` end a line, a byte-order mark is left out.
-
-    With `ends` a line keeps its end.
-    """
-    with cast(BinaryIO, gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as stream:
-        number = 0
-        try:
-            for number, raw in enumerate(stream, start=1):
-                text = decode(raw, f"{path}:{number}")
-                if text.endswith("\n") and not ends:
-                    text = text.removesuffix("\n").removesuffix("\r")
-                yield Line(number, text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            problem = f"is broken after line {number} ({error})"
-            raise UserError("E-file", f"{path}", problem, "compress it again") from error
-
-
-def decode(raw: bytes, place: str) -> str:
-    """The text of a line's bytes; `E-encoding` names the byte that is not UTF-8."""
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        problem = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not UTF-8"
-        raise UserError("E-encoding", place, problem, "convert it, as in `iconv -f LATIN1 -t UTF-8`") from error
 
 
 def shorten(text: str, size: int = 40) -> str:

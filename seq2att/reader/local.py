@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2att.errors import UserError
+from seq2att.files import plain_name
 from seq2att.reader import FileReader
 from seq2att.reader.columns import Columns
 from seq2att.reader.plain import Lines
@@ -46,7 +47,7 @@ def local_reader(files: Mapping[str, str], columns: Columns, form: str | None) -
 
 def form_of(files: Mapping[str, str]) -> str:
     """The form by the suffixes of the files; `E-conflict` where they differ."""
-    forms = {FORMS.get(Path(name.removesuffix(".gz")).suffix.lower()[1:], "parallel") for name in files.values()}
+    forms = {FORMS.get(Path(plain_name(name)).suffix.lower()[1:], "parallel") for name in files.values()}
     if len(forms) > 1:
         problem = f"the suffixes stand for several forms ({', '.join(sorted(forms))})"
         raise UserError("E-conflict", f"reader.files={', '.join(files.values())}", problem, "set reader.form")

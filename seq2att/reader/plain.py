@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from seq2att.errors import UserError, check_size
-from seq2att.files import read_lines, resolve, whereabouts
+from seq2att.files import plain_name, read_lines, resolve, whereabouts
 from seq2att.reader import FileReader, Row, digest
 from seq2att.registry import Inherited, register
 
@@ -97,8 +97,7 @@ class Folder(FileReader):
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
         for file in self.files(split, root):
-            label = file.name.removesuffix(".gz")
-            label = label.removesuffix(Path(label).suffix)
+            label = Path(plain_name(file.name)).stem
             for number, text in read_lines(file):
                 if not text or text.isspace():
                     yield Row((), file.name, number, "blank line")

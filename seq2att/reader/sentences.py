@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from seq2att.errors import UserError, check_size
 from seq2att.files import one_word, read_lines
@@ -13,6 +14,7 @@ from seq2att.registry import Inherited, register, suggestion
 
 NOT_A_WORD = re.compile(r"\d+[-.]\d+")  # the ID of a multiword token, or of an empty node
 WORD = re.compile(r"[^ \t]+")  # other white space may be part of a word
+HASH = re.compile(r"#(\s|$)")
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 
 
@@ -29,6 +31,10 @@ class Sentences(FileReader):
     def split(self, text: str) -> list[str]:
         """The columns of a line; none where the line is not a word."""
         raise NotImplementedError
+
+    def is_comment(self, text: str, place: str) -> bool:
+        """Whether a line at the head of a sentence is a comment; raises UserError where that is not clear."""
+        return False
 
     def check_width(self, place: str, width: int, before: int) -> None:
         """Raise `E-column` where a line has a wrong number of columns; `before` is that of the line before, or 0."""
@@ -48,6 +54,8 @@ class Sentences(FileReader):
                 words = []
                 if document:
                     yield Row((), name, number, "-DOCSTART- line")
+            elif not words and self.is_comment(text, f"{file}:{number}"):
+                yield Row((), name, number, "comment line")
             elif columns := self.split(text):
                 self.check_width(f"{file}:{number}", len(columns), width)
                 width = len(columns)
@@ -69,10 +77,20 @@ class Conll(Sentences):
     Args:
         words: number of the column of the words; at least 1.
         tags: number of the column of the tags; at least 1, null for no target.
+        comments: what a line is that begins with `#` before the first word of a sentence: `skip` it, or read a `word`;
+            `refuse` reads `#tag` as a word, but not `#` and white space.
     """
 
-    def __init__(self, *, words: int = 1, tags: int | None = 2, **options: Inherited) -> None:
+    def __init__(
+        self,
+        *,
+        words: int = 1,
+        tags: int | None = 2,
+        comments: Literal["refuse", "skip", "word"] = "refuse",
+        **options: Inherited,
+    ) -> None:
         super().__init__(**options)
+        self.comments = comments
         numbers = {"words": words} if tags is None else {"words": words, "tags": tags}
         self.places = [check_size(f"reader.{option}", number) - 1 for option, number in numbers.items()]
         self.absent = frozenset({"target"} if tags is None else ())
@@ -80,11 +98,18 @@ class Conll(Sentences):
     def split(self, text: str) -> list[str]:
         return WORD.findall(text)
 
+    def is_comment(self, text: str, place: str) -> bool:
+        if self.comments == "refuse" and HASH.match(text):
+            problem = "begins with `#` before the first word of a sentence: a comment, or a word?"
+            raise UserError("E-row", place, problem, "set reader.comments=skip or reader.comments=word")
+        return self.comments == "skip" and text.startswith("#")
+
     def check_width(self, place: str, width: int, before: int) -> None:
         num_columns = f"has {width} column{'s' * (width != 1)}"
         if before and width != before:
             problem = f"{num_columns}, but the word before has {before}"
-            raise UserError("E-column", place, problem, "correct the line; a blank line ends a sentence")
+            remedy = "correct the line; a blank line ends a sentence, reader.comments=skip skips `#` lines before one"
+            raise UserError("E-column", place, problem, remedy)
         if width <= (last := max(self.places)):
             remedy = "correct the line, or reader.words and reader.tags"
             raise UserError("E-column", place, f"{num_columns}, but column {last + 1} is needed", remedy)
