@@ -69,21 +69,3 @@ def shorten(text: str, size: int = 40) -> str:
 def one_word(text: str) -> str:
     """A word of a list as one word of a text: `_` for white space within it, and for nothing."""
     return SPACE.sub("_", text) or "_"
-
-
-__all__ = [
-    "BYTE_ORDER_MARK",
-    "PARTIAL",
-    "Line",
-    "decode",
-    "find_file",
-    "one_word",
-    "open_atomic",
-    "read_lines",
-    "remove_partial",
-    "resolve",
-    "shorten",
-    "unwritable",
-    "whereabouts",
-    "write_file",
-]

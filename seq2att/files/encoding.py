@@ -137,7 +137,7 @@ def convert(path: Path, encodings: dict[str, str]) -> str:
 def plausible_encodings(content: bytes) -> dict[str, str]:
     """The encodings in which these bytes are text, with their languages; the most plausible one first."""
     lines = [line for line in content.splitlines() if not line.isascii()]
-    scores = {}
+    scores: dict[str, float] = {}
     for candidate in CANDIDATES:
         try:
             text = b"\n".join(lines).decode(candidate.name)
