@@ -13,7 +13,6 @@ from seq2att.errors import UserError
 from seq2att.files.encoding import check_binary, marked_encoding, not_utf8
 from seq2att.files.opening import BROKEN, ByteStream, open_content, read_fully
 
-BYTE_ORDER_MARK = "\ufeff"
 BLOCK = 1 << 20  # bytes read at once; line ends and encoding are those of the first block
 LONGEST = 1 << 28  # bytes of a line
 
