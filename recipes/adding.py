@@ -37,6 +37,8 @@ class Adding(Reader):
         seed: the seed of the numbers and marks.
     """
 
+    names_data = False
+
     def __init__(self, *, length: int = 100, rows: int = 5000, seed: int = 1) -> None:
         self.length, self.seed = check_size("reader.length", length, 2), seed
         check_size("reader.rows", rows)

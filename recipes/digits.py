@@ -49,6 +49,8 @@ class Digits(Reader):
         seed: the seed of the strips; no seed moves an image to another split.
     """
 
+    names_data = False
+
     def __init__(
         self,
         *,

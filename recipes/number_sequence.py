@@ -19,6 +19,8 @@ class NumberSequence(Reader):
         window: numbers of a window; at least 1.
     """
 
+    names_data = False
+
     def __init__(self, *, rows: int = 100, window: int = 5) -> None:
         self.rows, self.window = check_size("reader.rows", rows), check_size("reader.window", window)
 

@@ -47,6 +47,8 @@ class Surnames(Reader):
         shared: whether a name of several origins, which has no one right answer, is skipped, or kept with each of them.
     """
 
+    names_data = False
+
     def __init__(
         self,
         *,

@@ -19,7 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep the tests, and the commands that they start, off the network and out of the user's cache."""
     config.stash[CACHE] = tempfile.mkdtemp(prefix="seq2att-tests-")
     share_kernels(Path(config.stash[CACHE]), first=not hasattr(config, "workerinput"))
-    os.environ["XDG_CACHE_HOME"] = config.stash[CACHE]
+    os.environ["XDG_CACHE_HOME"] = os.environ["XDG_STATE_HOME"] = config.stash[CACHE]
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["COLUMNS"] = "120"

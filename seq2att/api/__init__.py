@@ -18,6 +18,7 @@ from seq2att.api.data import Example, corpus_of, example
 from seq2att.api.options import Answering, Scoring, Searching
 from seq2att.api.predictor import BATCH_SIZE, Predictor, Scored
 from seq2att.bundle import load as load_bundle
+from seq2att.bundle.owner import check_training, is_own
 from seq2att.errors import UserError
 from seq2att.kernels import is_native
 from seq2att.types import Prediction
@@ -48,6 +49,7 @@ def load(
     say: Callable[[str], None] | None = None,
     *,
     quantize: str | None = None,
+    trust_data: bool = False,
 ) -> Predictor:
     """Load a trained model from a run folder or a bundle.
 
@@ -58,6 +60,8 @@ def load(
         say: receives warnings, such as a text that was cut; by default they go to stderr.
         quantize: `int8` rounds the weights to 8 bits, for speed on a CPU at a small loss of quality, which
             `evaluate(..., quantize="int8")` measures.
+        trust_data: whether `example` may open the data that the settings of the bundle name, though this user did not
+            train it.
 
     Raises:
         UserError: the folder is not a bundle, or needs a plugin that is not there.
@@ -69,7 +73,9 @@ def load(
     torch.set_flush_denormal(True)
     registry.load(plugins)
     model, config = load_bundle(Path(path), device)
-    predictor = Predictor(model, config, say or warn, quantize, may_change=False)
+    predictor = Predictor(
+        model, config, say or warn, quantize, may_change=False, trust_data=trust_data or is_own(Path(path))
+    )
     if quantize:
         if not is_native(torch.float32):
             predictor.say(f"quantize={quantize} without the C++ kernels is slower than float32; install a C++ compiler")
@@ -84,13 +90,16 @@ def warn(message: str) -> None:
     print(f"seq2att: {message}", file=sys.stderr)
 
 
-def train(recipe: str, overrides: Iterable[str] = (), callbacks: Sequence[Any] = ()) -> Path:
+def train(
+    recipe: str, overrides: Iterable[str] = (), callbacks: Sequence[Any] = (), *, trust_data: bool = False
+) -> Path:
     """Train by a recipe and return the run folder.
 
     Args:
         recipe: the name of a recipe, or the path of a file.
         overrides: settings as on the command line, such as `["encoder=gru", "seed=3"]`.
         callbacks: callback objects, beside those that the setting `callbacks` names.
+        trust_data: whether to use the files that the settings name where the recipe is the run folder of someone else.
 
     Raises:
         UserError: a setting or the data are wrong.
@@ -98,7 +107,10 @@ def train(recipe: str, overrides: Iterable[str] = (), callbacks: Sequence[Any] =
     from seq2att.config import compose
     from seq2att.launch import run
 
-    return run(compose(recipe, list(overrides)), callbacks)
+    config = compose(recipe, list(overrides))
+    if not trust_data:
+        check_training(recipe, config)
+    return run(config, callbacks)
 
 
 def evaluate(
@@ -111,6 +123,7 @@ def evaluate(
     beam: int | None = None,
     batch_size: int = BATCH_SIZE,
     quantize: str | None = None,
+    trust_data: bool = False,
 ) -> dict[str, Any]:
     """Measure a trained model on a split of its data, or on another `file` of the same form.
 
@@ -123,12 +136,14 @@ def evaluate(
         beam: beam size, at least 1; 1 is greedy search. None: the search of the run.
         batch_size: rows answered together.
         quantize: as for `load`; the result then holds the metrics of both models and the change.
+        trust_data: whether to open the data that the settings name, though this user did not train the bundle. Without
+            it such a bundle needs `file` or `root`.
     """
     from seq2att.trainer.evaluation import evaluate as measure
 
-    predictor = load(run, plugins=plugins, quantize=quantize)
+    predictor = load(run, plugins=plugins, quantize=quantize, trust_data=trust_data)
     config, model = predictor.config, predictor.model
-    corpus = corpus_of(model, config, split, root, file, predictor.say)
+    corpus = corpus_of(model, config, split, root, file, predictor.say, trust_data=predictor.trust_data)
     search = predictor.searching({"beam": beam, "attention": False}) if "search" in config else None
     exact = Predictor(model, config, predictor.say).ready()
     result = measure(exact, corpus, search, config.get("metrics"), batch_size, config)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seq2att import registry
 from seq2att.api.predictor import Predictor
+from seq2att.bundle.owner import check_data
 from seq2att.errors import UserError
 from seq2att.model import Model
 
@@ -21,14 +22,21 @@ def corpus_of(
     root: str | None = None,
     file: str | None = None,
     say: Callable[[str], None] = lambda _: None,
+    *,
+    trust_data: bool = False,
 ) -> Corpus:
     """Load a split of the data that a model was trained on, or another `file` of the same form.
 
     `root` is where relative paths start, in place of `data.root`; `say` receives a note about rows that are left out.
+    Without `trust_data` nothing is opened that only the settings name, and `data.root` and `data.cache` are not used.
     """
     from seq2att.data import load_split
 
-    config = config if root is None else {**config, "data": {**config["data"], "root": root}}
+    data = dict(config["data"])
+    if not trust_data:
+        check_data(config, split, root, file)
+        data |= {"root": None, "cache": None}
+    config = {**config, "data": data if root is None else {**data, "root": root}}
     reader = registry.build("reader", config)
     if file is not None:
         reader.use(split, file)
@@ -46,7 +54,7 @@ class Example(NamedTuple):
 def example(predictor: Predictor, row: int, *, split: str = "test", root: str | None = None) -> Example:
     """Read row `row`, from 1, of a split of the data that a model was trained on."""
     model = predictor.model
-    corpus = corpus_of(model, predictor.config, split, root)
+    corpus = corpus_of(model, predictor.config, split, root, trust_data=predictor.trust_data)
     if not 1 <= row <= len(corpus):
         raise UserError("E-range", f"row={row}", f"must be from 1 to {len(corpus)} in the {split} split")
     (source,), (target,) = corpus.values("source", [row - 1]), corpus.values("target", [row - 1])

@@ -66,10 +66,12 @@ class Predictor:
         quantize: str | None = None,
         *,
         may_change: bool = True,
+        trust_data: bool = False,
     ) -> None:
         self._model = model
         self._may_change = may_change
         self.config = config
+        self.trust_data = trust_data  # whether the data that the configuration names may be opened
         self.say = say
         self.quantize = quantize
         self._prepared: tuple[tuple[object, ...], Model] | None = None

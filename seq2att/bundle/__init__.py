@@ -19,6 +19,7 @@ import torch
 from seq2att import registry
 from seq2att.bundle.card import card
 from seq2att.bundle.manifest import MANIFEST, SIDES, WEIGHTS, Reader, format_manifest
+from seq2att.bundle.owner import sign
 from seq2att.bundle.weights import (
     check_tensors,
     parse_header,
@@ -45,6 +46,8 @@ def save(model: Model, config: Mapping[str, Any], path: Path, metrics: Mapping[s
     """Save a model as a bundle; each file appears whole, `metrics.json` last."""
     for name, content in contents(model, config, metrics).items():
         write_file(path / name, content)
+        if name == CONFIG:
+            sign(path)
 
 
 def contents(model: Model, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, bytes | str]:

@@ -38,6 +38,7 @@ def add_split(parser: argparse.ArgumentParser, note: str = "") -> None:
     splits = ("train", "validation", "test")
     parser.add_argument("--split", choices=splits, default="test", help=f"{note}which part of the data")
     parser.add_argument("--root", metavar="DIR", help=f"{note}where relative paths start (data.root)")
+    parser.add_argument("--trust-data", action="store_true", help=f"{note}open the data that a bundle of others names")
 
 
 def load(arguments: argparse.Namespace) -> Predictor:
@@ -48,9 +49,9 @@ def load(arguments: argparse.Namespace) -> Predictor:
 
 
 def load_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options of loading among the arguments: `device` and `quantize`."""
-    options = {name: getattr(arguments, name, None) for name in ("device", "quantize")}
-    return {name: value for name, value in options.items() if value is not None}
+    """The options of loading among the arguments: `device`, `quantize` and `trust_data`."""
+    options = {name: getattr(arguments, name, None) for name in ("device", "quantize", "trust_data")}
+    return {name: value for name, value in options.items() if value not in (None, False)}
 
 
 def plugins(arguments: argparse.Namespace) -> list[str]:

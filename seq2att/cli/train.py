@@ -28,6 +28,7 @@ def add(commands: Commands) -> None:
     add("recipe", metavar="RECIPE", nargs="?", help="a recipe's name or YAML file")
     add("overrides", metavar="key=value", nargs="*", default=[], help="settings in place of the recipe's")
     add("--multirun", "-m", action="store_true", help="train for every value of a=x,y, each in a folder")
+    add("--trust-data", action="store_true", help="use the files that a RUN of somebody else names")
     add("--cfg", choices=("job", "hydra", "all"), help="print the configuration (job: ours) and do not train")
     parser.set_defaults(run=run)
 
@@ -45,9 +46,19 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.cfg:
         sweep(recipe, overrides, measure, flags=("--cfg", arguments.cfg))
     elif arguments.multirun or "hydra.mode=MULTIRUN" in overrides:
-        run_all(recipe, overrides)
+        run_all(recipe, overrides, arguments.trust_data)
     else:
-        start(compose(recipe, overrides))
+        config = compose(recipe, overrides)
+        check_trust(recipe, config, arguments.trust_data)
+        start(config)
+
+
+def check_trust(recipe: str, config: dict[str, Any], trust_data: bool) -> None:
+    """Refuse to use the files that the settings of somebody else's run name, unless the user trusts them."""
+    from seq2att.bundle.owner import check_training
+
+    if not trust_data:
+        check_training(recipe, config)
 
 
 def start(config: dict[str, Any]) -> Path:
@@ -57,7 +68,7 @@ def start(config: dict[str, Any]) -> Path:
     return launch.run(config)
 
 
-def run_all(recipe: str, overrides: list[str]) -> None:
+def run_all(recipe: str, overrides: list[str], trust_data: bool) -> None:
     """Train every job of a sweep, and show the results of those that finished, also when one of them fails."""
     from seq2att.config import sweep
 
@@ -65,6 +76,7 @@ def run_all(recipe: str, overrides: list[str]) -> None:
 
     def job(config: dict[str, Any]) -> float:
         """One job of the sweep."""
+        check_trust(recipe, config, trust_data)
         value = measure(config)
         done.append(config)
         return value

@@ -5,7 +5,7 @@
 
 from seq2att.config.composing import compose, named_plugins
 from seq2att.config.options import ConfigError, DataOptions, Settings, TrainerOptions, options_of
-from seq2att.config.recipe import folder, recipes
+from seq2att.config.recipe import folder, recipes, saved_folders
 from seq2att.config.sweeping import sweep
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "named_plugins",
     "options_of",
     "recipes",
+    "saved_folders",
     "sweep",
 ]

@@ -95,6 +95,12 @@ def find(recipe: str, parent: Path) -> Path:
     raise ConfigError("E-recipe", recipe, "there is no such recipe", remedy)
 
 
+def saved_folders(recipe: str) -> list[Path]:
+    """The run folders and bundles that a recipe stands for or starts from."""
+    source = read_recipe(recipe)
+    return [file.parent for file, layer in zip(source.files, source.layers, strict=True) if layer.is_saved]
+
+
 def is_saved(file: Path, name: str) -> bool:
     """Whether the file that a name stands for holds the settings of a run folder or a bundle, and is no recipe."""
     is_named = Path(name).with_suffix("").name == Path(CONFIG).stem  # else the name is that of its folder

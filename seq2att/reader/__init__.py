@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from seq2att.errors import UserError
 from seq2att.files import find_file
@@ -37,6 +37,10 @@ class Reader:
 
     absent: frozenset[str] = frozenset()
     """The sides (`source`, `target`) that its rows do not have."""
+    names_data: ClassVar[bool] = True
+    """Whether its options name data outside of the settings; False where rows are given there, or made."""
+    takes_files: ClassVar[bool] = False
+    """Whether `use` replaces all that is opened for a split, and its paths are relative to `data.root`."""
     running: bool = False
     """Whether the rows are pieces of one running text, in order: white space counts, and no piece is dropped."""
 
@@ -78,6 +82,8 @@ class FileReader(Reader):
         validation: file name of the validation split; null for a part of the training rows.
         test: file name of the test split; null for a part of the training rows (`data.test_fraction`).
     """
+
+    takes_files = True
 
     def __init__(self, *, train: str, validation: str | None = None, test: str | None = None) -> None:
         self.names = {split: name for split, name in zip(SPLITS, (train, validation, test), strict=True) if name}

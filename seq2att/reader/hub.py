@@ -40,6 +40,8 @@ class HuggingFace(TableReader):
         form: format of the local files; null: by their suffix.
     """
 
+    takes_files = False  # the data set is opened as well
+
     def __init__(
         self,
         *,

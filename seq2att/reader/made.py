@@ -105,6 +105,8 @@ class Given(Reader):
         separator: text between source and target; null for targets only.
     """
 
+    names_data = False
+
     def __init__(
         self,
         *,
@@ -157,6 +159,8 @@ class Reverse(Reader):
         longest: letters of the longest source.
         seed: seed of the random letters.
     """
+
+    names_data = False
 
     def __init__(self, *, rows: int = 2000, letters: int = 12, shortest: int = 3, longest: int = 10, seed: int = 1):
         self.sizes = {"train": rows, "validation": max(rows // 10, 1), "test": max(rows // 10, 1)}

@@ -20,6 +20,7 @@ from seq2att import model as models
 from seq2att import registry
 from seq2att.bundle import save
 from seq2att.config.options import check_settings
+from seq2att.bundle.owner import sign
 from seq2att.data import prepare
 from seq2att.errors import UserError
 from seq2att.trainer import folder
@@ -78,7 +79,7 @@ def train(
         model = make_model(config, ready, say)
         higher_is_better = known_figures(config, model.head)  # a model's tags decide which metrics there are
         check_figures(config, higher_is_better)
-        processes.share(lambda: folder.clean(path) if ready.run.resume else folder.start(path, config))
+        processes.share(lambda: folder.clean(path) if ready.run.resume else start(path, config))
         watching = [*ready.callbacks, *callbacks]
         training = fit(
             model, config, ready.corpora, higher_is_better, ready.run, watching, say, processes, ready.loggers

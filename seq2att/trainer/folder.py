@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from seq2att.bundle.manifest import MANIFEST, WEIGHTS
+from seq2att.bundle.owner import SIGNATURE
 from seq2att.drawing import CONFUSION, SCATTER
 from seq2att.errors import UserError
 from seq2att.files import PARTIAL, remove_partial, unwritable, write_file
@@ -35,7 +36,7 @@ from seq2att.trainer.state import (
 CONFIG, TABLE, CURVES, FINISHED = "config.yaml", "metrics.csv", "curves.png", "metrics.json"
 NORMS, NORMS_CURVES = "gradient_norms.csv", "gradient_norms.png"
 BUNDLE = (FINISHED, MANIFEST, WEIGHTS, "README.md")
-FILES = (*BUNDLE, CONFIG, TABLE, CURVES, CONFUSION, SCATTER, NORMS, NORMS_CURVES)
+FILES = (*BUNDLE, CONFIG, SIGNATURE, TABLE, CURVES, CONFUSION, SCATTER, NORMS, NORMS_CURVES)
 FOLDERS = (CHECKPOINTS, "source", "target", "steps", "tensorboard")
 REMEDY = "choose run=NAME for a new run, or overwrite=true to replace this one"
 MAX_DIFFERENCES = 5  # that an error names

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from seq2att import registry
 from seq2att.api.data import corpus_of
 from seq2att.bundle import load as load_bundle
+from seq2att.bundle.owner import is_own
 from seq2att.errors import UserError, check_size
 from seq2att.model import Model
 from seq2att_baselines import linear, ngram
@@ -28,6 +29,7 @@ def baseline(
     root: str | None = None,
     plugins: Iterable[str] = (),
     order: int | None = None,
+    trust_data: bool = False,
 ) -> dict[str, Any]:
     """Measure a baseline on a split of a run's data, trained on its training rows and tokens.
 
@@ -40,6 +42,7 @@ def baseline(
         root: where relative paths start, in place of `data.root`.
         plugins: as for `load`.
         order: tokens of the longest n-grams, at least 1; by default 5 and 2.
+        trust_data: as for `seq2att.evaluate`.
 
     Raises:
         UserError: there is no baseline for the model's task.
@@ -55,7 +58,7 @@ def baseline(
     order = ORDERS[model.head.task] if order is None else check_size("order", order)
 
     def corpus(name: str) -> Corpus:
-        return corpus_of(model, config, name, root)
+        return corpus_of(model, config, name, root, trust_data=trust_data or is_own(Path(run)))
 
     if is_language_model:
         ends = bool(config["data"].get("row_ends", True))
