@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -103,7 +104,7 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest: Manifest | None = None
-        if MANIFEST in file_names(path):
+        if os.path.lexists(path / MANIFEST):
             self.manifest = parse_manifest(read_regular(path / MANIFEST, MAX_MANIFEST), f"{path / MANIFEST}")
         self.saved = self.read_settings()
 

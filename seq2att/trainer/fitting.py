@@ -88,6 +88,12 @@ def train(
     return path
 
 
+def start(path: Path, config: Mapping[str, Any]) -> None:
+    """Begin a new run folder, whose settings are this user's."""
+    folder.start(path, config)
+    sign(path)
+
+
 def make_model(config: Mapping[str, Any], ready: Ready, say: Callable[[str], None]) -> models.Model:
     """The model before training, and as many threads as help it."""
     torch.manual_seed(config["seed"])

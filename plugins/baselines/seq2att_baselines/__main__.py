@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--order", type=int, metavar="N", help="tokens of the longest n-grams, at least 1")
     parser.add_argument("--split", choices=("validation", "test"), default="test", help="which part of the data")
     parser.add_argument("--root", metavar="DIR", help="where relative paths start (data.root)")
+    parser.add_argument("--trust-data", action="store_true", help="open the data that a bundle of others names")
     parser.add_argument(
         "--plugin", metavar="FILE", action="append", default=[], dest="plugins", help="a file, folder or module"
     )
