@@ -236,7 +236,8 @@ def test_the_options_of_a_sample_are_for_models_that_sample(
     shutil.copytree(tiny_run("names"), here / "drawing")
     config = yaml.safe_load((here / "drawing/config.yaml").read_text())
     sample = {"name": "sample", "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 1, "n_best": 1}
-    (here / "drawing/config.yaml").write_text(yaml.safe_dump(config | {"search": sample}))
+    (here / "drawing/config.yaml").write_text(yaml.safe_dump(config | {"format": 1, "search": sample}))
+    (here / "drawing/manifest.json").unlink()
     (here / "in").write_text("Irish\nItalian\n" * 4)
     capfdbinary.readouterr()  # what training said
     said = {}
