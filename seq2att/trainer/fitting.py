@@ -19,8 +19,8 @@ import seq2att
 from seq2att import model as models
 from seq2att import registry
 from seq2att.bundle import save
-from seq2att.config.options import check_settings
 from seq2att.bundle.owner import sign
+from seq2att.config.options import check_settings
 from seq2att.data import prepare
 from seq2att.errors import UserError
 from seq2att.trainer import folder
