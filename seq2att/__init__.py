@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from seq2att.encoder import Encoder as Encoder
     from seq2att.errors import UserError as UserError
     from seq2att.field import Field as Field
+    from seq2att.files import read_lines as read_lines
     from seq2att.head import Generator as Generator
     from seq2att.head import Head as Head
     from seq2att.metric import Metric as Metric
     from seq2att.metric import Score as Score
     from seq2att.output import Output as Output
+    from seq2att.reader import DataFiles as DataFiles
     from seq2att.reader import FileReader as FileReader
     from seq2att.reader import Reader as Reader
     from seq2att.reader import Row as Row
@@ -82,7 +84,8 @@ EXPORTS = {  # the names that each module gives to this package; type checkers r
     "head": "Generator Head",
     "metric": "Metric Score",
     "output": "Output",
-    "reader": "FileReader Reader Row",
+    "files": "read_lines",
+    "reader": "DataFiles FileReader Reader Row",
     "registry": "Count Factory Finite Inherited NonNegative Positive Range Rate Seed Share Size kind register",
     "search": "Generates Search",
     "tokenizer": "Tokenizer",

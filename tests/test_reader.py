@@ -160,7 +160,7 @@ def test_the_fingerprint_follows_content_and_options(write: Write, tmp_path: Pat
         assert write(same, rows).fingerprint("train", same) == before
     assert write(other, [("a", "b"), ("c", "e")]).fingerprint("train", other) != before
     if isinstance(reader, Tsv | Csv):
-        other_reader = type(reader)(train=reader.names["train"], header=not reader.header)
+        other_reader = type(reader)(train=reader.names["train"][0], header=not reader.header)
         assert other_reader.fingerprint("train", one) != before
 
 
@@ -217,6 +217,71 @@ def test_parquet_reads_a_pattern_of_files_in_order(tmp_path: Path) -> None:
         ("s0", "part-0.parquet", 1),
         ("s1", "part-1.parquet", 1),
     ]
+
+
+def places(reader: Reader, root: Path | None) -> list[tuple[object, ...]]:
+    return [(row.values[:1], row.file, row.line, row.part) for row in reader.read("train", root)]
+
+
+def test_files_by_pattern_and_list_are_read_in_order(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("in/b.tsv", "in/a.tsv", "other.tsv"):
+        (tmp_path / name).write_text(f"{name}\tx\n\n")
+    with gzip.open(tmp_path / "in" / "c.tsv.gz", "wb") as packed:
+        packed.write(b"in/c.tsv.gz\tx\n\n")
+    names = ["in/a.tsv", "in/b.tsv", "in/c.tsv.gz"]
+    reader = Tsv(train="in/*.tsv")
+    assert [place for place in places(reader, tmp_path) if place[2] == 1] == [((name,), name, 1, 0) for name in names]
+    assert "3 files, in/a.tsv to in/c.tsv.gz" in reader.describe("train", tmp_path)
+    several = Tsv(train=("other.tsv", "in/*.tsv"))
+    found = [place[1:] for place in places(several, tmp_path) if place[2] == 1]
+    assert found == [("other.tsv", 1, 0), *((name, 1, 1) for name in names)]
+    assert (several.num_parts("train"), reader.num_parts("train")) == (2, 1)
+    assert several.fingerprint("train", tmp_path) != reader.fingerprint("train", tmp_path)
+    with refused("E-conflict", "reader.train"):
+        Tsv(train=("in/a.tsv", "in/*.tsv")).check(tmp_path)
+    (tmp_path / "in" / "a.tsv.gz").write_bytes(b"")
+    with refused("E-conflict", "reader.train=in/*.tsv") as error:
+        reader.check(tmp_path)
+    assert "a.tsv and a.tsv.gz" in error.value.problem
+    with refused("E-file", "reader.train=in/*.csv"):
+        Tsv(train="in/*.csv").check(tmp_path)
+    with refused("E-missing", "reader.train"):
+        Tsv(train=[])
+
+
+def test_parallel_files_by_pattern_pair_by_name(tmp_path: Path) -> None:
+    for name in "ba":
+        for suffix in ("de", "en"):
+            (tmp_path / f"part-{name}.{suffix}").write_text(f"{name} {suffix}\n")
+    (tmp_path / "part-a.en").write_bytes(gzip.compress((tmp_path / "part-a.en").read_bytes()))
+    (tmp_path / "part-a.en").rename(tmp_path / "part-a.en.gz")
+    reader = Parallel(train="part-*", validation=None)
+    assert values(reader, tmp_path) == [("a de", "a en"), ("b de", "b en")]
+    assert [row.file for row in reader.read("train", tmp_path)] == ["part-a.de", "part-b.de"]
+    (tmp_path / "part-c.en").touch()
+    with refused("E-file", "reader.train=part-*") as error:
+        reader.check(tmp_path)
+    assert "part-c.en has no partner part-c.de" in error.value.problem
+
+
+def test_a_name_with_brackets_is_a_file_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "a[1].tsv").write_text("a\tb\n")
+    assert values(Tsv(train="a[1].tsv"), tmp_path) == [("a", "b")]
+
+
+def test_conll_comments_are_skipped_read_or_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("# id 1\n#tag X\n# Y\n\n# id=2 b\nc Z\n")
+    with refused("E-row", f"{tmp_path / 'a'}:1"):
+        values(Conll(train="a"), tmp_path)
+    (tmp_path / "a").write_text("#tag X\n# Y\n\n#id 2\nc Z\n")
+    assert values(Conll(train="a"), tmp_path) == [("#tag #", "X Y"), ("#id c", "2 Z")]
+    (tmp_path / "a").write_text("# id 1\na X\n# Y\n\n# id\n#second\nc Z\n")
+    rows = list(Conll(train="a", comments="skip").read("train", tmp_path))
+    assert [row.values for row in rows if not row.skipped] == [("a #", "X Y"), ("c", "Z")]
+    assert [row.line for row in rows if row.skipped == "comment line"] == [1, 5, 6]
+    (tmp_path / "a").write_text("# X\na Y\n")
+    assert values(Conll(train="a", comments="word"), tmp_path) == [("# a", "X Y")]
 
 
 def test_unequal_files_stop_with_the_counts_and_the_line(tmp_path: Path) -> None:
@@ -280,7 +345,7 @@ MISTAKES = [  # the code and the subject, in which {} is the file
 def test_mistakes_are_told_with_file_and_line(
     reader: FileReader, content: bytes, code: str, subject: str, tmp_path: Path
 ) -> None:
-    file = tmp_path / reader.names["train"]
+    file = tmp_path / reader.names["train"][0]
     file.write_bytes(content)
     with refused(code) as error:
         list(reader.read("train", tmp_path))
@@ -519,7 +584,7 @@ def test_a_saved_data_set_has_its_splits(saved: Path) -> None:
     reader = HuggingFace(path="pairs", source="de", target="en", test=None)
     assert reader.splits() == ("train", "validation")
     assert values(reader, saved, "validation") == [("validation de", "validation en")]
-    assert next(reader.read("train", saved))[1:] == ("pairs[train]", 1, "")
+    assert next(reader.read("train", saved))[1:3] == ("pairs[train]", 1)
 
 
 def test_a_split_or_column_that_is_not_there_is_told(saved: Path) -> None:

@@ -157,7 +157,8 @@ class Preparation:
         key = make_key(self.fingerprints[named], code_of(self.reader), named, rules, shares)
 
         def make(folder: Path) -> None:
-            self.say(f"reading {named}")
+            description = self.reader.describe(named, self.root)
+            self.say(f"reading {named}{': ' * bool(description)}{description}")
             write_tables(self.reader, named, self.root, rules, shares, folder)
 
         folder = cached(self.cache, "rows", key, make) / split

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import re
 from pathlib import Path
 
@@ -21,6 +22,7 @@ __all__ = [
     "decode",
     "describe_form",
     "find_file",
+    "find_files",
     "one_word",
     "open_atomic",
     "plain_name",
@@ -46,6 +48,29 @@ def find_file(key: str, name: str, root: Path | None) -> Path:
         if candidate.is_file():
             return candidate
     raise UserError("E-file", f"{key}={name}", f"there is no file {path.resolve()}", whereabouts(path, root))
+
+
+def find_files(key: str, name: str, root: Path | None) -> list[tuple[Path, str]]:
+    """The files of a name or of a pattern such as `corpus/*.tsv`, sorted, compressed ones too; each with its name.
+
+    The name of a file is relative to `root`. `E-file` where there is none, `E-conflict` where a file is there twice,
+    plain and compressed.
+    """
+    path = resolve(name, root)
+    if path.is_file() or not glob.has_magic(name):
+        return [(find_file(key, name, root), name)]
+    matches = {match for suffix in ("", *SUFFIXES) for match in glob.glob(f"{path}{suffix}", recursive=True)}
+    files = sorted(Path(match) for match in matches if Path(match).is_file())
+    if not files:
+        raise UserError("E-file", f"{key}={name}", "no file matches this pattern", whereabouts(path, root))
+    plain: dict[str, Path] = {}
+    for file in files:
+        other = plain.setdefault(plain_name(str(file)), file)
+        if other != file:
+            problem = f"matches {other.name} and {file.name}, which would be read twice"
+            raise UserError("E-conflict", f"{key}={name}", problem, "move one away, or write a narrower pattern")
+    is_relative = root is not None and not Path(name).expanduser().is_absolute()
+    return [(file, (file.relative_to(root) if root and is_relative else file).as_posix()) for file in files]
 
 
 def whereabouts(path: Path, root: Path | None) -> str:

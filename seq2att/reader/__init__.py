@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from seq2att.errors import UserError
-from seq2att.files import find_file
-from seq2att.reader.columns import make_columns
+from seq2att.files import describe_form, find_files
+from seq2att.reader.columns import as_tuple, make_columns
 from seq2att.registry import Inherited, kind
 
 SPLITS = ("train", "validation", "test")
@@ -26,6 +26,15 @@ class Row(NamedTuple):
     file: str  # its name in the settings
     line: int  # from 1
     skipped: str = ""  # why this line holds no row
+    part: int = 0  # which of the names that the settings list for the split its file belongs to, from 0
+
+
+class DataFiles(NamedTuple):
+    """Files that are read together, such as both sides of parallel text; mostly one."""
+
+    paths: tuple[Path, ...]
+    name: str  # in reports
+    part: int = 0  # which of the names that the settings list for the split it belongs to, from 0
 
 
 @kind("reader")
@@ -59,6 +68,14 @@ class Reader:
     def check(self, root: Path | None) -> None:
         """Raise `UserError` where something that the settings name is missing; reads no data."""
 
+    def describe(self, split: str, root: Path | None) -> str:
+        """What is read and how, in a few words; empty where it is one file like any other."""
+        return ""
+
+    def num_parts(self, split: str) -> int:
+        """How many names the settings list for a split, each of which `data.weights` may weigh."""
+        return 1
+
     def use(self, split: str, name: str) -> None:
         """Read a split from another file, as if the settings had named it."""
         raise UserError("E-argument", name, f"this reader takes no file for its {split} split", "leave it out")
@@ -75,45 +92,92 @@ def digest(reader: object, name: str, files: Iterable[Path]) -> str:
 
 
 class FileReader(Reader):
-    """A reader of files, named for each split; a subclass writes `read`.
+    """A reader of files, named for each split; a subclass writes `read_files`, or `read`.
 
     Args:
-        train: file name of the training split.
-        validation: file name of the validation split; null for a part of the training rows.
-        test: file name of the test split; null for a part of the training rows (`data.test_fraction`).
+        train: file name of the training split; or a list, of which each may be a pattern such as `corpus/*.tsv`.
+        validation: the same of the validation split; null for a part of the training rows.
+        test: the same of the test split; null for a part of the training rows (`data.test_fraction`).
     """
 
     takes_files = True
 
-    def __init__(self, *, train: str, validation: str | None = None, test: str | None = None) -> None:
-        self.names = {split: name for split, name in zip(SPLITS, (train, validation, test), strict=True) if name}
+    def __init__(
+        self,
+        *,
+        train: tuple[str, ...],
+        validation: tuple[str, ...] | None = None,
+        test: tuple[str, ...] | None = None,
+    ) -> None:
+        names = {split: as_tuple(name) for split, name in zip(SPLITS, (train, validation, test), strict=True)}
+        self.names = {split: name for split, name in names.items() if name}
+        if not names["train"]:
+            raise UserError("E-missing", "reader.train", "names no file", "name the training files")
 
     def splits(self) -> tuple[str, ...]:
         return tuple(self.names)
 
+    def num_parts(self, split: str) -> int:
+        return len(self.names[split])
+
     def use(self, split: str, name: str) -> None:
-        self.names[split] = name
+        self.names[split] = (name,)
+
+    def find(self, key: str, name: str, root: Path | None) -> list[DataFiles]:
+        """The files of one name in the settings, in the order in which they are read; `E-file` where there is none."""
+        return [DataFiles((path,), label) for path, label in find_files(key, name, root)]
+
+    def data_files(self, split: str, root: Path | None) -> list[DataFiles]:
+        """All files of a split, in the order in which they are read; `E-conflict` where one is there twice."""
+        names = enumerate(self.names[split])
+        found = [data._replace(part=part) for part, name in names for data in self.find(f"reader.{split}", name, root)]
+        seen: dict[tuple[Path, ...], str] = {}
+        for data in found:
+            if data.paths in seen:
+                problem = f"names {data.name} twice"
+                raise UserError("E-conflict", f"reader.{split}", problem, "name it once; data.weights weighs it")
+            seen[data.paths] = data.name
+        return found
 
     def files(self, split: str, root: Path | None) -> list[Path]:
-        """The files of a split; `E-file` where one is missing."""
-        return [find_file(f"reader.{split}", self.names[split], root)]
+        """The paths of the files of a split; `E-file` where one is missing."""
+        return [path for data in self.data_files(split, root) for path in data.paths]
+
+    def read(self, split: str, root: Path | None) -> Iterator[Row]:
+        for data in self.data_files(split, root):
+            rows = self.read_files(data)
+            yield from rows if data.part == 0 else (row._replace(part=data.part) for row in rows)
+
+    def read_files(self, data: DataFiles) -> Iterator[Row]:
+        """Yield the rows of files that are read together. Errors name the file and the line."""
+        raise NotImplementedError
+
+    def describe(self, split: str, root: Path | None) -> str:
+        found = self.data_files(split, root)
+        forms: dict[str, str] = {}
+        for path in (path for data in found for path in data.paths):
+            if form := describe_form(path):
+                forms.setdefault(form, path.name)
+        many = f"{len(found):,} files, {found[0].name} to {found[-1].name}" if len(found) > 1 else ""
+        return ", ".join([many] * bool(many) + [f"{form} as in {name}" for form, name in forms.items()])
 
     def fingerprint(self, split: str, root: Path | None) -> str:
-        return digest(self, self.names[split], self.files(split, root))
+        found = self.data_files(split, root)
+        return digest(self, repr([(data.name, data.part) for data in found]), (p for data in found for p in data.paths))
 
     def check(self, root: Path | None) -> None:
         for split in self.splits():
             try:
-                self.files(split, root)
+                self.data_files(split, root)
             except UserError as error:
                 if split == "train":
                     raise
                 remedy = f"{error.remedy}, or reader.{split}=null for a part of the training rows"
-                raise UserError("E-file", error.subject, error.problem, remedy) from error
+                raise UserError(error.code, error.subject, error.problem, remedy) from error
 
 
 class TableReader(FileReader):
-    """A reader of files with columns, of which some are the source and some the target; a subclass writes `read`.
+    """A reader of files with columns, of which some are the source and some the target; a subclass writes `read_files`.
 
     Args:
         source: columns of the source, by name or number; several are joined, null for no source.
@@ -147,6 +211,7 @@ __all__ = [
     "Conll",
     "ConllU",
     "Csv",
+    "DataFiles",
     "Document",
     "FileReader",
     "Folder",

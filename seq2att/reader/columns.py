@@ -58,7 +58,7 @@ def make_columns(source: Names, target: Names, join: str) -> Columns:
 
 
 def as_tuple(names: Names) -> tuple[str, ...]:
-    """The columns of a side as a tuple; a text is one column, None is no column."""
+    """Names as a tuple; a text is one name, None is none."""
     return () if names is None else (names,) if isinstance(names, str) else tuple(names)
 
 

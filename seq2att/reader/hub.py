@@ -56,14 +56,15 @@ class HuggingFace(TableReader):
         form: Literal["parallel", "tsv", "csv", "jsonl", "parquet", "lines"] | None = None,
         **options: Inherited,
     ) -> None:
-        super().__init__(train=train, validation=validation, test=test, **options)
+        names = [None if name is None else (name,) for name in (validation, test)]
+        super().__init__(train=(train,), validation=names[0], test=names[1], **options)
         self.path, self.config, self.revision = path, config, revision
         if files is not None and set(files) != set(self.names):
             raise UserError("E-missing", f"reader.files={', '.join(files)}", f"must name {', '.join(self.names)}")
         self.local = None if files is None else local_reader(files, rename(self.columns, columns or {}), form)
 
     def use(self, split: str, name: str) -> None:
-        self.names[split] = name
+        super().use(split, name)
         if self.local is not None:
             self.local.use(split, name)
 
@@ -73,7 +74,7 @@ class HuggingFace(TableReader):
             yield from self.local.read(split, root)
             return
         data = self.load(split, root)
-        name = f"{self.path}[{self.names[split]}]"
+        name = f"{self.path}[{self.names[split][0]}]"
         outer = outer_columns(name, self.columns.names, data.column_names)
         classes = class_names(data.features)
         batches = data.select_columns(outer).with_format("arrow").iter(batch_size=CHUNK)
@@ -89,10 +90,14 @@ class HuggingFace(TableReader):
             return self.local.fingerprint(split, root)
         folder = resolve(self.path, root)
         if folder.is_dir():
-            return digest(self, self.names[split], sorted(file for file in folder.rglob("*") if file.is_file()))
+            return digest(self, self.names[split][0], sorted(file for file in folder.rglob("*") if file.is_file()))
         data = self.load(split, root)
-        parts = (self.path, self.config, self.revision, self.names[split], self.columns, data._fingerprint, len(data))
+        names = (self.path, self.config, self.revision, self.names[split][0], self.columns)
+        parts = (*names, data._fingerprint, len(data))
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+    def describe(self, split: str, root: Path | None) -> str:
+        return "" if self.local is None or root is None else self.local.describe(split, root)
 
     def check(self, root: Path | None) -> None:
         if self.local is not None and root is not None:
@@ -105,16 +110,16 @@ class HuggingFace(TableReader):
         folder = resolve(self.path, root)
         try:
             if folder.is_dir():
-                return load_folder(folder, self.config, self.names[split])
+                return load_folder(folder, self.config, self.names[split][0])
             with log_errors_only("huggingface_hub"):
-                return datasets.load_dataset(self.path, self.config, split=self.names[split], revision=self.revision)
+                return datasets.load_dataset(self.path, self.config, split=self.names[split][0], revision=self.revision)
         except UserError:
             raise
         except Exception as error:  # whatever the hub, the network and their libraries raise
             raise UserError(
                 "E-hub",
                 f"reader.path={self.path}",
-                f"cannot load split {self.names[split]!r} ({first_line(error)})",
+                f"cannot load split {self.names[split][0]!r} ({first_line(error)})",
                 f"check network and names (reader.{split}=null where there is no such split); a set that is a script "
                 f"needs reader.revision=refs/convert/parquet; without a network, {self.without_network()}",
             ) from error
@@ -123,7 +128,7 @@ class HuggingFace(TableReader):
         """The remedy where the hub cannot be reached."""
         if self.local is None:
             return "set reader.path to a local folder, or data.root=DIR and reader=parallel (or tsv, csv, jsonl)"
-        train = self.local.names["train"]
+        (train,) = self.local.names["train"]
         names = [f"{train}.{suffix}" for suffix in self.local.suffixes] if isinstance(self.local, Parallel) else [train]
         return f"set data.root=DIR to a folder that holds {', '.join(names)} and so on"
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from seq2att.errors import UserError, check_size
 from seq2att.files import plain_name, read_lines, resolve, whereabouts
-from seq2att.reader import FileReader, Row, digest
+from seq2att.reader import DataFiles, FileReader, Row
 from seq2att.registry import Inherited, register
 
 
@@ -18,11 +18,11 @@ class Lines(FileReader):
 
     absent = frozenset({"source"})
 
-    def read(self, split: str, root: Path | None) -> Iterator[Row]:
-        (file,) = self.files(split, root)
+    def read_files(self, data: DataFiles) -> Iterator[Row]:
+        (file,) = data.paths
         for number, text in read_lines(file):
             blank = not text or text.isspace()
-            yield Row(() if blank else (None, text), self.names[split], number, "blank line" if blank else "")
+            yield Row(() if blank else (None, text), data.name, number, "blank line" if blank else "")
 
 
 @register("reader", "document")
@@ -40,18 +40,18 @@ class Document(FileReader):
         super().__init__(**options)
         self.piece = check_size("reader.piece", piece)
 
-    def read(self, split: str, root: Path | None) -> Iterator[Row]:
-        (file,) = self.files(split, root)
+    def read_files(self, data: DataFiles) -> Iterator[Row]:
+        (file,) = data.paths
         lines: list[str] = []
         first, size = 1, 0
         for number, text in read_lines(file, ends=True):
             lines.append(text)
             size += len(text)
             if size >= self.piece:
-                yield Row((None, "".join(lines)), self.names[split], first)
+                yield Row((None, "".join(lines)), data.name, first)
                 lines, first, size = [], number + 1, 0
         if size:
-            yield Row((None, "".join(lines)), self.names[split], first)
+            yield Row((None, "".join(lines)), data.name, first)
 
 
 @register("reader", "folder")
@@ -59,9 +59,9 @@ class Folder(FileReader):
     """A folder with a text file for each class: the file's name is the class, each line an example.
 
     Args:
-        train: folder of the training split.
-        validation: folder of the validation split; null for a part of the training rows.
-        test: folder of the test split; null for none.
+        train: folder of the training split, or a list of folders.
+        validation: the same of the validation split; null for a part of the training rows.
+        test: the same of the test split; null for none.
         pattern: glob pattern of the files.
         source: `line` or `name` (of the class).
         target: the other one.
@@ -70,7 +70,7 @@ class Folder(FileReader):
     def __init__(
         self,
         *,
-        train: str = ".",
+        train: tuple[str, ...] = (".",),
         pattern: str = "*.txt",
         source: Literal["line", "name"] = "line",
         target: Literal["line", "name"] = "name",
@@ -81,11 +81,11 @@ class Folder(FileReader):
             raise UserError("E-conflict", f"reader.source={source}", "must differ from reader.target", "swap one")
         self.pattern, self.swap = pattern, source == "name"
 
-    def files(self, split: str, root: Path | None) -> list[Path]:
-        folder = resolve(self.names[split], root)
+    def find(self, key: str, name: str, root: Path | None) -> list[DataFiles]:
+        folder = resolve(name, root)
         if not folder.is_dir():
             problem, remedy = f"there is no folder {folder.resolve()}", whereabouts(folder, root)
-            raise UserError("E-file", f"reader.{split}={self.names[split]}", problem, remedy)
+            raise UserError("E-file", f"{key}={name}", problem, remedy)
         try:
             files = sorted(file for file in folder.glob(self.pattern) if file.is_file())
         except (ValueError, NotImplementedError) as error:
@@ -93,18 +93,13 @@ class Folder(FileReader):
         if not files:
             problem, remedy = f"no file of {folder.resolve()} matches", whereabouts(folder / self.pattern, root)
             raise UserError("E-file", f"reader.pattern={self.pattern}", problem, remedy)
-        return files
+        return [DataFiles((file,), file.name) for file in files]
 
-    def read(self, split: str, root: Path | None) -> Iterator[Row]:
-        for file in self.files(split, root):
-            label = Path(plain_name(file.name)).stem
-            for number, text in read_lines(file):
-                if not text or text.isspace():
-                    yield Row((), file.name, number, "blank line")
-                else:
-                    yield Row((label, text) if self.swap else (text, label), file.name, number)
-
-    def fingerprint(self, split: str, root: Path | None) -> str:
-        files = self.files(split, root)
-        names = "/".join(file.name for file in files)  # the classes
-        return digest(self, f"{self.names[split]}/{names}", files)
+    def read_files(self, data: DataFiles) -> Iterator[Row]:
+        (file,) = data.paths
+        label = Path(plain_name(file.name)).stem
+        for number, text in read_lines(file):
+            if not text or text.isspace():
+                yield Row((), data.name, number, "blank line")
+            else:
+                yield Row((label, text) if self.swap else (text, label), data.name, number)

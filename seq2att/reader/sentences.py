@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
 from seq2att.errors import UserError, check_size
 from seq2att.files import one_word, read_lines
-from seq2att.reader import FileReader, Row
+from seq2att.reader import DataFiles, FileReader, Row
 from seq2att.registry import Inherited, register, suggestion
 
 NOT_A_WORD = re.compile(r"\d+[-.]\d+")  # the ID of a multiword token, or of an empty node
@@ -40,10 +39,9 @@ class Sentences(FileReader):
         """Raise `E-column` where a line has a wrong number of columns; `before` is that of the line before, or 0."""
         raise NotImplementedError
 
-    def read(self, split: str, root: Path | None) -> Iterator[Row]:
+    def read_files(self, data: DataFiles) -> Iterator[Row]:
         """Yield a row for each sentence; a `-DOCSTART-` line and a comment are yielded without values."""
-        (file,) = self.files(split, root)
-        name = self.names[split]
+        (file,), name = data.paths, data.name
         words: list[list[str]] = []
         first = width = 0
         for number, text in read_lines(file):

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from seq2att.errors import UserError
-from seq2att.files import find_file, read_lines, shorten
-from seq2att.reader import FileReader, Row, TableReader
+from seq2att.files import find_files, plain_name, read_lines, shorten
+from seq2att.reader import DataFiles, FileReader, Row, TableReader
 from seq2att.reader.columns import Columns, dig, missing_column
 from seq2att.registry import Inherited, register, suggestion
 
@@ -22,9 +22,9 @@ class Parallel(FileReader):
     """Parallel text files, aligned line by line, such as `train.de` and `train.en`.
 
     Args:
-        train: name without suffix of the training files.
-        validation: name without suffix of the validation files; null for a part of the training rows.
-        test: name without suffix of the test files; null for none.
+        train: name without suffix of the training files; or a list, of which each may be a pattern such as `corpus/*`.
+        validation: the same of the validation files; null for a part of the training rows.
+        test: the same of the test files; null for none.
         source: suffix of the source files.
         target: suffix of the target files; null for no target.
     """
@@ -32,8 +32,8 @@ class Parallel(FileReader):
     def __init__(
         self,
         *,
-        train: str = "train",
-        validation: str | None = "validation",
+        train: tuple[str, ...] = ("train",),
+        validation: tuple[str, ...] | None = ("validation",),
         source: str = "de",
         target: str | None = "en",
         **options: Inherited,
@@ -42,13 +42,22 @@ class Parallel(FileReader):
         self.suffixes = [suffix for suffix in (source, target) if suffix is not None]
         self.absent = frozenset({"target"} if target is None else ())
 
-    def files(self, split: str, root: Path | None) -> list[Path]:
-        return [find_file(f"reader.{split}", f"{self.names[split]}.{suffix}", root) for suffix in self.suffixes]
+    def find(self, key: str, name: str, root: Path | None) -> list[DataFiles]:
+        sides = [find_files(key, f"{name}.{suffix}", root) for suffix in self.suffixes]
+        stems = [
+            {plain_name(label).removesuffix(f".{suffix}"): path for path, label in side}
+            for suffix, side in zip(self.suffixes, sides, strict=True)
+        ]
+        for one, suffix, other, missing in zip(stems, self.suffixes, stems[::-1], self.suffixes[::-1], strict=True):
+            if alone := sorted(one.keys() - other.keys()):
+                problem = f"{alone[0]}.{suffix} has no partner {alone[0]}.{missing} ({len(alone):,} such files)"
+                raise UserError("E-file", f"{key}={name}", problem, "add it, or write a narrower pattern")
+        paths = [(tuple(side[stem] for side in stems), f"{stem}.{self.suffixes[0]}") for stem in stems[0]]
+        return [DataFiles(both, label) for both, label in paths]
 
-    def read(self, split: str, root: Path | None) -> Iterator[Row]:
+    def read_files(self, data: DataFiles) -> Iterator[Row]:
         """Yield line n of both files as row n."""
-        files = self.files(split, root)
-        name = f"{self.names[split]}.{self.suffixes[0]}"
+        files, name = data.paths, data.name
         streams = [read_lines(file) for file in files]
         one_sided = None  # the first line that is empty in one file only: the files may be misaligned there
         for number, lines in enumerate(itertools.zip_longest(*streams), start=1):
@@ -84,11 +93,11 @@ class Tsv(TableReader):
         super().__init__(source=source, target=target, **options)
         self.header = header
 
-    def read(self, split: str, root: Path | None) -> Iterator[Row]:
+    def read_files(self, data: DataFiles) -> Iterator[Row]:
         """Yield a row for each line."""
-        (file,) = self.files(split, root)
+        (file,) = data.paths
         records = ((number, text.split("\t") if text else []) for number, text in read_lines(file))
-        return pick_columns(file, self.names[split], records, self.columns, self.header)
+        return pick_columns(file, data.name, records, self.columns, self.header)
 
 
 @register("reader", "csv")
@@ -107,10 +116,10 @@ class Csv(TableReader):
             raise UserError("E-choice", f"reader.separator={separator!r}", "must be one character, such as ',' or ';'")
         self.separator = separator
 
-    def read(self, split: str, root: Path | None) -> Iterator[Row]:
+    def read_files(self, data: DataFiles) -> Iterator[Row]:
         """Yield a row for each record, which may span lines."""
-        (file,) = self.files(split, root)
-        return pick_columns(file, self.names[split], self.records(file), self.columns, self.header)
+        (file,) = data.paths
+        return pick_columns(file, data.name, self.records(file), self.columns, self.header)
 
     def records(self, file: Path) -> Iterator[tuple[int, list[str]]]:
         """Yield the records of a file, each with the line where it starts; `E-row` where quotes do not match."""
@@ -180,12 +189,12 @@ def column_index(file: Path, column: str, names: Sequence[str], header: bool) ->
 class Jsonl(TableReader):
     """JSON Lines: one JSON object a line; `translation.de` names a key inside another."""
 
-    def read(self, split: str, root: Path | None) -> Iterator[Row]:
+    def read_files(self, data: DataFiles) -> Iterator[Row]:
         """Yield a row for each object."""
-        (file,) = self.files(split, root)
+        (file,) = data.paths
         for number, text in read_lines(file):
             if not text.strip():
-                yield Row((), self.names[split], number, "blank line")
+                yield Row((), data.name, number, "blank line")
                 continue
             try:
                 record = json.loads(text)
@@ -195,4 +204,4 @@ class Jsonl(TableReader):
             if not isinstance(record, dict):
                 raise UserError("E-row", f"{file}:{number}", f"{shorten(text)} is not an object", "write {...}")
             cells = [dig(record, column, f"{file}:{number}") for column in self.columns.names]
-            yield Row(self.columns.values(cells, f"{file}:{number}"), self.names[split], number)
+            yield Row(self.columns.values(cells, f"{file}:{number}"), data.name, number)
