@@ -22,7 +22,7 @@ import yaml
 
 import seq2att
 from seq2att import api, cli, launch, registry
-from seq2att.cli import evaluate, searching, show
+from seq2att.cli import evaluate, output, searching, show
 from seq2att.config import compose, recipes
 from seq2att.errors import UserError
 from seq2att.types import Prediction
@@ -90,6 +90,7 @@ def predictor(monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
     """A model in the place of every run folder."""
     fake = FakePredictor()
     monkeypatch.setattr(api, "load", fake.load)
+    monkeypatch.setattr(output, "fingerprint", lambda arguments, options: {"model": "fake", **options})
     return fake
 
 

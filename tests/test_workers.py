@@ -55,7 +55,7 @@ def shared(*lines: str, making: Backwards | None = None) -> tuple[list[str], set
     written: list[Answer] = []
     failure = None
     try:
-        share(pieces_of(*lines), making or Backwards(), 2, written.append)
+        share(pieces_of(*lines), making or Backwards(), 2, lambda _, answer: written.append(answer))
     except Exception as error:
         failure = error
     return [line for one in written for line in one.lines], {one.warnings[0] for one in written if one.rows}, failure
@@ -114,7 +114,7 @@ def test_no_more_is_read_than_can_be_written_soon() -> None:
             read += 1
             yield piece
 
-    def write(answer: Answer) -> None:
+    def write(piece: Chunk, answer: Answer) -> None:
         nonlocal written
         ahead.append(read - written)
         written += answer.rows
@@ -130,9 +130,9 @@ def test_an_error_of_reading_or_writing_ends_it() -> None:
         raise UserError("E-encoding", "in:2", "is not UTF-8")
 
     with refused("E-encoding", "in:2"):
-        share(pieces(), Backwards(), 2, lambda answer: None)
+        share(pieces(), Backwards(), 2, lambda piece, answer: None)
 
-    def write(answer: Answer) -> None:
+    def write(piece: Chunk, answer: Answer) -> None:
         raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):

@@ -163,4 +163,4 @@ def missing_plugin(path: Path, config: Mapping[str, Any], error: registry.Regist
     return UserError("E-plugin", f"{path}", f"{error.subject}: {error.problem}", remedy)
 
 
-__all__ = ["FORMAT", "load", "read_config", "save"]
+__all__ = ["FORMAT", "load", "open_bundle", "read_config", "save"]

@@ -136,6 +136,15 @@ class Reader:
             raise UserError("E-bundle", f"{self.path / name}", problem, CHANGED)
         return content
 
+    def digest(self) -> str:
+        """A digest of everything that loading opens."""
+        if self.manifest is None:
+            names = [CONFIG, WEIGHTS, *(f"{side}/{name}" for side in SIDES for name in file_names(self.path / side))]
+            digests = {name: hashlib.sha256(self.read(name, self.size(name))).hexdigest() for name in sorted(names)}
+        else:
+            digests = {name: record.sha256 for name, record in sorted(self.manifest.files.items())}
+        return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+
     def check_tensors(self, places: Mapping[str, Place]) -> None:
         """Raise `E-bundle` unless these are the tensors of the manifest."""
         described = {name: (place.dtype, place.shape) for name, place in places.items()}

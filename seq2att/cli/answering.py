@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import itertools
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +16,7 @@ from seq2att.cli.boundary import print_error
 from seq2att.cli.model import (
     Commands,
     add_model,
+    add_output,
     add_parser,
     add_quantize,
     load,
@@ -21,8 +24,9 @@ from seq2att.cli.model import (
     plugins,
     positive,
 )
+from seq2att.cli.output import Output, written
 from seq2att.cli.searching import add_search, search_options
-from seq2att.cli.text import Chunk, Write, check_output, chunks, opened, put, standard_output, written
+from seq2att.cli.text import Chunk, check_output, chunks, opened, put, standard_output
 from seq2att.cli.workers import Answer, Answering, share, split
 from seq2att.errors import UserError
 
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 
 LIMITS = ("batch_size", "batch_tokens", "max_source_length", "too_long")  # options of every command
 PIECE = 256  # lines that a worker gets together: several batches of similar lengths
+PART = 1024  # lines that one process answers together
 
 
 class Command(NamedTuple):
@@ -123,7 +128,7 @@ def add(commands: Commands) -> None:
         parser = add_parser(commands, command.name, command.help, command.examples)
         add_model(parser)
         parser.add_argument("file", metavar="FILE", nargs="?", help="a text file; else standard input")
-        parser.add_argument("-o", "--output", metavar="FILE", help="where to write; else standard output")
+        add_output(parser)
         parser.add_argument("--batch-size", type=positive, metavar="N", help="lines answered together")
         batch_tokens = "tokens answered together, 16384 by default: bounds the memory"
         parser.add_argument("--batch-tokens", type=positive, metavar="N", help=batch_tokens)
@@ -173,20 +178,27 @@ def answer(arguments: argparse.Namespace, request: Request) -> None:
     if arguments.devices > 1 and not is_typed:
         loading = plugins(arguments), load_options(arguments)
         make_answering = MakeAnswering(arguments.model, *loading, request, arguments.devices)
-        with opened(arguments.file) as source, written(arguments.output) as write:
-            report = Report(write, arguments.file)
-            size = max(PIECE, 4 * (arguments.batch_size or 0))
-            share(split(chunks(source), size), make_answering, arguments.devices, report.add)
-            report.end()
+        with reported(arguments, request, PIECE) as (pieces, report):
+            share(pieces, make_answering, arguments.devices, report.add)
         return
     predictor = load(arguments)
     if is_typed:
         converse(predictor, request)
         return
-    with opened(arguments.file) as source, written(arguments.output) as write:
-        report = Report(write, arguments.file)
-        for chunk in chunks(source):
-            report.add(answer_chunk(predictor, request, chunk))
+    with reported(arguments, request, PART) as (pieces, report):
+        for piece in pieces:
+            report.add(piece, answer_chunk(predictor, request, piece))
+
+
+@contextlib.contextmanager
+def reported(arguments: argparse.Namespace, request: Request, size: int) -> Iterator[tuple[Iterator[Chunk], Report]]:
+    """The lines to answer, in pieces of at most `size` or some batches, and what writes their answers."""
+    ignored = LIMITS  # change no answer, but for lines that are cut, of which `written` takes care
+    options = {name: value for name, value in request.options.items() if name not in ignored}
+    options |= {"probabilities": request.probabilities, "n_best": request.options.get("n_best", 1)}
+    with opened(arguments.file) as source, written(arguments, options) as output:
+        report = Report(output, arguments.file)
+        yield output.remaining(split(chunks(source), max(size, 4 * (arguments.batch_size or 0)))), report
         report.end()
 
 
@@ -235,16 +247,16 @@ def answer_chunk(predictor: Predictor, request: Request, chunk: Chunk) -> Answer
 class Report:
     """Writes answers; for a file, the progress goes to stderr."""
 
-    def __init__(self, write: Write, file: str | None) -> None:
-        self.write, self.file = write, file
+    def __init__(self, output: Output, file: str | None) -> None:
+        self.output, self.file = output, file
         self.started, self.done = time.monotonic(), 0
         self.live = file is not None and sys.stderr.isatty()
 
-    def add(self, answer: Answer) -> None:
+    def add(self, piece: Chunk, answer: Answer) -> None:
         """Write some answers."""
         for note in answer.warnings:
             print(f"seq2att: {note}", file=sys.stderr)
-        self.write(answer.lines)
+        self.output.add(piece, answer.lines)
         self.done += answer.rows
         if self.live:
             print(f"\r{progress(self.done, self.started)}", end="", file=sys.stderr, flush=True)

@@ -28,6 +28,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="RUN", help="a run folder or a bundle")
 
 
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add `--output` and `--resume`."""
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write; else standard output")
+    resume = "go on after the answers that a killed command has left in OUT.partial, as is done without it"
+    parser.add_argument("--resume", action=argparse.BooleanOptionalAction, help=f"{resume}; --no-resume starts anew")
+
+
 def add_quantize(parser: argparse.ArgumentParser) -> None:
     """Add `--quantize`."""
     parser.add_argument("--quantize", metavar="TYPE", help="round the weights to int8, for speed on a CPU")

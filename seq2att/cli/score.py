@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
-from seq2att.cli.model import Commands, add_model, add_parser, add_quantize, load, positive
-from seq2att.cli.text import Input, check_output, lines, opened, written
+from seq2att.cli.model import Commands, add_model, add_output, add_parser, add_quantize, load, positive
+from seq2att.cli.output import written
+from seq2att.cli.text import Chunk, Input, check_output, lines, opened
 from seq2att.errors import UserError
 
 EXAMPLES = """examples:
@@ -26,8 +28,10 @@ def add(commands: Commands) -> None:
     add_model(parser)
     parser.add_argument("source", metavar="SOURCE_FILE", nargs="?", help="the sources, a line each")
     parser.add_argument("target", metavar="TARGET_FILE", nargs="?", help="the targets, a line each")
-    parser.add_argument("-o", "--output", metavar="FILE", help="where to write; else standard output")
+    add_output(parser)
     parser.add_argument("--batch-size", type=positive, metavar="N", help="pairs scored together")
+    batch_tokens = "tokens scored together, 2048 by default: bounds the memory"
+    parser.add_argument("--batch-tokens", type=positive, metavar="N", help=batch_tokens)
     add_quantize(parser)
     parser.set_defaults(run=run)
 
@@ -38,13 +42,21 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("E-missing", f"{arguments.source}", "has no file of targets", "give TARGET_FILE as well")
     check_output(arguments.output, arguments.source, arguments.target)
     predictor = load(arguments)
-    options = {"batch_size": arguments.batch_size} if arguments.batch_size else {}
-    with opened(arguments.source) as source, opened(arguments.target) as target, written(arguments.output) as write:
+    limits = {name: getattr(arguments, name) for name in ("batch_size", "batch_tokens")}
+    options: Any = {name: value for name, value in limits.items() if value}
+    with opened(arguments.source) as source, opened(arguments.target) as target, written(arguments, {}) as output:
         pairs = side_by_side(source, target) if arguments.source else split_at_tabs(source)
-        first = 1
-        while chunk := list(itertools.islice(pairs, CHUNK)):
-            write([f"{scored.score:.6f}" for scored in predictor.score(chunk, first_pair=first, **options)])
-            first += len(chunk)
+        for piece in output.remaining(pieces_of(pairs)):
+            scores = predictor.score(piece.lines, first_pair=piece.first, **options)
+            output.add(piece, [f"{scored.score:.6f}" for scored in scores])
+
+
+def pieces_of(pairs: Iterator[tuple[str, str]]) -> Iterator[Chunk]:
+    """The pairs in pieces."""
+    first = 1
+    while piece := list(itertools.islice(pairs, CHUNK)):
+        yield Chunk(piece, first)
+        first += len(piece)
 
 
 def side_by_side(source: Input, target: Input) -> Iterator[tuple[str, str]]:

@@ -6,12 +6,13 @@ import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple, Protocol
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 from seq2att.errors import UserError
 from seq2att.files import decode
 
 CHUNK_BYTES = 1 << 17  # read, and so answered, together
+LONGEST_LINE = 1 << 26  # bytes
 
 
 class Input(NamedTuple):
@@ -22,17 +23,10 @@ class Input(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Some lines that follow each other."""
+    """Some lines, or pairs of lines, that follow each other."""
 
-    lines: list[str]
+    lines: list[Any]
     first: int  # the number of the first one
-
-
-class Write(Protocol):
-    """Writes lines at once."""
-
-    def __call__(self, lines: Sequence[str]) -> None:
-        """Write the lines, each with a line feed."""
 
 
 def standard_output() -> BinaryIO:
@@ -58,31 +52,6 @@ def check_output(output: str | None, *inputs: str | None) -> None:
         raise UserError("E-argument", f"--output={output}", "is an input of this command", "write to another file")
 
 
-@contextlib.contextmanager
-def written(file: str | None) -> Iterator[Write]:
-    """A writer of lines into a file, or to standard output (None or `-`).
-
-    The earlier content of the file stays until the first lines are written: an error before them loses nothing.
-    """
-    if file in (None, "-"):
-        yield lambda lines: put(standard_output(), lines)
-        return
-    with stream_of(Path(str(file)), "ab") as stream:
-        is_untouched = True
-
-        def write(lines: Sequence[str]) -> None:
-            nonlocal is_untouched
-            if is_untouched:
-                with contextlib.suppress(OSError):  # a pipe or a device has no end
-                    stream.truncate(0)
-            is_untouched = False
-            put(stream, lines)
-
-        yield write
-        if is_untouched:
-            write([])
-
-
 def stream_of(file: Path, mode: Literal["rb", "ab"]) -> BinaryIO:
     """The file opened; UserError says why it cannot be."""
     try:
@@ -93,22 +62,34 @@ def stream_of(file: Path, mode: Literal["rb", "ab"]) -> BinaryIO:
 
 
 def put(stream: BinaryIO, lines: Sequence[str]) -> None:
-    """Write lines; a line end within a line becomes a space, so that there are as many lines as were given."""
-    flat = (line.replace("\r\n", " ").replace("\n", " ").replace("\r", " ") for line in lines)
-    stream.write("".join(f"{line}\n" for line in flat).encode("utf-8", "replace"))
+    """Write lines at once."""
+    stream.write(to_bytes(lines))
     stream.flush()
+
+
+def to_bytes(lines: Sequence[str]) -> bytes:
+    """Lines as they are written; a line end within a line becomes a space, so that there are as many as were given."""
+    flat = (line.replace("\r\n", " ").replace("\n", " ").replace("\r", " ") for line in lines)
+    return "".join(f"{line}\n" for line in flat).encode("utf-8", "replace")
 
 
 def chunks(source: Input) -> Iterator[Chunk]:
     """The lines as they come: what a pipe holds is answered at once, a file goes by in large pieces."""
-    rest, number = b"", 1
+    begun: list[bytes] = []  # the parts of the line that has not ended
+    number = 1
     while data := source.stream.read1(CHUNK_BYTES):  # type: ignore[attr-defined]
-        *complete, rest = (rest + data).split(b"\n")
+        *complete, rest = data.split(b"\n")
         if complete:
+            complete[0] = b"".join([*begun, complete[0]])
             yield Chunk([decode_line(line, source.name, number + index) for index, line in enumerate(complete)], number)
             number += len(complete)
-    if rest:
-        yield Chunk([decode_line(rest, source.name, number)], number)
+            begun = []
+        begun.append(rest)
+        if len(begun) * CHUNK_BYTES > LONGEST_LINE and sum(map(len, begun)) > LONGEST_LINE:
+            problem = f"is longer than {LONGEST_LINE:,} bytes"
+            raise UserError("E-length", f"{source.name}:{number}", problem, "check whether it is a text of lines")
+    if any(begun):
+        yield Chunk([decode_line(b"".join(begun), source.name, number)], number)
 
 
 def lines(source: Input) -> Iterator[str]:

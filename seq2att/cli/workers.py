@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import multiprocessing
+import os
 import pickle
 import queue
 import signal
@@ -15,6 +16,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
+from seq2att.cli.boundary import Terminated
 from seq2att.cli.text import Chunk
 from seq2att.errors import UserError
 
@@ -32,6 +34,10 @@ class Answer(NamedTuple):
 Answering = Callable[[Chunk], Answer]
 MakeAnswering = Callable[[int], Answering]
 """Makes, in worker `number` (from 0), the function that answers its pieces; it is pickled on its way there."""
+
+
+Write = Callable[[Chunk, Answer], None]
+"""Writes the answer to a piece."""
 
 
 class Job(NamedTuple):
@@ -55,7 +61,7 @@ class Job(NamedTuple):
 class Writer(threading.Thread):
     """Writes answers in the order of their pieces, as soon as they are there; keeps the first error."""
 
-    def __init__(self, write: Callable[[Answer], None], num_pending: int) -> None:
+    def __init__(self, write: Write, num_pending: int) -> None:
         super().__init__(daemon=True)
         self.write = write
         self.jobs: queue.Queue[Job | None] = queue.Queue(num_pending)
@@ -66,23 +72,20 @@ class Writer(threading.Thread):
         while (job := self.jobs.get()) is not None:
             if self.failure is None:
                 try:
-                    self.write(job.result())
+                    self.write(job.piece, job.result())
                 except BaseException as error:  # of the worker, or of writing
                     self.failure = error
 
 
-def share(pieces: Iterable[Chunk], make_answering: MakeAnswering, count: int, write: Callable[[Answer], None]) -> None:
+def share(pieces: Iterable[Chunk], make_answering: MakeAnswering, count: int, write: Write) -> None:
     """Answer all pieces by `count` processes and `write` the answers in the order of the pieces.
 
     Raises:
         UserError: the first error of a worker in the order of the pieces; one names a worker whose process ended.
     """
     pickled, context = pickle.dumps(make_answering), multiprocessing.get_context("spawn")
-    # An executor for each worker, so that a worker has a number, and with it a GPU. Ctrl-C ends its process silently.
-    workers = [
-        ProcessPoolExecutor(1, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL))
-        for _ in range(count)
-    ]
+    # An executor for each worker, so that a worker has a number, and with it a GPU.
+    workers = [ProcessPoolExecutor(1, context, initializer=prepare_worker) for _ in range(count)]
     writer = Writer(write, PENDING * count)
     writer.start()
     try:
@@ -94,7 +97,7 @@ def share(pieces: Iterable[Chunk], make_answering: MakeAnswering, count: int, wr
                 place = number % count
                 future = workers[place].submit(answer_piece, pickled, place, piece)
                 writer.jobs.put(Job(piece, f"worker {place + 1} of {count}", future))
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, Terminated) as error:
         writer.failure = error
         raise
     finally:
@@ -104,6 +107,20 @@ def share(pieces: Iterable[Chunk], make_answering: MakeAnswering, count: int, wr
             worker.shutdown(cancel_futures=True)
     if writer.failure is not None:
         raise writer.failure
+
+
+def prepare_worker() -> None:
+    """End the process of a worker silently at Ctrl-C, and when the process that it works for was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=follow_parent, daemon=True).start()
+
+
+def follow_parent() -> None:
+    """End with the process that started this one."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def answer_piece(make_answering: bytes, number: int, piece: Chunk) -> Answer:

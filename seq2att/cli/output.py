@@ -1,0 +1,280 @@
+"""Where answers go: to a stream as they come, or part by part to a file, with which a killed command goes on.
+
+Until all answers are there, the file `OUT` keeps its old content. Beside it lie `OUT.partial`, the answers so far, and
+`OUT.partial.json`, their journal: of which command and which lines they are. The journal is renewed after the answers
+are on the disk, so it always describes a beginning of `OUT.partial`; what follows that is answered again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from seq2att.cli.boundary import terminable
+from seq2att.cli.text import Chunk, put, standard_output, stream_of, to_bytes
+from seq2att.errors import UserError
+from seq2att.files import unwritable, write_file
+from seq2att.files.untrusted import parse_json, read_regular
+from seq2att.files.writing import sync_folder
+
+COMMIT = 1.0  # seconds between two renewals of the journal, at least
+MAX_JOURNAL = 1 << 20
+BLOCK = 1 << 20
+MODEL, CUT = "model", "cut to"  # keys of what identifies a command
+ANEW = "give --no-resume to start anew, or another --output"
+
+
+class Output:
+    """Answers that go to a stream as they come."""
+
+    def __init__(self, stream: BinaryIO | None = None) -> None:
+        self.stream = stream  # None: standard output, looked up when there is an answer
+
+    def remaining(self, pieces: Iterable[Chunk]) -> Iterator[Chunk]:
+        """The lines that are not answered yet."""
+        return iter(pieces)
+
+    def add(self, piece: Chunk, lines: Sequence[str]) -> None:
+        """Write the answers to a piece."""
+        put(self.stream or standard_output(), lines)
+
+
+class Journal(NamedTuple):
+    """What is known of the answers so far."""
+
+    command: Mapping[str, Any]
+    inputs: int = 0  # lines, or pairs, that are answered
+    answers: int = 0  # lines
+    size: int = 0  # bytes
+    input_digest: str = hashlib.sha256().hexdigest()
+    output_digest: str = hashlib.sha256().hexdigest()
+
+
+class FileOutput(Output):
+    """Answers that become a file when all are there.
+
+    Args:
+        target: the file.
+        command: what identifies the command: with equal values, equal lines have equal answers.
+        resume: go on after the answers of an earlier command; False removes them.
+    """
+
+    def __init__(self, target: Path, command: Mapping[str, Any], resume: bool) -> None:
+        self.target = target
+        self.partial, self.journal = (target.with_name(f"{target.name}.partial{end}") for end in ("", ".json"))
+        self.state = self.committed = Journal(json.loads(json.dumps(command)))
+        self.read, self.written = hashlib.sha256(), hashlib.sha256()
+        self.is_at_end = True  # of the lines that are answered already
+        self.last_commit = time.monotonic()
+        try:
+            self.file = io.FileIO(
+                os.open(self.partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+"
+            )
+        except OSError as error:
+            raise unwritable(target, error) from error
+        try:
+            lock(self.file, self.partial)
+            if resume:
+                self.resume()
+            self.file.truncate(self.state.size)
+            self.file.seek(self.state.size)
+        except BaseException:
+            self.file.close()
+            raise
+
+    def resume(self) -> None:
+        """Take the state of the journal, if there is one; refuse what is of another command or was changed."""
+        if not os.path.lexists(self.journal):
+            if os.fstat(self.file.fileno()).st_size:
+                raise UserError("E-file", f"{self.partial}", "is there, without its journal", f"remove it, or {ANEW}")
+            return
+        state = parse_journal(self.journal)
+        if changed := differences(state.command, self.state.command):
+            problem = f"holds {state.answers:,} answers of another command ({'; '.join(changed)})"
+            raise UserError("E-file", f"{self.partial}", problem, f"give that command again, or {ANEW}")
+        for block in blocks(self.file, state.size):
+            self.written.update(block)
+        if self.written.hexdigest() != state.output_digest:
+            raise UserError("E-file", f"{self.partial}", "was changed since its journal was written", ANEW)
+        self.state = self.committed = state._replace(command=self.state.command)
+        self.is_at_end = not state.inputs
+        if state.inputs:
+            print(f"seq2att: continuing {self.target} after line {state.inputs:,}", file=sys.stderr)
+
+    def remaining(self, pieces: Iterable[Chunk]) -> Iterator[Chunk]:
+        """The lines that are not answered yet; `E-file` unless those before them are the ones that were answered."""
+        left = self.state.inputs
+        for piece in pieces:
+            if left:
+                answered = piece.lines[:left]
+                self.read.update(item_bytes(answered))
+                left -= len(answered)
+                piece = Chunk(piece.lines[len(answered) :], piece.first + len(answered))
+                if not left:
+                    self.check_inputs()
+            if piece.lines:
+                yield piece
+        if left:
+            self.check_inputs()
+
+    def check_inputs(self) -> None:
+        """Raise `E-file` unless the lines up to here are those that were answered."""
+        if self.read.hexdigest() != self.state.input_digest:
+            problem = f"holds answers to other lines than the first {self.state.inputs:,} of this input"
+            raise UserError("E-file", f"{self.partial}", problem, f"give the input of before, or {ANEW}")
+        self.is_at_end = True
+
+    def add(self, piece: Chunk, lines: Sequence[str]) -> None:
+        """Write the answers to a piece; now and then the journal, too."""
+        data = to_bytes(lines)
+        view = memoryview(data)
+        while view:
+            view = view[self.file.write(view) :]
+        self.read.update(item_bytes(piece.lines))
+        self.written.update(data)
+        inputs, answers = self.state.inputs + len(piece.lines), self.state.answers + len(lines)
+        self.state = self.state._replace(inputs=inputs, answers=answers, size=self.state.size + len(data))
+        if time.monotonic() >= self.last_commit + COMMIT:
+            self.commit()
+
+    def commit(self) -> None:
+        """Put the answers on the disk, then the journal."""
+        os.fsync(self.file.fileno())
+        self.state = self.state._replace(input_digest=self.read.hexdigest(), output_digest=self.written.hexdigest())
+        write_file(self.journal, json.dumps(self.state._asdict(), indent=1) + "\n")
+        self.committed = self.state
+        self.last_commit = time.monotonic()
+
+    def keep(self, error: BaseException) -> None:
+        """After an error, keep the answers so far, and note how to go on; without answers, leave nothing."""
+        if not self.is_at_end:  # of another input: as it was before
+            return
+        with contextlib.suppress(OSError, UserError):
+            self.file.truncate(self.state.size)
+            self.commit()
+        if inputs := self.committed.inputs:
+            error.add_note(f"{inputs:,} lines are done in {self.partial}: the same command continues after them")
+        else:
+            self.remove()
+
+    def finish(self) -> None:
+        """Make the answers the file, after a last look at their number."""
+        self.commit()
+        lines = sum(block.count(b"\n") for block in blocks(self.file, os.fstat(self.file.fileno()).st_size))
+        if lines != self.state.answers:
+            problem = f"has {lines:,} lines, but {self.state.answers:,} were written"
+            raise UserError("E-file", f"{self.partial}", problem, f"check the disk, then {ANEW}")
+        self.file.close()
+        if self.target.exists():
+            shutil.copymode(self.target, self.partial)
+        os.replace(self.partial, self.target)
+        self.journal.unlink(missing_ok=True)
+        sync_folder(self.target.parent)
+
+    def remove(self) -> None:
+        """Remove the partial file and its journal."""
+        self.file.close()
+        with contextlib.suppress(OSError):
+            self.partial.unlink(missing_ok=True)
+            self.journal.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def written(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Iterator[Output]:
+    """The output of a command: its `--output`, or standard output.
+
+    Args:
+        arguments: of the command, among them `output`, `resume` and those of the model.
+        options: everything else that its answers depend on.
+    """
+    file = arguments.output
+    path = None if file in (None, "-") else Path(os.path.realpath(file) if os.path.islink(file) else file)
+    is_whole = path is not None and (path.is_file() or not path.exists())
+    if arguments.resume and not is_whole:
+        raise UserError("E-argument", "--resume", "needs a file of answers", "give -o FILE")
+    if path is None:
+        yield Output()
+    elif not is_whole:  # a device or a pipe
+        with stream_of(path, "ab") as stream:
+            yield Output(stream)
+    else:
+        output = FileOutput(path, fingerprint(arguments, options), arguments.resume is not False)
+        try:
+            with terminable():
+                yield output
+                output.finish()
+        except BaseException as error:
+            output.keep(error)
+            raise
+        finally:
+            output.file.close()
+
+
+def fingerprint(arguments: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What identifies a command; the size of its batches and the number of its processes change no answer."""
+    import seq2att
+    from seq2att.bundle import open_bundle
+
+    reader = open_bundle(Path(arguments.model))
+    data = reader.saved.values.get("data") or {}
+    longest = getattr(arguments, "max_source_length", None) or data.get("max_length")
+    is_cut = (getattr(arguments, "too_long", None) or data.get("too_long")) == "cut"
+    named = {name: getattr(arguments, name, None) for name in ("command", "quantize", "device")}
+    return {
+        **named,
+        **options,
+        **({CUT: longest} if is_cut else {}),
+        MODEL: reader.digest(),
+        "plugins": arguments.plugins,
+        "version": seq2att.__version__,
+        "kernel": os.environ.get("SEQ2ATT_KERNEL"),
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What another command has otherwise. To cut lines that were refused until now changes no earlier answer."""
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    if CUT not in before:
+        names = [name for name in names if name != CUT]
+    return [name if name == MODEL else f"{name}={before.get(name)}, now {now.get(name)}" for name in names]
+
+
+def parse_journal(path: Path) -> Journal:
+    """The journal in a file."""
+    values = parse_json(read_regular(path, MAX_JOURNAL), f"{path}")
+    types = {name: type(value) for name, value in values.items()} if isinstance(values, dict) else {}
+    if types != {name: type(value) for name, value in Journal({})._asdict().items()}:
+        raise UserError("E-file", f"{path}", "is no journal of answers", f"remove it, or {ANEW}")
+    return Journal(**values)
+
+
+def item_bytes(items: Sequence[Any]) -> bytes:
+    """Lines, or pairs, as they count in a digest."""
+    lines = (item if isinstance(item, str) else "\t".join(item) for item in items)
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
+
+
+def blocks(file: io.FileIO, size: int) -> Iterator[bytes]:
+    """The first bytes of a file."""
+    file.seek(0)
+    while size and (block := file.read(min(size, BLOCK))):
+        size -= len(block)
+        yield block
+
+
+def lock(file: io.FileIO, path: Path) -> None:
+    """Keep other commands out of the partial file, until it is closed."""
+    from seq2att.trainer.lock import is_same, take
+
+    if take(file.fileno()) is None or not is_same(file.fileno(), path):
+        raise UserError("E-file", f"{path}", "another command is writing it", "wait for it, or give another --output")
