@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 from seq2att.cli.boundary import terminable
 from seq2att.cli.text import Chunk, put, standard_output, stream_of, to_bytes
 from seq2att.errors import UserError
-from seq2att.files import unwritable, write_file
+from seq2att.files import unwritable
 from seq2att.files.untrusted import parse_json, read_regular
 from seq2att.files.writing import sync_folder
 
@@ -71,7 +71,8 @@ class FileOutput(Output):
 
     def __init__(self, target: Path, command: Mapping[str, Any], resume: bool) -> None:
         self.target = target
-        self.partial, self.journal = (target.with_name(f"{target.name}.partial{end}") for end in ("", ".json"))
+        names = (target.with_name(f"{target.name}.partial{end}") for end in ("", ".json", ".json.new"))
+        self.partial, self.journal, self.next_journal = names
         self.state = self.committed = Journal(json.loads(json.dumps(command)))
         self.read, self.written = hashlib.sha256(), hashlib.sha256()
         self.is_at_end = True  # of the lines that are answered already
@@ -84,8 +85,10 @@ class FileOutput(Output):
             raise unwritable(target, error) from error
         try:
             lock(self.file, self.partial)
-            if resume:
+            if resume and os.fstat(self.file.fileno()).st_size:
                 self.resume()
+            if not self.state.size:
+                self.commit()  # first: what lies there without a journal is of somebody else
             self.file.truncate(self.state.size)
             self.file.seek(self.state.size)
         except BaseException:
@@ -93,11 +96,9 @@ class FileOutput(Output):
             raise
 
     def resume(self) -> None:
-        """Take the state of the journal, if there is one; refuse what is of another command or was changed."""
+        """Take the state of the journal; refuse what has none, is of another command or was changed."""
         if not os.path.lexists(self.journal):
-            if os.fstat(self.file.fileno()).st_size:
-                raise UserError("E-file", f"{self.partial}", "is there, without its journal", f"remove it, or {ANEW}")
-            return
+            raise UserError("E-file", f"{self.partial}", "is there, without its journal", f"remove it, or {ANEW}")
         state = parse_journal(self.journal)
         if changed := differences(state.command, self.state.command):
             problem = f"holds {state.answers:,} answers of another command ({'; '.join(changed)})"
@@ -151,7 +152,12 @@ class FileOutput(Output):
         """Put the answers on the disk, then the journal."""
         os.fsync(self.file.fileno())
         self.state = self.state._replace(input_digest=self.read.hexdigest(), output_digest=self.written.hexdigest())
-        write_file(self.journal, json.dumps(self.state._asdict(), indent=1) + "\n")
+        with self.next_journal.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(self.state._asdict(), indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(self.next_journal, self.journal)
+        sync_folder(self.journal.parent)
         self.committed = self.state
         self.last_commit = time.monotonic()
 
@@ -185,8 +191,8 @@ class FileOutput(Output):
         """Remove the partial file and its journal."""
         self.file.close()
         with contextlib.suppress(OSError):
-            self.partial.unlink(missing_ok=True)
-            self.journal.unlink(missing_ok=True)
+            for path in (self.partial, self.journal, self.next_journal):
+                path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
