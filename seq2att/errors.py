@@ -24,8 +24,8 @@ CODES = {
     "E-kind": "There is no such kind of component.",
     "E-label": "A label, tag or class is unknown or malformed.",
     "E-length": "A row or an input is too long, or two lengths do not match.",
-    "E-loss": "Training diverged: a loss is not finite.",
-    "E-memory": "The device ran out of memory.",
+    "E-loss": "Training diverged: a loss or a gradient is not finite, or the loss exploded.",
+    "E-memory": "Memory ran out, of the machine or of the device.",
     "E-metric": "A metric does not fit the task or the data.",
     "E-missing": "A required setting or argument is missing.",
     "E-number": "A value of the data is not a finite number.",
@@ -47,6 +47,25 @@ CODES = {
     "E-vocabulary": "A vocabulary or tokenizer cannot be built or used.",
 }
 """Every error code and what it stands for. Codes are stable: tests and programs may rely on them."""
+
+
+MEMORY_CLASSES = ("MemoryError", "OutOfMemoryError")
+MEMORY_MESSAGES = (
+    "not enough memory",  # PyTorch's allocator on a CPU, on Windows
+    "can't allocate memory",  # the same elsewhere
+    "Cannot allocate memory",  # the system
+    "out of memory",  # CUDA and MPS
+    "ALLOC_FAILED",  # cuBLAS and cuDNN
+    "std::bad_alloc",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out: that of Python, NumPy, a kernel, PyTorch, or of a GPU."""
+    if any(one.__name__ in MEMORY_CLASSES for one in type(error).__mro__):
+        return True
+    is_of_a_library = isinstance(error, RuntimeError | OSError)
+    return is_of_a_library and any(message in str(error) for message in MEMORY_MESSAGES)
 
 
 class UserError(Exception):

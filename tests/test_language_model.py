@@ -61,6 +61,9 @@ class Texts:
     def references(self, rows: Any) -> list[tuple[str, ...]]:
         return [("",) for _ in rows]
 
+    def place(self, row: int) -> str:
+        return f"texts.txt:{row + 1}"
+
 
 def corpus(rows: int, seed: int = 0) -> Corpus:
     return cast(Corpus, Texts(rows, seed))
@@ -205,7 +208,7 @@ def test_running_text_is_one_sequence_however_it_is_cut(decoder: str) -> None:
     for steps in (1, 4, 7, 1000):
         stream, total, count = StreamState(options()), 0.0, 0
         for batch in read(cast(Corpus, texts), options(batch_size=1, steps=steps)):
-            loss = stream.loss(case.model, batch)
+            (loss,) = stream.losses(case.model, batch)
             total, count = total + float(loss.total.detach()), count + int(loss.count)
         assert total == pytest.approx(expected, rel=1e-10)
         assert count == len(ids)
@@ -228,7 +231,7 @@ def test_an_optimized_model_reads_running_text(decoder: str, quantize: bool) -> 
         reading = [StreamState(options()), StreamState(options())]
         whole, parts = (
             sum(
-                float(reading[place].loss(model, batch).total)
+                float(reading[place].losses(model, batch)[0].total)
                 for batch in read(corpus(12), options(batch_size=1, steps=steps))
             )
             for place, steps in enumerate((1000, 3))

@@ -8,7 +8,6 @@ import itertools
 import json
 import logging
 import math
-import re
 import signal
 import sys
 import warnings
@@ -1019,16 +1018,6 @@ def test_a_missing_logger_is_said_before_the_data_are_read(tmp_path, monkeypatch
     config = compose("reverse", [f"run={tmp_path / 'run'}", "loggers=[tensorboard]"])
     with refused("E-package", "loggers=[tensorboard]"):
         fitting.make_ready(config, pytest.fail)
-
-
-def test_out_of_memory_names_the_longest_row(tmp_path):
-    class Hungry(ToyModel):
-        def forward(self, batch, state=()):
-            raise torch.OutOfMemoryError("2 TiB")
-
-    with refused("E-memory", "data.batch_size=4") as error:
-        toy(make_config(tmp_path / "run"), model=Hungry())
-    assert re.search(r"in a batch of 4 rows, the longest of \d+ tokens \(toy.tsv:\d+\)", error.value.problem)
 
 
 # -- what is shown --

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Unpack, overload
 
@@ -25,6 +26,7 @@ from seq2att.field import Field
 from seq2att.field.tags import length_mismatch
 from seq2att.head import Generator
 from seq2att.inference import optimize_for_inference, weights_version
+from seq2att.memory import in_parts, naming_rows
 from seq2att.model import Model, parameter_count
 from seq2att.search import LONGEST, Search
 from seq2att.types import Batch, Prediction, tree_map
@@ -258,12 +260,13 @@ class Predictor:
         self._warn_limited(source, search, first_line)
         model = self.ready()
         predictions: list[Prediction | None] = [None] * len(inputs)
-        with torch.inference_mode():
+        with torch.inference_mode(), naming_rows("line {}".format):
             for rows in by_length(source.lengths, batch_size, batch_tokens, search.width if search else 1):
                 numbers = torch.from_numpy(rows + first_line)
                 batch = Batch(source.gather(rows), None, numbers, torch.zeros(len(rows), dtype=torch.bool))
                 batch = on_device(batch, model)
-                for row, prediction in zip(rows.tolist(), model.predict(batch, search), strict=True):
+                parts = in_parts(lambda part, _: model.predict(part, search), batch)
+                for row, prediction in zip(rows.tolist(), itertools.chain(*parts), strict=True):
                     predictions[row] = prediction if attention else prediction._replace(attention=None)
         return [prediction for prediction in predictions if prediction is not None]
 
@@ -313,13 +316,13 @@ class Predictor:
         sources, targets = (Ragged.of(arrays) for arrays in self._encode_pairs(pairs, first_pair))
         both, scores = sources.lengths + targets.lengths, torch.zeros(len(pairs))
         model = self.ready()
-        with torch.inference_mode():
+        with torch.inference_mode(), naming_rows(lambda row: f"pair {row + first_pair}"):
             size, tokens = options.get("batch_size", BATCH_SIZE), options.get("batch_tokens", SCORING_TOKENS)
             for rows in by_length(both, size, tokens):
                 numbers = torch.from_numpy(rows)
                 new = torch.zeros(len(rows), dtype=torch.bool)
                 batch = on_device(Batch(sources.gather(rows), targets.gather(rows), numbers, new), model)
-                scores[numbers] = model.score(batch).float().cpu()
+                scores[numbers] = torch.cat(in_parts(lambda part, _: model.score(part).float().cpu(), batch))
         ends = int(isinstance(model.head, Generator))  # a text ends with a symbol
         perplexity = model.head.loss_metrics.get("perplexity")
         found = zip(scores.tolist(), (targets.lengths + ends).tolist(), strict=True)

@@ -140,6 +140,8 @@ class TrainerOptions:
         best: the loss or metric that chooses the best model; empty for that of `monitor`.
         restore_best: whether the bundle holds the best model rather than the last one.
         clip: the largest norm of the gradient; 0 clips nothing.
+        on_memory: what happens when a training batch does not fit into memory: `split` computes it in halves, with the
+            same gradient (dropout draws other units), `stop` ends the run.
         accumulate: batches of one step.
         precision: the number format: 32, 16 or 64 bits, or bf16 (bfloat16).
         accelerator: the hardware; auto takes a GPU where there is one.
@@ -166,6 +168,7 @@ class TrainerOptions:
     best: str = ""
     restore_best: bool = True
     clip: NonNegative = 5.0
+    on_memory: Literal["split", "stop"] = "split"
     accumulate: Size = 1
     precision: Literal["32", "bf16", "16", "64"] = "32"
     accelerator: Literal["cpu", "gpu", "cuda", "mps", "auto"] = "cpu"

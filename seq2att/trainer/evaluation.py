@@ -6,8 +6,9 @@ sees the right history; every distinct source is answered once and compared to a
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from seq2att import registry
 from seq2att.data import batches, by_length, collate
 from seq2att.data.streams import is_stream
 from seq2att.errors import UserError
+from seq2att.memory import in_parts, join, naming_rows
 from seq2att.trainer.processes import ALONE, Processes
 from seq2att.types import Batch, CarriedState, Loss, Prediction, State, leaves, tree_map
 
@@ -40,20 +42,31 @@ class StreamState:
 
     Args:
         options: the `data` options; text is running where `batching` is `stream`.
+        can_split: whether a batch that does not fit into memory is computed in parts.
     """
 
-    def __init__(self, options: Mapping[str, Any] | None) -> None:
+    def __init__(self, options: Mapping[str, Any] | None, can_split: bool = True) -> None:
         self.is_running = options is not None and is_stream(options)
+        self.can_split = can_split
         self.state: State = ()
 
-    def loss(self, model: Model, batch: Batch) -> Loss:
-        """The loss of the next batch."""
-        if not self.is_running:
-            independent: Loss = model(batch)
-            return independent
-        loss: Loss = model(batch, CarriedState(self.state, batch.continues))
-        self.state = loss.state
-        return loss
+    def losses(
+        self, model: Model, batch: Batch, finish: Callable[[Callable[[], Loss]], Loss] | None = None
+    ) -> list[Loss]:
+        """The losses of the parts of the next batch: of all of it, if it fits into memory.
+
+        `finish` gets what computes the loss of a part, and does the rest of what must fit.
+        """
+
+        def compute(part: Batch, before: State) -> Loss:
+            states = [CarriedState(before, part.continues)] if self.is_running else []
+            loss: Loss = finish(lambda: model(part, *states)) if finish else model(part, *states)
+            return loss
+
+        losses = in_parts(compute, batch, self.state, self.can_split)
+        if self.is_running:
+            self.state = join([loss.state for loss in losses])
+        return losses
 
     def gather(self, processes: Processes) -> list[list[Tensor]]:
         """The leaves of the state of every process, on the CPU: in the first process; all must call it."""
@@ -142,11 +155,11 @@ def likelihood(model: Model, corpus: Corpus, batch_size: int = 64, data: Mapping
     figure depends on no batch size.
     """
     total, count, stream = 0.0, 0, StreamState(data)
-    with predicting(model) as device:
+    with predicting(model) as device, naming_rows(corpus.place):
         for batch in in_order(corpus, data) if stream.is_running and data else by_rows(corpus, batch_size):
-            loss = stream.loss(model, moved(batch, device))
-            total += float(loss.total)
-            count += int(loss.count)
+            for loss in stream.losses(model, moved(batch, device)):
+                total += float(loss.total)
+                count += int(loss.count)
     return Loss(torch.tensor(total, dtype=torch.float64), torch.tensor(count))
 
 
@@ -177,12 +190,13 @@ def answer(
     """
     longest_first = rows[np.argsort(-corpus.source.lengths[rows], kind="stable")]  # so that all have equal work
     answers: dict[int, Prediction] = {}
-    with predicting(model) as device:
+    with predicting(model) as device, naming_rows(corpus.place):
         mine = processes.mine(longest_first)
         for places in by_length(corpus.source.lengths[mine], batch_size, width=search.width if search else 1):
             chunk = mine[places]
             batch = moved(collate(corpus, chunk)._replace(target=None), device)
-            for row, prediction in zip(chunk.tolist(), model.predict(batch, search), strict=True):
+            parts = in_parts(lambda part, _: model.predict(part, search), batch)
+            for row, prediction in zip(chunk.tolist(), itertools.chain(*parts), strict=True):
                 answers[row] = prediction._replace(attention=None, others=())
     for part in processes.collect(answers):
         answers.update(part)

@@ -22,7 +22,8 @@ from seq2att.bundle import save
 from seq2att.bundle.owner import sign
 from seq2att.config.options import check_settings
 from seq2att.data import prepare
-from seq2att.errors import UserError
+from seq2att.errors import UserError, is_out_of_memory
+from seq2att.memory import DoesNotFitError
 from seq2att.trainer import folder
 from seq2att.trainer.callback import Callback
 from seq2att.trainer.checkpoint import Interrupted, interruptible, read_checkpoint
@@ -199,8 +200,10 @@ def fit(
             status = "success"
         except Interrupted as stop:
             raise exit_of(stop, training) from None
-        except torch.OutOfMemoryError as error:
-            raise out_of_memory(training, error) from error
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise out_of_memory(training, error) from error
+            raise
         finally:
             if progress:
                 progress.clear()
@@ -298,19 +301,30 @@ def exit_of(stop: Interrupted, training: Training) -> BaseException:
 
 
 def out_of_memory(training: Training, error: BaseException) -> UserError:
-    """The error about the batch that did not fit into memory."""
-    if training.last_rows is None or not len(training.last_rows):
-        return UserError("E-memory", "model", f"does not fit into memory ({error})", "make it smaller")
-    corpus, rows = training.corpora["train"], training.last_rows.cpu().numpy()
+    """The error about a batch that did not fit into memory, or a row of it; what is kept, and what to do."""
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    if not isinstance(error, DoesNotFitError):
+        return UserError("E-memory", f"step {training.step}", f"memory ran out ({reason})", again(training))
+    corpus, rows = training.corpora["train"], error.rows.cpu().numpy()
     lengths = corpus.source.lengths[rows] + (0 if corpus.target is None else corpus.target.lengths[rows])
     longest = int(lengths.argmax())
     place = corpus.place(int(rows[longest]))
+    if len(rows) == 1:
+        problem = f"this row of {lengths[0]:,} tokens does not fit into memory, though it was computed alone ({reason})"
+        anew = "leave it out by a lower data.max_length and data.too_long=drop, with overwrite=true to train anew"
+        return UserError("E-memory", place, problem, f"{anew}; with more memory, {again(training)}")
     return UserError(
         "E-memory",
         f"data.batch_size={training.config['data']['batch_size']}",
-        f"out of memory in a batch of {len(rows)} rows, the longest of {lengths[longest]:,} tokens ({place})",
-        "lower data.batch_size, or set data.batch_by=tokens or data.max_length",
+        f"out of memory in a batch of {len(rows)} rows, the longest of {lengths[longest]:,} tokens ({place}; {reason})",
+        f"set trainer.on_memory=split: {again(training)}",
     )
+
+
+def again(training: Training) -> str:
+    """What the same command does next in the run folder."""
+    step = training.saved_step
+    return "the same command begins anew" if step is None else f"the same command goes on from step {step:,}"
 
 
 def finish(training: Training, path: Path, say: Callable[[str], None]) -> None:

@@ -44,7 +44,7 @@ MAX_DIFFERENCES = 5  # that an error names
 # What may differ between a run and its resumption: where things are and what is shown, not what is learned.
 FREE = frozenset(
     "run overwrite trainer.resume trainer.progress trainer.examples trainer.threads trainer.log_every data.root "
-    "data.cache trainer.accelerator trainer.devices trainer.num_nodes".split()
+    "data.cache trainer.accelerator trainer.devices trainer.num_nodes trainer.on_memory trainer.on_divergence".split()
 )
 
 

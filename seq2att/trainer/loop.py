@@ -60,6 +60,7 @@ class Training:
         self.batch_index = 0  # batches of the epoch that are done
         self.last_rows: Tensor | None = None  # of the last batch
         self.is_done = False
+        self.saved_step: int | None = None  # of the last checkpoint
         self.stop_votes = [0.0, 0.0, 0.0]  # how many processes want to stop for SIGINT, for SIGTERM, for the time
 
         self.unlogged_sum = zero(self.device)  # of the batches since the loss was last fetched, in this process
@@ -104,6 +105,11 @@ class Training:
                 if self.is_done:
                     break
         self.notify("on_end")
+        (num_split,) = self.processes.total(self.stepper.num_split)
+        if num_split:
+            self.say(
+                f"{num_split:,.0f} batches did not fit into memory and were computed in parts; lower data.batch_size"
+            )
 
     # -- batches --
 
@@ -138,10 +144,18 @@ class Training:
     def accumulate(self, batch: Batch) -> None:
         """Add the gradient of a batch to those of the step, and count it."""
         self.last_rows = batch.rows
+        num_split = self.stepper.num_split
         self.unlogged_sum = plus(self.unlogged_sum, self.stepper.accumulate(batch))
+        if self.stepper.num_split > num_split == 0:
+            self.say(f"{self.describe(batch)} did not fit into memory and was computed in parts, as others will be")
         self.batch_index += 1
         if self.batch_index == self.num_batches:
             self.epoch, self.batch_index = self.epoch + 1, 0
+
+    def describe(self, batch: Batch) -> str:
+        """A batch in a message: its rows, and the first of them."""
+        rows, corpus = batch.rows.tolist(), self.corpora["train"]
+        return f"the batch of {len(rows):,} rows at step {self.step:,} (with {corpus.place(rows[0])})"
 
     def log_train_loss(self) -> None:
         """Log the mean loss of a token since the last time."""
@@ -263,6 +277,7 @@ class Training:
         """Save a checkpoint in the first process; all must call it."""
         state, is_best = self.state_dict(), self.best is not None and self.best.step == self.step
         self.processes.share(lambda: save_checkpoint(self.folder, state, self.step, is_best))
+        self.saved_step = self.step
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on; all processes must call it."""
@@ -284,6 +299,7 @@ class Training:
         """Continue from there, also with another number of processes."""
         self.stepper.load_state_dict(state)
         self.step, self.epoch, self.batch_index = state["position"]
+        self.saved_step = self.step
         if self.processes.first:
             total, count = state["unlogged"]
             total = torch.tensor(total, dtype=next(self.model.parameters()).dtype)

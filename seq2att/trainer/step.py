@@ -7,7 +7,8 @@ processes. How many tokens those hold is known only after the last of them, so e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,7 +51,9 @@ class Stepper:
         self.optimizer: torch.optim.Optimizer = make_optimizer(config, model)
         self.wrapped_optimizer: Any = fabric.setup_optimizers(self.optimizer)  # its step knows of half precision
         self.schedule = registry.build("schedule", config, self.optimizer, num_steps, steps_per_epoch)
-        self.stream = StreamState(config["data"])  # carried from batch to batch of running text
+        can_split = config["trainer"]["on_memory"] == "split"
+        self.stream = StreamState(config["data"], can_split)  # carried from batch to batch of running text
+        self.num_split = 0  # batches that did not fit into memory, in this process
         self.num_parts = 0  # batches since the last step
         self.step_sum = zero(fabric.device)  # loss and tokens of those, in this process
         self.clip_factor = torch.tensor(1.0)  # what clipping multiplied the gradient of the last step by
@@ -67,12 +70,33 @@ class Stepper:
         self.num_parts += 1
         if not len(batch.rows):  # all its rows are those of other processes
             return zero(self.fabric.device)
-        with self.fabric.autocast():
-            loss = self.stream.loss(self.model, moved(batch, self.fabric.device))
-            scaled = loss.total / SCALE
-        self.fabric.backward(scaled)
-        self.step_sum = plus(self.step_sum, loss)
-        return Loss(loss.total.detach(), loss.count)
+        losses = self.stream.losses(self.model, moved(batch, self.fabric.device), self.differentiate)
+        self.num_split += len(losses) > 1
+        for loss in losses:
+            self.step_sum = plus(self.step_sum, loss)
+        return functools.reduce(plus, losses)
+
+    def differentiate(self, compute: Callable[[], Loss]) -> Loss:
+        """Add the gradient of rows that are computed together, or nothing where their memory runs out; their loss.
+
+        Where it runs out depends on the moment, but the random numbers afterwards do not.
+        """
+        parameters, random = self.parameters(), dropout_state(self.fabric.device)
+        earlier = [parameter.grad for parameter in parameters]  # of the batches before and of other rows
+        set_gradients(parameters, [None] * len(parameters))
+        try:
+            with self.fabric.autocast():
+                loss = compute()
+                scaled = loss.total / SCALE
+            self.fabric.backward(scaled)
+        except Exception:
+            set_gradients(parameters, earlier)
+            restore_dropout_state(self.fabric.device, random)
+            raise
+        for parameter, gradient in zip(parameters, earlier, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else gradient.add_(parameter.grad)
+        return loss._replace(total=loss.total.detach())
 
     def step(self, votes: Sequence[float], ends_epoch: bool) -> list[float]:
         """Update the weights; returns the sums of the votes, which all processes give each other on this occasion."""
@@ -121,6 +145,7 @@ class Stepper:
             "schedule": self.schedule["scheduler"].state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
             "stream": self.stream.gather(self.processes),
+            "num_split": self.processes.total(self.num_split)[0],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -130,6 +155,7 @@ class Stepper:
         self.schedule["scheduler"].load_state_dict(state["schedule"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.stream.restore(state["stream"], self.processes)
+        self.num_split = int(state["num_split"]) if self.processes.first else 0
 
 
 def make_optimizer(config: Mapping[str, Any], model: Model) -> Any:
@@ -139,6 +165,25 @@ def make_optimizer(config: Mapping[str, Any], model: Model) -> Any:
     except ValueError as error:  # PyTorch's own, of a momentum below 0, say
         name = config["optimizer"]["name"]
         raise UserError("E-range", f"optimizer={name}", str(error), "correct that option") from error
+
+
+def set_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+    """Give each parameter its gradient."""
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+
+
+def dropout_state(device: torch.device) -> Tensor:
+    """The state of PyTorch's random generator of a device, which dropout draws from."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def restore_dropout_state(device: torch.device, state: Tensor) -> None:
+    """Continue with the random numbers after `dropout_state`."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
 
 
 def rescale(gradients: list[Tensor], scale: float, tokens: Tensor, clip: float) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 
 from seq2att.data import batches
 from seq2att.errors import UserError
+from seq2att.memory import naming_rows
 from seq2att.trainer.evaluation import (
     Rows,
     StreamState,
@@ -87,10 +88,11 @@ class Validator:
         loader = batches(self.corpus, self.config["data"], self.config["seed"], False, only)
         size = limited(len(loader), self.config["trainer"]["limit_validation_batches"])
         validation_sum, stream = zero(self.fabric.device), StreamState(self.config["data"])
-        with predicting(self.model) as device, self.fabric.autocast():
+        with predicting(self.model) as device, self.fabric.autocast(), naming_rows(self.corpus.place):
             for batch in itertools.islice(loader, size):
                 if len(batch.rows):
-                    validation_sum = plus(validation_sum, stream.loss(self.model, moved(batch, device)))
+                    for loss in stream.losses(self.model, moved(batch, device)):
+                        validation_sum = plus(validation_sum, loss)
         return float(validation_sum.total), int(validation_sum.count)
 
     def scores(self) -> dict[str, Score]:
