@@ -226,7 +226,7 @@ from pathlib import Path
 import torch
 from tests.test_trainer import ToyModel, make_config, toy
 
-ROW = 1 << 28
+ROW = 1 << 30  # never touched; so large a block goes back to the system at once
 
 
 class Large(ToyModel):
@@ -237,7 +237,7 @@ class Large(ToyModel):
 
 toy(make_config(Path(sys.argv[1]) / "warm", max_steps=1))
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 5 * ROW // 2, -1))
+resource.setrlimit(resource.RLIMIT_AS, (used + 11 * ROW // 4, -1))
 training = toy(make_config(Path(sys.argv[1]) / "run", max_steps=3), model=Large(), say=print)
 print("split", training.stepper.num_split)
 """
