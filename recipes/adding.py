@@ -10,16 +10,15 @@ import csv
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from seq2att.callback import Callback
-from seq2att.errors import check_size
 from seq2att.reader import SPLITS, Reader, Row, digest
-from seq2att.registry import register
+from seq2att.registry import Range, Seed, Size, register
 from seq2att.trainer.loop import Training
 
 TABLE, PICTURE, BEFORE = "distance.csv", "distance.png", "distance-before.png"
@@ -32,16 +31,21 @@ class Adding(Reader):
     """Sequences of a number and a mark; the target is the sum of the two marked numbers.
 
     Args:
-        length: steps of a sequence; at least 2.
-        rows: sequences to train on; a tenth as many are for validation and test; at least 1.
+        length: steps of a sequence.
+        rows: sequences to train on; a tenth as many are for validation and test.
         seed: the seed of the numbers and marks.
     """
 
     names_data = False
 
-    def __init__(self, *, length: int = 100, rows: int = 5000, seed: int = 1) -> None:
-        self.length, self.seed = check_size("reader.length", length, 2), seed
-        check_size("reader.rows", rows)
+    def __init__(
+        self,
+        *,
+        length: Annotated[int, Range(2, 100_000)] = 100,
+        rows: Annotated[int, Range(1, 1_000_000)] = 5000,
+        seed: Seed = 1,
+    ) -> None:
+        self.length, self.seed = length, seed
         self.sizes = {"train": rows, "validation": max(rows // 10, 1), "test": max(rows // 10, 1)}
 
     def splits(self) -> tuple[str, ...]:
@@ -65,11 +69,11 @@ class Distance(Callback):
     """How much the loss feels the input so many steps before the end: a table and a picture, before and after.
 
     Args:
-        rows: rows of the validation split that are averaged; at least 1.
+        rows: rows of the validation split that are averaged.
     """
 
-    def __init__(self, *, rows: int = 500) -> None:
-        self.rows = check_size("callback.distance.rows", rows)
+    def __init__(self, *, rows: Size = 500) -> None:
+        self.rows = rows
         self.before: list[float] = []
 
     def state_dict(self) -> dict[str, Any]:

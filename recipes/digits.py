@@ -15,16 +15,18 @@ import random
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from seq2att.errors import UserError, check_size
+from seq2att.errors import UserError
 from seq2att.reader import SPLITS, Reader, Row, digest
-from seq2att.registry import register, suggestion
+from seq2att.registry import Range, Seed, register, suggestion
 
 VALIDATION, TEST = 180, 360  # images; the other 1,257 are for training
 BLANK = [0.0] * 8  # a column of a gap
 GAP = "-"  # its tag
 LONGEST = 20
+Length = Annotated[int, Range(1, LONGEST)]
+"""Digits of a strip."""
 
 
 class Image(NamedTuple):
@@ -41,11 +43,11 @@ class Digits(Reader):
     Args:
         target: the target of a strip: its digits in words, or a tag for each column.
         language: the language of the words, as num2words names it (en, ko, fr, ...).
-        shortest: digits of the shortest strip; at least 1.
-        longest: digits of the longest strip; at most 20.
-        gap: blank columns around each digit, at most so many; at least 0.
-        repeats: training strips that each image begins, for each length; at least 1.
-        shift: pixels by which a digit of a training strip stands higher or lower at most; 0 to 7.
+        shortest: digits of the shortest strip.
+        longest: digits of the longest strip.
+        gap: blank columns around each digit, at most so many.
+        repeats: training strips that each image begins, for each length.
+        shift: pixels by which a digit of a training strip stands higher or lower at most.
         seed: the seed of the strips; no seed moves an image to another split.
     """
 
@@ -56,23 +58,19 @@ class Digits(Reader):
         *,
         target: Literal["words", "tags"] = "words",
         language: str = "en",
-        shortest: int = 1,
-        longest: int = 4,
-        gap: int = 0,
-        repeats: int = 1,
-        shift: int = 0,
-        seed: int = 1,
+        shortest: Length = 1,
+        longest: Length = 4,
+        gap: Annotated[int, Range(0, 100)] = 0,
+        repeats: Annotated[int, Range(1, 1000)] = 1,
+        shift: Annotated[int, Range(0, len(BLANK) - 1)] = 0,
+        seed: Seed = 1,
     ) -> None:
         self.target, self.language, self.seed = target, language, seed
         self.shortest, self.longest, self.gap, self.repeats, self.shift = shortest, longest, gap, repeats, shift
         self.lengths = dict.fromkeys(SPLITS, (shortest, longest))
-        if not 1 <= shortest <= longest <= LONGEST:
-            subject = f"reader.shortest={shortest} and reader.longest={longest}"
-            raise UserError("E-size", subject, f"must be 1 <= shortest <= longest <= {LONGEST}", "set both")
-        check_size("reader.gap", gap, 0)
-        check_size("reader.repeats", repeats)
-        if not 0 <= shift < len(BLANK):
-            raise UserError("E-range", f"reader.shift={shift}", f"must be at least 0 and at most {len(BLANK) - 1}")
+        if shortest > longest:
+            problem, remedy = f"must be at most reader.longest={longest}", f"set reader.shortest={longest}"
+            raise UserError("E-size", f"reader.shortest={shortest}", problem, remedy)
 
     def check(self, root: Path | None) -> None:
         needed = {"sklearn": "scikit-learn"} | ({"num2words": "num2words"} if self.target == "words" else {})

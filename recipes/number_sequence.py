@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
-from seq2att.errors import check_size
 from seq2att.reader import Reader, Row, digest
-from seq2att.registry import register
+from seq2att.registry import Range, register
 
 
 @register("reader", "number_sequence")
@@ -15,14 +15,16 @@ class NumberSequence(Reader):
     """Numbers that count from 0 in steps of 1/100, so many in a window, and the next one.
 
     Args:
-        rows: windows, each a step further; at least 1.
-        window: numbers of a window; at least 1.
+        rows: windows, each a step further.
+        window: numbers of a window.
     """
 
     names_data = False
 
-    def __init__(self, *, rows: int = 100, window: int = 5) -> None:
-        self.rows, self.window = check_size("reader.rows", rows), check_size("reader.window", window)
+    def __init__(
+        self, *, rows: Annotated[int, Range(1, 1_000_000)] = 100, window: Annotated[int, Range(1, 1000)] = 5
+    ) -> None:
+        self.rows, self.window = rows, window
 
     def splits(self) -> tuple[str, ...]:
         return ("train",)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from seq2att.errors import UserError, check_size
+from seq2att.errors import UserError
 from seq2att.recurrence import Dense, is_exact
 from seq2att.recurrence.feedback import Fused
-from seq2att.registry import kind, register
+from seq2att.registry import Size, kind, register
 from seq2att.types import Attended, Memory, State
 
 
@@ -136,14 +136,13 @@ class Additive(Attention):
     """Bahdanau (additive) attention: score = v . tanh(W q + U m + b) (Bahdanau et al. 2015).
 
     Args:
-        size: units of the tanh layer; at least 1.
+        size: units of the tanh layer.
     """
 
     CHUNK = 2**24  # tanh units held for one chunk of steps: 64 MiB in float32
 
-    def __init__(self, query_size: int, memory_size: int, *, size: int = 256) -> None:
+    def __init__(self, query_size: int, memory_size: int, *, size: Size = 256) -> None:
         super().__init__(query_size, memory_size)
-        check_size("attention.size", size)
         self.query = Dense(query_size, size, bias=False)
         self.key = Dense(memory_size, size)
         self.energy = Dense(size, 1, bias=False)

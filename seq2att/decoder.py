@@ -6,16 +6,16 @@ number of steps serves training (all steps) and search (one step).
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, cast
+from typing import Annotated, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from seq2att.attention import Attention
 from seq2att.contracts import check_attended
-from seq2att.errors import UserError, check_probability, check_size
+from seq2att.errors import UserError
 from seq2att.recurrence import CellName, Dense, Draws, Dropout, Layer, Stack, feedback, is_exact
-from seq2att.registry import Factory, Inherited, kind, register
+from seq2att.registry import Factory, Inherited, Range, Rate, Size, kind, register
 from seq2att.types import Attended, Decoded, Encoding, Memory, State
 
 
@@ -84,17 +84,17 @@ class RecurrentDecoder(Decoder):
     maxout. Without attention the output is the state itself, unless `readout` is set.
 
     Args:
-        size: units of a layer; at least 1.
-        layers: number of layers; at least 1.
-        dropout: dropout on the outputs of every layer and of the readout; in [0, 1).
-        input_dropout: dropout on the embedded tokens; in [0, 1).
+        size: units of a layer.
+        layers: number of layers.
+        dropout: dropout on the outputs of every layer and of the readout.
+        input_dropout: dropout on the embedded tokens.
         bridge: first state from the encoder's last states f: `dense` h = tanh(W f), c = V f; `copy` f; `zeros` 0.
         order: attend after the cell (`luong`) or before it (`bahdanau`).
         input_feeding: give each output to the cell at the next step (Luong et al. 2015, 3.3).
-        readout: units of the tanh layer that mixes state and context; at least 1, null for `size`.
+        readout: units of the tanh layer that mixes state and context; null for `size`.
         residual: every layer but the first adds its input to its output (He et al. 2016).
         locked: use one dropout mask at all steps of a sequence (Gal & Ghahramani 2016).
-        weight_drop: dropout on the recurrent weights, one mask for a batch (Merity et al. 2018); in [0, 1).
+        weight_drop: dropout on the recurrent weights, one mask for a batch (Merity et al. 2018).
     """
 
     interchangeable = True
@@ -107,25 +107,19 @@ class RecurrentDecoder(Decoder):
         memory_size: int,
         attention: Factory[Attention],
         *,
-        size: int = 512,
-        layers: int = 1,
-        dropout: float = 0.0,
-        input_dropout: float = 0.0,
+        size: Size = 512,
+        layers: Annotated[int, Range(1, 100)] = 1,
+        dropout: Rate = 0.0,
+        input_dropout: Rate = 0.0,
         bridge: Literal["dense", "copy", "zeros"] = "dense",
         order: Literal["luong", "bahdanau"] = "luong",
         input_feeding: bool = False,
-        readout: int | None = None,
+        readout: Size | None = None,
         residual: bool = False,
         locked: bool = False,
-        weight_drop: float = 0.0,
+        weight_drop: Rate = 0.0,
     ) -> None:
         super().__init__(input_size, memory_size)
-        check_size("decoder.size", size)
-        check_size("decoder.layers", layers)
-        for name, share in (("dropout", dropout), ("input_dropout", input_dropout), ("weight_drop", weight_drop)):
-            check_probability(f"decoder.{name}", share)
-        if readout is not None:
-            check_size("decoder.readout", readout, null="no such layer")
         self.attention = attention(size, memory_size)
         context = self.attention.output_size
         self.query_first = order == "bahdanau"

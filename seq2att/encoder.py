@@ -5,14 +5,13 @@ A plugin subclasses `Encoder`, sets `output_size`, and returns an `Encoding` fro
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import check_probability, check_size
 from seq2att.recurrence import CellName, Dropout, Layer
-from seq2att.registry import Inherited, kind, register
+from seq2att.registry import Inherited, Range, Rate, Size, kind, register
 from seq2att.types import Encoding, length_mask
 
 
@@ -56,14 +55,14 @@ class RecurrentEncoder(Encoder):
     """A stack of recurrent layers, in one or both directions.
 
     Args:
-        size: units of a layer in each direction; at least 1.
-        layers: number of layers; at least 1.
+        size: units of a layer in each direction.
+        layers: number of layers.
         bidirectional: read in both directions; the outputs of both stand side by side, so M = 2 * size.
-        dropout: dropout on the outputs of every layer, the last one included; in [0, 1).
-        input_dropout: dropout on the input of the first layer; in [0, 1).
+        dropout: dropout on the outputs of every layer, the last one included.
+        input_dropout: dropout on the input of the first layer.
         residual: every layer but the first adds its input to its output (He et al. 2016).
         locked: use one dropout mask at all positions of a sequence (Gal & Ghahramani 2016).
-        weight_drop: dropout on the recurrent weights, one mask for a batch (Merity et al. 2018); in [0, 1).
+        weight_drop: dropout on the recurrent weights, one mask for a batch (Merity et al. 2018).
     """
 
     interchangeable = True
@@ -74,20 +73,16 @@ class RecurrentEncoder(Encoder):
         self,
         input_size: int,
         *,
-        size: int = 256,
-        layers: int = 1,
+        size: Size = 256,
+        layers: Annotated[int, Range(1, 100)] = 1,
         bidirectional: bool = True,
-        dropout: float = 0.0,
-        input_dropout: float = 0.0,
+        dropout: Rate = 0.0,
+        input_dropout: Rate = 0.0,
         residual: bool = False,
         locked: bool = False,
-        weight_drop: float = 0.0,
+        weight_drop: Rate = 0.0,
     ) -> None:
         super().__init__(input_size)
-        check_size("encoder.size", size)
-        check_size("encoder.layers", layers)
-        for name, share in (("dropout", dropout), ("input_dropout", input_dropout), ("weight_drop", weight_drop)):
-            check_probability(f"encoder.{name}", share)
         self.output_size = size * (2 if bidirectional else 1)
         widths = [input_size] + [self.output_size] * (layers - 1)
         self.forwards = nn.ModuleList(Layer(self.cell, width, size, weight_drop) for width in widths)

@@ -1,8 +1,6 @@
-"""Errors that a user can correct, their stable codes, and the checks of numbers in settings."""
+"""Errors that a user can correct, their stable codes."""
 
 from __future__ import annotations
-
-import math
 
 CODES = {
     "E-argument": "A command or a function was called with arguments that do not go together.",
@@ -106,18 +104,4 @@ def check_size(key: str, value: int, minimum: int = 1, null: str = "") -> int:
     """Return the value; raise `E-size` where it is below the minimum. `null` says what null stands for, if allowed."""
     if value < minimum:
         raise UserError("E-size", f"{key}={value}", f"must be at least {minimum}", null and f"or null for {null}")
-    return value
-
-
-def check_probability(key: str, value: float) -> float:
-    """Return the value; raise `E-range` unless `0 <= value < 1`."""
-    if not 0 <= value < 1:
-        raise UserError("E-range", f"{key}={value}", "must be at least 0 and below 1")
-    return value
-
-
-def check_positive(key: str, value: float) -> float:
-    """Return the value; raise `E-range` unless it is finite and above 0."""
-    if not (value > 0 and math.isfinite(value)):
-        raise UserError("E-range", f"{key}={value}", "must be a finite number above 0")
     return value

@@ -1,6 +1,6 @@
 """Optimizers: how gradients change the weights.
 
-A plugin is a function: `@register("optimizer", "lion") def lion(parameters, *, learning_rate: float = 1e-4) -> ...`.
+A plugin is a function: `@register("optimizer", "lion") def lion(parameters, *, learning_rate: Positive = 1e-4) -> ...`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from torch import nn, optim
 from torch.optim import Optimizer
 
-from seq2att.registry import kind, register
+from seq2att.errors import UserError
+from seq2att.registry import NonNegative, Positive, Rate, kind, register
 
 FUSED_DEVICES = ("cpu", "cuda")  # where PyTorch has Adam in one pass; on a CPU it takes a third of the time
 
@@ -30,20 +31,20 @@ def can_fuse(parameters: list[nn.Parameter]) -> bool:
 def adam(
     parameters: Iterable[nn.Parameter],
     *,
-    learning_rate: float = 1e-3,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    epsilon: float = 1e-8,
-    weight_decay: float = 0.0,
+    learning_rate: Positive = 1e-3,
+    beta1: Rate = 0.9,
+    beta2: Rate = 0.999,
+    epsilon: Positive = 1e-8,
+    weight_decay: NonNegative = 0.0,
 ) -> Optimizer:
     """Adam (Kingma and Ba 2015).
 
     Args:
-        learning_rate: peak of the step size; above 0.
-        beta1: decay of the running mean of the gradients; at least 0 and below 1.
-        beta2: decay of the running mean of the squared gradients; at least 0 and below 1.
-        epsilon: added to the denominator for stability; at least 0.
-        weight_decay: L2 penalty, added to the gradient as this multiple of the weights; at least 0.
+        learning_rate: peak of the step size.
+        beta1: decay of the running mean of the gradients.
+        beta2: decay of the running mean of the squared gradients.
+        epsilon: added to the denominator for stability.
+        weight_decay: L2 penalty, added to the gradient as this multiple of the weights.
     """
     weights = list(parameters)
     return optim.Adam(weights, learning_rate, (beta1, beta2), epsilon, weight_decay, fused=can_fuse(weights))
@@ -53,20 +54,20 @@ def adam(
 def adamw(
     parameters: Iterable[nn.Parameter],
     *,
-    learning_rate: float = 1e-3,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    epsilon: float = 1e-8,
-    weight_decay: float = 0.01,
+    learning_rate: Positive = 1e-3,
+    beta1: Rate = 0.9,
+    beta2: Rate = 0.999,
+    epsilon: Positive = 1e-8,
+    weight_decay: NonNegative = 0.01,
 ) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
 
     Args:
-        learning_rate: peak of the step size; above 0.
-        beta1: decay of the running mean of the gradients; at least 0 and below 1.
-        beta2: decay of the running mean of the squared gradients; at least 0 and below 1.
-        epsilon: added to the denominator for stability; at least 0.
-        weight_decay: share of the weights, times the learning rate, that each step takes off them; at least 0.
+        learning_rate: peak of the step size.
+        beta1: decay of the running mean of the gradients.
+        beta2: decay of the running mean of the squared gradients.
+        epsilon: added to the denominator for stability.
+        weight_decay: share of the weights, times the learning rate, that each step takes off them.
     """
     weights = list(parameters)
     return optim.AdamW(weights, learning_rate, (beta1, beta2), epsilon, weight_decay, fused=can_fuse(weights))
@@ -76,19 +77,22 @@ def adamw(
 def sgd(
     parameters: Iterable[nn.Parameter],
     *,
-    learning_rate: float = 0.1,
-    momentum: float = 0.0,
+    learning_rate: Positive = 0.1,
+    momentum: Rate = 0.0,
     nesterov: bool = False,
-    weight_decay: float = 0.0,
+    weight_decay: NonNegative = 0.0,
 ) -> Optimizer:
     """Stochastic gradient descent, with or without momentum (Sutskever et al. 2013).
 
     Args:
-        learning_rate: peak of the step size; above 0.
-        momentum: share of the previous step that is added to this one; at least 0.
+        learning_rate: peak of the step size.
+        momentum: share of the previous step that is added to this one.
         nesterov: look ahead along the momentum (Nesterov 1983); needs `momentum` above 0.
-        weight_decay: L2 penalty, added to the gradient as this multiple of the weights; at least 0.
+        weight_decay: L2 penalty, added to the gradient as this multiple of the weights.
     """
+    if nesterov and not momentum:
+        problem, remedy = "needs momentum", "set optimizer.momentum=0.9, or optimizer.nesterov=false"
+        raise UserError("E-conflict", "optimizer.nesterov=true", problem, remedy)
     return optim.SGD(parameters, learning_rate, momentum, weight_decay=weight_decay, nesterov=nesterov)
 
 
@@ -96,22 +100,22 @@ def sgd(
 def rmsprop(
     parameters: Iterable[nn.Parameter],
     *,
-    learning_rate: float = 1e-3,
-    decay: float = 0.99,
-    epsilon: float = 1e-8,
-    momentum: float = 0.0,
+    learning_rate: Positive = 1e-3,
+    decay: Rate = 0.99,
+    epsilon: Positive = 1e-8,
+    momentum: Rate = 0.0,
     centered: bool = False,
-    weight_decay: float = 0.0,
+    weight_decay: NonNegative = 0.0,
 ) -> Optimizer:
     """RMSprop (Hinton 2012): gradients divided by the root of their running mean square.
 
     Args:
-        learning_rate: peak of the step size; above 0.
-        decay: decay of the running mean of the squared gradients; at least 0 and below 1.
-        epsilon: added to the denominator for stability; at least 0.
-        momentum: share of the previous step that is added to this one; at least 0.
+        learning_rate: peak of the step size.
+        decay: decay of the running mean of the squared gradients.
+        epsilon: added to the denominator for stability.
+        momentum: share of the previous step that is added to this one.
         centered: divide by an estimate of the gradient's standard deviation instead (Graves 2013).
-        weight_decay: L2 penalty, added to the gradient as this multiple of the weights; at least 0.
+        weight_decay: L2 penalty, added to the gradient as this multiple of the weights.
     """
     return optim.RMSprop(parameters, learning_rate, decay, epsilon, weight_decay, momentum, centered)
 
@@ -120,18 +124,18 @@ def rmsprop(
 def adagrad(
     parameters: Iterable[nn.Parameter],
     *,
-    learning_rate: float = 0.01,
-    initial: float = 0.0,
-    epsilon: float = 1e-10,
-    weight_decay: float = 0.0,
+    learning_rate: Positive = 0.01,
+    initial: NonNegative = 0.0,
+    epsilon: Positive = 1e-10,
+    weight_decay: NonNegative = 0.0,
 ) -> Optimizer:
     """Adagrad (Duchi et al. 2011): gradients divided by the root of the sum of all their squares so far.
 
     Args:
-        learning_rate: peak of the step size; above 0.
-        initial: start of every sum of squares; at least 0.
-        epsilon: added to the denominator for stability; at least 0.
-        weight_decay: L2 penalty, added to the gradient as this multiple of the weights; at least 0.
+        learning_rate: peak of the step size.
+        initial: start of every sum of squares.
+        epsilon: added to the denominator for stability.
+        weight_decay: L2 penalty, added to the gradient as this multiple of the weights.
     """
     return optim.Adagrad(
         parameters, learning_rate, weight_decay=weight_decay, initial_accumulator_value=initial, eps=epsilon
@@ -142,17 +146,17 @@ def adagrad(
 def adadelta(
     parameters: Iterable[nn.Parameter],
     *,
-    learning_rate: float = 1.0,
-    decay: float = 0.9,
-    epsilon: float = 1e-6,
-    weight_decay: float = 0.0,
+    learning_rate: Positive = 1.0,
+    decay: Rate = 0.9,
+    epsilon: Positive = 1e-6,
+    weight_decay: NonNegative = 0.0,
 ) -> Optimizer:
     """Adadelta (Zeiler 2012): steps in the unit of the weights.
 
     Args:
-        learning_rate: factor of the steps, which need none: 1 as in the paper; above 0.
-        decay: decay of the running means of squared gradients and steps; at least 0 and below 1.
-        epsilon: added under both roots; it sets the size of the first steps; above 0.
-        weight_decay: L2 penalty, added to the gradient as this multiple of the weights; at least 0.
+        learning_rate: factor of the steps, which need none: 1 as in the paper.
+        decay: decay of the running means of squared gradients and steps.
+        epsilon: added under both roots; it sets the size of the first steps.
+        weight_decay: L2 penalty, added to the gradient as this multiple of the weights.
     """
     return optim.Adadelta(parameters, learning_rate, decay, epsilon, weight_decay)

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import UserError, check_size
+from seq2att.errors import UserError
 from seq2att.recurrence import product
 from seq2att.recurrence.choice import is_compiled, is_traced
 from seq2att.recurrence.native import softmax
 from seq2att.recurrence.native.gate import SUFFIXES
-from seq2att.registry import kind, register
+from seq2att.registry import Size, kind, register
 from seq2att.types import SPECIALS
 
 BLOCK = 1 << 19  # numbers that are worked on together without C++: 2 MB
@@ -204,9 +204,9 @@ class Adaptive(Output):
     correct, but slower, and single characters get narrow projections.
 
     Args:
-        cutoffs: ids at which clusters begin, rising, each from 1 to below the vocabulary size; null: a 20th and a
+        cutoffs: ids at which clusters begin, rising, each below the vocabulary size; null: a 20th and a
             quarter of the vocabulary.
-        shrink: cluster k reads a projection that is shrink^k times narrower than the decoder's output; at least 1.
+        shrink: cluster k reads a projection that is shrink^k times narrower than the decoder's output.
     """
 
     def __init__(
@@ -215,11 +215,10 @@ class Adaptive(Output):
         size: int,
         embedding: nn.Module,
         *,
-        cutoffs: tuple[int, ...] | None = None,
-        shrink: int = 4,
+        cutoffs: tuple[Size, ...] | None = None,
+        shrink: Size = 4,
     ) -> None:
         super().__init__(input_size, size, embedding)
-        check_size("output.shrink", shrink)
         bounds = default_cutoffs(size) if cutoffs is None else tuple(cutoffs)
         if not bounds or any(low >= high for low, high in itertools.pairwise((0, *bounds, size))):
             raise UserError(

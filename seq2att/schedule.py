@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from seq2att.errors import UserError, check_size
-from seq2att.registry import kind, register
+from seq2att.registry import Count, NonNegative, Range, Share, kind, register
 
 
 @kind("schedule")
@@ -41,48 +40,39 @@ def progress(step: int, start: int, steps: int) -> float:
     return min(1.0, max(0.0, (step - start) / max(1, steps - 1 - start)))
 
 
-def check_fraction(key: str, value: float) -> None:
-    """Raise `E-range` unless `0 <= value <= 1`."""
-    if not 0 <= value <= 1:
-        raise UserError("E-range", f"schedule.{key}={value}", "must be between 0 and 1")
-
-
 @register("schedule", "constant")
-def constant(optimizer: Optimizer, steps: int, steps_per_epoch: int, *, warmup_steps: int = 0) -> dict[str, Any]:
+def constant(optimizer: Optimizer, steps: int, steps_per_epoch: int, *, warmup_steps: Count = 0) -> dict[str, Any]:
     """A constant rate after a linear warm-up.
 
     Args:
-        warmup_steps: steps in which the rate rises linearly to its peak; at least 0.
+        warmup_steps: steps in which the rate rises linearly to its peak.
     """
-    check_size("schedule.warmup_steps", warmup_steps, 0)
     return each_step(optimizer, lambda step: warmup(step, warmup_steps))
 
 
 @register("schedule", "inverse_square_root")
 def inverse_square_root(
-    optimizer: Optimizer, steps: int, steps_per_epoch: int, *, warmup_steps: int = 4000
+    optimizer: Optimizer, steps: int, steps_per_epoch: int, *, warmup_steps: Count = 4000
 ) -> dict[str, Any]:
     """Linear warm-up to the peak, then decay with the inverse square root of the step (Vaswani et al. 2017).
 
     Args:
-        warmup_steps: steps in which the rate rises linearly to its peak; at least 0.
+        warmup_steps: steps in which the rate rises linearly to its peak.
     """
-    peak = max(1, check_size("schedule.warmup_steps", warmup_steps, 0))
+    peak = max(1, warmup_steps)
     return each_step(optimizer, lambda step: min((step + 1) / peak, math.sqrt(peak / (step + 1))))
 
 
 @register("schedule", "cosine")
 def cosine(
-    optimizer: Optimizer, steps: int, steps_per_epoch: int, *, warmup_steps: int = 0, final: float = 0.0
+    optimizer: Optimizer, steps: int, steps_per_epoch: int, *, warmup_steps: Count = 0, final: Share = 0.0
 ) -> dict[str, Any]:
     """Half a cosine from the peak to a fraction of it at the last step (Loshchilov and Hutter 2017).
 
     Args:
-        warmup_steps: steps in which the rate rises linearly to its peak; at least 0.
-        final: rate of the last step, as a fraction of the peak; between 0 and 1.
+        warmup_steps: steps in which the rate rises linearly to its peak.
+        final: rate of the last step, as a fraction of the peak.
     """
-    check_size("schedule.warmup_steps", warmup_steps, 0)
-    check_fraction("final", final)
 
     def factor(step: int) -> float:
         decay = (1 - math.cos(math.pi * progress(step, warmup_steps, steps))) / 2
@@ -97,20 +87,17 @@ def linear(
     steps: int,
     steps_per_epoch: int,
     *,
-    warmup_steps: int = 0,
-    hold: float = 0.5,
-    final: float = 0.02,
+    warmup_steps: Count = 0,
+    hold: Share = 0.5,
+    final: Share = 0.02,
 ) -> dict[str, Any]:
     """The peak for a part of the steps, then linear decay to a fraction of it at the last step.
 
     Args:
-        warmup_steps: steps in which the rate rises linearly to its peak; at least 0.
-        hold: fraction of all steps before the decay begins; between 0 and 1.
-        final: rate of the last step, as a fraction of the peak; between 0 and 1.
+        warmup_steps: steps in which the rate rises linearly to its peak.
+        hold: fraction of all steps before the decay begins.
+        final: rate of the last step, as a fraction of the peak.
     """
-    check_size("schedule.warmup_steps", warmup_steps, 0)
-    check_fraction("hold", hold)
-    check_fraction("final", final)
     start = max(warmup_steps, round(hold * steps))
 
     def factor(step: int) -> float:
@@ -125,29 +112,23 @@ def plateau(
     steps: int,
     steps_per_epoch: int,
     *,
-    factor: float = 0.5,
-    patience: int = 2,
+    factor: Annotated[float, Range(above=0, below=1)] = 0.5,
+    patience: Count = 2,
     monitor: str = "loss",
-    min_delta: float = 0.0,
-    minimum: float = 0.0,
+    min_delta: NonNegative = 0.0,
+    minimum: NonNegative = 0.0,
 ) -> dict[str, Any]:
     """Lower the rate when a figure of the validation no longer improves.
 
     Training negates a figure of which more is better, so the scheduler always looks for less.
 
     Args:
-        factor: what the rate is multiplied by; above 0 and below 1.
-        patience: validations without improvement before the rate falls; at least 0.
+        factor: what the rate is multiplied by.
+        patience: validations without improvement before the rate falls.
         monitor: the figure to watch: `loss`, or one of `metrics`.
-        min_delta: smallest change that counts as improvement; at least 0.
-        minimum: lower bound of the rate; at least 0.
+        min_delta: smallest change that counts as improvement.
+        minimum: lower bound of the rate.
     """
-    if not 0 < factor < 1:
-        raise UserError("E-range", f"schedule.factor={factor}", "must be above 0 and below 1")
-    check_size("schedule.patience", patience, 0)
-    for key, value in (("min_delta", min_delta), ("minimum", minimum)):
-        if value < 0:
-            raise UserError("E-range", f"schedule.{key}={value}", "must be at least 0")
     scheduler = ReduceLROnPlateau(
         optimizer, "min", factor, patience, threshold=min_delta, threshold_mode="abs", min_lr=minimum
     )

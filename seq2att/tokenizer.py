@@ -8,17 +8,18 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from seq2att.errors import UserError, check_size
-from seq2att.registry import kind, register
+from seq2att.errors import UserError
+from seq2att.registry import Range, Size, kind, register
 from seq2att.types import BEGIN, END, PAD, SPECIALS, UNKNOWN
 
 NUM_THREADS = 4  # fixed: sentencepiece sums floats per thread, so the pieces depend on the number
 CHUNK = 4096  # texts that are counted together
 MIN_THREADED = 16  # texts; with fewer, starting threads takes longer than it saves
 MAX_LINE_BYTES = 1 << 20  # sentencepiece silently skips longer training lines (default: 4,192)
-MIN_SIZE = len(SPECIALS) + 1
+Vocabulary = Annotated[int, Range(len(SPECIALS) + 1)]
+"""Entries of a vocabulary: the special tokens, and at least one piece."""
 
 
 @kind("tokenizer")
@@ -61,8 +62,6 @@ class CountingTokenizer(Tokenizer):
     """A tokenizer whose vocabulary is the most frequent pieces of `encode`; a subclass writes `encode` and `decode`."""
 
     def __init__(self, size: int | None, min_count: int) -> None:
-        if size is not None:
-            check_size("tokenizer.size", size, MIN_SIZE, null="no limit")
         self.size = size
         self.min_count = min_count
 
@@ -103,8 +102,8 @@ class WordTokenizer(CountingTokenizer):
     r"""Words between white space, or the matches of a pattern; other words are `<unk>`.
 
     Args:
-        size: size of the vocabulary, the four special tokens included; at least 5, or null for all words.
-        min_count: number of times that a word must occur in training; at least 1.
+        size: size of the vocabulary, the four special tokens included; null for all words.
+        min_count: number of times that a word must occur in training.
         lower: whether to convert text to lower case.
         pattern: regular expression of one word, as `[^\W\d_]+` for letters; empty for words between white space.
         stop_words: words that are removed before counting; with `lower`, in any case.
@@ -113,8 +112,8 @@ class WordTokenizer(CountingTokenizer):
     def __init__(
         self,
         *,
-        size: int | None = None,
-        min_count: int = 1,
+        size: Vocabulary | None = None,
+        min_count: Size = 1,
         lower: bool = False,
         pattern: str = "",
         stop_words: tuple[str, ...] = (),
@@ -156,11 +155,11 @@ class CharTokenizer(CountingTokenizer):
     """Single Unicode characters, spaces included.
 
     Args:
-        min_count: number of times that a character must occur in training; at least 1.
+        min_count: number of times that a character must occur in training.
         lower: whether to convert text to lower case.
     """
 
-    def __init__(self, *, min_count: int = 1, lower: bool = False) -> None:
+    def __init__(self, *, min_count: Size = 1, lower: bool = False) -> None:
         super().__init__(None, min_count)
         self.lower = lower
 
@@ -219,24 +218,20 @@ class SentencePieceTokenizer(Tokenizer):
     """Subword pieces learned by sentencepiece (Kudo and Richardson 2018); spaces are part of pieces, nothing is lost.
 
     Args:
-        size: size of the vocabulary, the four special tokens included; at least 5.
+        size: size of the vocabulary, the four special tokens included.
         model: `unigram` (Kudo 2018) or `bpe` (Sennrich et al. 2016).
-        coverage: share of the characters of the training text that become pieces; 0.98 to 1.
-        sample: largest number of training lines to learn from, drawn at random; at least 101.
+        coverage: share of the characters of the training text that become pieces.
+        sample: largest number of training lines to learn from, drawn at random.
     """
 
     def __init__(
         self,
         *,
-        size: int = 8000,
+        size: Vocabulary = 8000,
         model: Literal["unigram", "bpe"] = "unigram",
-        coverage: float = 1.0,
-        sample: int = 1_000_000,
+        coverage: Annotated[float, Range(0.98, 1)] = 1.0,
+        sample: Annotated[int, Range(101)] = 1_000_000,
     ) -> None:
-        check_size("tokenizer.size", size, MIN_SIZE)
-        check_size("tokenizer.sample", sample, 101)
-        if not 0.98 <= coverage <= 1.0:
-            raise UserError("E-range", f"tokenizer.coverage={coverage}", "must be at least 0.98 and at most 1")
         self.size = size
         self.model = model
         self.coverage = coverage

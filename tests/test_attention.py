@@ -103,8 +103,3 @@ def test_dot_needs_equal_sizes() -> None:
 def test_a_plugin_without_score_is_told_what_to_write() -> None:
     with pytest.raises(NotImplementedError, match=r"Attention must define score\(query, keys\)"):
         attend(Attention(6, 6))
-
-
-def test_a_size_that_cannot_be_is_refused() -> None:
-    with refused("E-size", "attention.size=0"):
-        Additive(3, 4, size=0)

@@ -197,20 +197,6 @@ def test_dropped_weights_are_the_same_at_every_step() -> None:
         torch.testing.assert_close(found[:, step], expected)
 
 
-@pytest.mark.parametrize("key", ["dropout", "input_dropout", "weight_drop"])
-def test_a_probability_of_1_is_refused(key: str) -> None:
-    with refused("E-range", f"decoder.{key}=1.0"):
-        make("lstm", General, **{key: 1.0})
-
-
-@pytest.mark.parametrize("key", ["size", "layers", "readout"])
-def test_a_size_of_0_is_refused(key: str) -> None:
-    factory: Any = lambda query, memory: General(query, memory)  # noqa: E731
-    options: dict[str, Any] = {key: 0}
-    with refused("E-size", f"decoder.{key}=0"):
-        LSTMDecoder(3, 4, factory, **options)
-
-
 @pytest.mark.parametrize("feeding", [False, True])
 def test_what_is_said_within_a_rows_length_does_not_depend_on_it(feeding: bool) -> None:
     decoder = make("lstm", General, input_feeding=feeding)

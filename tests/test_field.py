@@ -162,10 +162,6 @@ def test_a_list_of_words_has_as_many_words() -> None:
 def test_settings_that_cannot_be() -> None:
     with refused("E-syntax", "field.remove"):
         TextField(CharTokenizer, remove="(")  # type: ignore[arg-type]
-    with refused("E-range", "field.dropout"):
-        TextField(CharTokenizer, dropout=1.0)  # type: ignore[arg-type]
-    with refused("E-size", "field.embedding_size"):
-        TextField(CharTokenizer, embedding_size=0)  # type: ignore[arg-type]
 
 
 # ---- cleaning
@@ -334,8 +330,6 @@ def test_ways_to_read_that_cannot_be(tmp_path: Path) -> None:
         text_field(characters=5).check("target", None)
     text_field(characters=5).check("source", None)
     text_field().check("target", None)
-    with refused("E-size", "field.characters"):
-        text_field(characters=-1)
     with refused("E-conflict", "field.embedding"):
         text_field(embedding="one_hot", vectors="x")
 
@@ -451,13 +445,6 @@ def test_whole_pieces_are_absent_from_a_batch_in_training() -> None:
     assert 0.1 < float(gone.float().mean()) < 0.4
     torch.testing.assert_close(seen[~gone], layer.weight.detach()[ids[~gone]] / 0.75)
     torch.testing.assert_close(layer.eval()(ids), layer.weight[ids])
-
-
-def test_what_an_embedding_cannot_be_is_refused() -> None:
-    with refused("E-range", "field.piece_dropout"):
-        text_field(piece_dropout=1.0)
-    with refused("E-range", "field.deviation"):
-        text_field(deviation=-1.0)
 
 
 def test_a_text_that_is_cut_into_letters_is_said_in_syllables() -> None:

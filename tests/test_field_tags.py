@@ -77,8 +77,6 @@ def test_wrong_values_and_settings() -> None:
         field.encode([""])
     with refused("E-empty", "field"):
         tags_field(["", []])
-    with refused("E-size", "field.embedding_size"):
-        TagsField(embedding_size=0)
 
 
 def rules(field: TagsField) -> dict[tuple[str, str], bool]:

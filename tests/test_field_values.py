@@ -59,8 +59,6 @@ def test_what_is_no_label(value: Any) -> None:
 
 
 def test_settings_of_a_label_and_no_label_at_all() -> None:
-    with refused("E-size", "field.embedding_size"):
-        LabelField(embedding_size=0)
     with refused("E-empty", "field"):
         LabelField().fit([])
 
@@ -199,5 +197,3 @@ def test_widths_must_agree() -> None:
         field.encode("1 2")
     with refused("E-empty", "field"):
         NumberField().fit(["a", "b"])
-    with refused("E-size", "field.embedding_size"):
-        VectorField(embedding_size=0)

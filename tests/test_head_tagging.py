@@ -167,10 +167,6 @@ def test_settings_that_cannot_be() -> None:
     field.fit(["ab"])
     with refused("E-conflict", "target=text"):
         Tagging(3, field)
-    with refused("E-size", "head.hidden=0"):
-        head_for(["a"], hidden=0)
-    with refused("E-range", "head.dropout=1.0"):
-        head_for(["a"], dropout=1.0)
 
 
 def test_lengths_that_differ_are_refused() -> None:

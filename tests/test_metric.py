@@ -134,10 +134,5 @@ def test_what_cannot_be_scored_is_refused(metric: Metric) -> None:
     assert info.value.remedy == "write ['ab']"
 
 
-def test_a_negative_order_of_words_is_refused() -> None:
-    with refused("E-size", "metric.chrf.word_order=-1"):
-        Chrf(word_order=-1)
-
-
 def test_a_score_needs_no_details() -> None:
     assert Score(1.0, "mine|version:1").details == {}

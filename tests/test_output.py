@@ -260,11 +260,6 @@ def test_cutoffs_outside_the_vocabulary_are_refused(cutoffs: tuple[int, ...]) ->
         adaptive(cutoffs=cutoffs)
 
 
-def test_a_cluster_is_not_wider_than_the_output() -> None:
-    with refused("E-size", "output.shrink=0"):
-        adaptive(shrink=0)
-
-
 @pytest.mark.parametrize(("size", "cutoffs"), [(50_000, (2500, 12_500)), (201, (11, 51)), (11, (5,)), (6, (5,))])
 def test_usual_clusters_grow(size: int, cutoffs: tuple[int, ...]) -> None:
     assert default_cutoffs(size) == cutoffs

@@ -57,7 +57,6 @@ def inside(base: type, limits: Range) -> Iterator[float]:
     yield from (LARGEST,) if base is int and limits.high is None else ()
 
 
-@pytest.mark.xfail(reason="the kinds are converted one by one")
 def test_every_number_has_a_bound() -> None:
     missing = [key for key, option in OPTIONS.items() if unbounded(option.annotation)]
     assert not missing, f"annotate them with Size, Count, Rate, ... or, if any number is right, Finite: {missing}"

@@ -470,11 +470,6 @@ def test_the_pieces_of_a_document_are_the_document(piece: int, tmp_path: Path) -
     assert values(reader, tmp_path) == []
 
 
-def test_a_document_has_pieces() -> None:
-    with refused("E-size", "reader.piece=0"):
-        Document(train="a", piece=0)
-
-
 def test_a_folder_has_a_file_for_each_class(tmp_path: Path) -> None:
     (tmp_path / "Korean.txt").write_text("김\n\n이\n")
     with gzip.open(tmp_path / "Greek.txt.gz", "wb") as packed:
@@ -562,8 +557,6 @@ def test_wrong_columns_of_sentences_are_told(reader: FileReader, content: str, l
 
 
 def test_columns_of_sentences_that_are_none_are_told() -> None:
-    with refused("E-size", "reader.tags=0"):
-        Conll(train="a", tags=0)
     with refused("E-column", "reader.tags=upso"):
         ConllU(train="a", tags="upso")
 
@@ -796,10 +789,8 @@ def test_reverse_is_reversed_and_no_source_occurs_twice() -> None:
 @pytest.mark.parametrize(
     ("options", "subject"),
     [
-        ({"letters": 27}, "reader.letters=27"),
         ({"shortest": 5, "longest": 4}, "reader.shortest=5"),
         ({"rows": 100, "letters": 2, "longest": 5}, "reader.rows=100"),
-        ({"rows": 0}, "reader.rows=0"),
     ],
 )
 def test_impossible_toys_are_refused(options: dict[str, int], subject: str) -> None:

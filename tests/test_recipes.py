@@ -519,10 +519,10 @@ def test_strips_of_so_many_digits_are_asked_for_by_number() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "code", "subject"),
     [
-        ("digits", {"shortest": 5}, "E-size", "reader.shortest=5 and reader.longest=4"),
+        ("digits", {"shortest": 5}, "E-size", "reader.shortest=5"),
         ("digits", {"gap": -1}, "E-size", "reader.gap=-1"),
         ("digits", {"repeats": 0}, "E-size", "reader.repeats=0"),
-        ("digits", {"shift": 9}, "E-range", "reader.shift=9"),
+        ("digits", {"shift": 9}, "E-size", "reader.shift=9"),
         ("surnames", {"origins": ["Finish"]}, "E-choice", "reader.origins=Finish"),
         ("number_sequence", {"window": 0}, "E-size", "reader.window=0"),
         ("adding", {"length": 1}, "E-size", "reader.length=1"),

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from seq2att.encoder import GRUEncoder, LSTMEncoder, RecurrentEncoder, RNNEncoder
 from seq2att.recurrence import GATES, STATES, CellName, Draws, Dropout, Layer, Stack, choice, native
-from tests.refusals import refused
 
 CELLS: list[CellName] = ["tanh", "relu", "lstm", "gru"]
 LENGTHS = torch.tensor([5, 2, 1, 0, 4])
@@ -268,14 +267,3 @@ def test_an_encoder_drops_the_same_units_at_every_position_when_locked(locked: b
     dropped = outputs == 0
     assert dropped.any()
     assert torch.equal(dropped, dropped[:, :1].expand_as(dropped)) is locked
-
-
-def test_wrong_probabilities_and_sizes_are_refused() -> None:
-    for code, option, value in (
-        ("E-range", "weight_drop", 1.0),
-        ("E-range", "dropout", -0.1),
-        ("E-size", "size", -3),
-        ("E-size", "layers", 0),
-    ):
-        with refused(code, f"encoder.{option}"):
-            GRUEncoder(3, **{option: value})

@@ -209,13 +209,6 @@ def test_empty_training_set_is_refused(tokenizer: Tokenizer, texts: list[str]) -
 
 
 def test_settings_that_cannot_be() -> None:
-    for make in (lambda: WordTokenizer(size=4), lambda: SentencePieceTokenizer(size=4)):
-        with refused("E-size", "tokenizer.size"):
-            make()
-    with refused("E-range", "tokenizer.coverage"):
-        SentencePieceTokenizer(coverage=0.5)
-    with refused("E-size", "tokenizer.sample"):
-        SentencePieceTokenizer(sample=10)
     with refused("E-vocabulary", "tokenizer.min_count"):
         WordTokenizer(min_count=9).fit(["a a b"])
 

@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from seq2att import UserError, register
-from seq2att.tokenizer import CountingTokenizer, chunks
+from seq2att import Size, UserError, register
+from seq2att.tokenizer import CountingTokenizer, Vocabulary, chunks
 
 MAX_CACHED = 1 << 18  # texts whose morphemes are kept from `fit`, because they are encoded right after it
 MARK = "/"  # between a morpheme and its part of speech
@@ -33,8 +33,8 @@ class KoreanTokenizer(CountingTokenizer):
     Parts of speech: https://github.com/bab2min/kiwipiepy#품사-태그.
 
     Args:
-        size: size of the vocabulary, the four special tokens included; at least 5, or null for all morphemes.
-        min_count: number of times that a morpheme must occur in training; at least 1.
+        size: size of the vocabulary, the four special tokens included; null for all morphemes.
+        min_count: number of times that a morpheme must occur in training.
         tags: whether to write the part of speech after each morpheme, as in `영화/NNG`.
         only: first letters of the parts of speech to keep, as [N, V, M] for nouns, verbs and adjectives, adverbs.
         stems: whether to write verbs and adjectives as in a dictionary (`재미있다`), without their endings.
@@ -43,8 +43,8 @@ class KoreanTokenizer(CountingTokenizer):
     def __init__(
         self,
         *,
-        size: int | None = None,
-        min_count: int = 1,
+        size: Vocabulary | None = None,
+        min_count: Size = 1,
         tags: bool = False,
         only: tuple[str, ...] = (),
         stems: bool = False,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from seq2att import Attention, UserError, register
+from seq2att import Attention, Size, UserError, register
 from seq2att.attention import masked_softmax
 from seq2att.types import Attended, Memory, State
 
@@ -20,7 +20,7 @@ class MultiHead(Attention):
         heads: heads; must divide the size of the query.
     """
 
-    def __init__(self, query_size: int, memory_size: int, *, heads: int = 4) -> None:
+    def __init__(self, query_size: int, memory_size: int, *, heads: Size = 4) -> None:
         super().__init__(query_size, memory_size)
         if query_size % heads:
             problem = f"must divide the size of the query, {query_size}"

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from seq2att.data import Ragged
-from seq2att.errors import UserError, check_size
-from seq2att.registry import register
+from seq2att.errors import UserError
+from seq2att.registry import Size, register
 from seq2att.trainer.callback import Callback
 from seq2att.trainer.evaluation import answer, moved, predicting, references
 from seq2att.trainer.loop import Training
@@ -28,10 +28,8 @@ class Show(Callback):
         texts: texts to answer; for a model without a source, beginnings that it continues.
     """
 
-    def __init__(self, *, rows: tuple[int, ...] = (), texts: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, rows: tuple[Size, ...] = (), texts: tuple[str, ...] = ()) -> None:
         self.rows, self.texts = tuple(rows), tuple(texts)
-        for row in self.rows:
-            check_size("callback.show.rows", row)
 
     def on_start(self, training: Training) -> None:
         size = len(training.corpora["validation"])

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from seq2att.errors import UserError
 from seq2att.field import Field
 from seq2att.field.text import TextField, compile_pattern
-from seq2att.registry import Factory, register
+from seq2att.registry import Factory, Rate, Size, register
 from seq2att.tokenizer import Tokenizer
 from seq2att.types import UNKNOWN
 
@@ -27,8 +27,8 @@ class FeaturesField(TextField):
     feature differs from an equal piece of the text.
 
     Args:
-        embedding_size: size of the vector of a piece or feature; at least 1.
-        dropout: probability of zeroing a component of a vector in training; at least 0, below 1.
+        embedding_size: size of the vector of a piece or feature.
+        dropout: probability of zeroing a component of a vector in training.
         separator: regular expression of what separates the features of a column.
         normalize: Unicode normal form of the whole value; `none` leaves it as it is.
     """
@@ -37,8 +37,8 @@ class FeaturesField(TextField):
         self,
         tokenizer: Factory[Tokenizer],
         *,
-        embedding_size: int = 256,
-        dropout: float = 0.0,
+        embedding_size: Size = 256,
+        dropout: Rate = 0.0,
         separator: str = r"[;\s]+",
         normalize: Literal["none", "nfc", "nfd", "nfkc", "nfkd"] = "none",
     ) -> None:

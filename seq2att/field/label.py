@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import UserError, check_size
+from seq2att.errors import UserError
 from seq2att.field import Field
-from seq2att.registry import register
+from seq2att.registry import Size, register
 from seq2att.types import class_order
 
 UNSEEN = -1  # the id of a label that training does not have
@@ -28,7 +28,7 @@ class NamesField(Field):
 
     Args:
         unseen: what happens to a class or tag unseen in training: `refuse` it, or `count` it as a wrong answer.
-        embedding_size: size of the vector of a class or tag, if the field is a source; at least 1.
+        embedding_size: size of the vector of a class or tag, if the field is a source.
     """
 
     has_tokens: ClassVar[bool] = False
@@ -36,9 +36,9 @@ class NamesField(Field):
     embedding_options: ClassVar[frozenset[str]] = frozenset(("embedding_size",))
     noun: ClassVar[str]  # what a name is, for messages
 
-    def __init__(self, *, unseen: Literal["refuse", "count"] = "refuse", embedding_size: int = 64) -> None:
+    def __init__(self, *, unseen: Literal["refuse", "count"] = "refuse", embedding_size: Size = 64) -> None:
         self.unseen = unseen
-        self.embedding_size = check_size("field.embedding_size", embedding_size)
+        self.embedding_size = embedding_size
         self.set_names(())
 
     def set_names(self, names: Iterable[str]) -> None:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import UserError, check_size
+from seq2att.errors import UserError
 from seq2att.field import Field
-from seq2att.registry import register
+from seq2att.registry import Size, register
 
 Matrix = npt.NDArray[np.float64]
 LARGEST = np.finfo(np.float32).max
@@ -27,7 +27,7 @@ class NumericField(Field):
     Args:
         standardize: whether to subtract the training mean of every component and divide by its standard deviation;
             predictions are converted back.
-        embedding_size: size of a linear layer that reads the numbers, at least 1; null reads them as they are.
+        embedding_size: size of a linear layer that reads the numbers; null reads them as they are.
     """
 
     has_tokens: ClassVar[bool] = False
@@ -35,9 +35,7 @@ class NumericField(Field):
     expected: ClassVar[str]  # what a value is, for messages
     example: ClassVar[str]  # one input as JSON, for messages
 
-    def __init__(self, *, standardize: bool = False, embedding_size: int | None = None) -> None:
-        if embedding_size is not None:
-            check_size("field.embedding_size", embedding_size, null="the numbers as they are")
+    def __init__(self, *, standardize: bool = False, embedding_size: Size | None = None) -> None:
         self.standardize = standardize
         self.embedding_size = embedding_size
         self.mean: Matrix = np.zeros(0)  # [F]

@@ -8,19 +8,19 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from seq2att.errors import UserError, check_probability, check_size
+from seq2att.errors import UserError
 from seq2att.field import Field, no_tokenizer
 from seq2att.field.embedding import OneHotEmbedding, SpelledEmbedding, TextEmbedding
 from seq2att.field.pretrained import VectorFile
 from seq2att.files import one_word
-from seq2att.registry import Factory, register
+from seq2att.registry import Count, Factory, NonNegative, Range, Rate, Size, register
 from seq2att.tokenizer import Tokenizer
 from seq2att.types import END, SPECIALS, UNKNOWN
 
@@ -41,14 +41,14 @@ class TextField(Field):
     applied, in this order. A subclass that learns more than the tokenizer overrides `texts`, not `fit`.
 
     Args:
-        embedding_size: size of the vector of a piece; at least 1.
-        dropout: probability of zeroing a component of a vector in training; at least 0, below 1.
-        piece_dropout: probability of zeroing the whole vector of a piece, in all of a batch; at least 0, below 1.
-        deviation: standard deviation of the initial vectors; at least 0, or null for vectors of length about 1.
+        embedding_size: size of the vector of a piece.
+        dropout: probability of zeroing a component of a vector in training.
+        piece_dropout: probability of zeroing the whole vector of a piece, in all of a batch.
+        deviation: standard deviation of the initial vectors; null for vectors of length about 1.
         embedding: `trained`, `frozen` at its initial values, or `one_hot` (one dimension for each piece).
         vectors: file of pretrained vectors in the text format of word2vec or GloVe, or null.
         characters: size of a second vector, from the characters of a piece (Ma & Hovy 2016); 0: none. Source only.
-        character_length: number of a piece's characters that are read for it; at least 1.
+        character_length: number of a piece's characters that are read for it.
         replace: regular expressions and what replaces their matches (`\1` is the first group), applied in order.
         remove: regular expression whose matches are deleted.
         normalize: Unicode normal form; `nfd` splits Hangul syllables and accents, and output is composed again.
@@ -62,25 +62,18 @@ class TextField(Field):
         self,
         tokenizer: Factory[Tokenizer],
         *,
-        embedding_size: int = 256,
-        dropout: float = 0.0,
-        piece_dropout: float = 0.0,
-        deviation: float | None = None,
+        embedding_size: Size = 256,
+        dropout: Rate = 0.0,
+        piece_dropout: Rate = 0.0,
+        deviation: NonNegative | None = None,
         embedding: Literal["trained", "frozen", "one_hot"] = "trained",
         vectors: str | None = None,
-        characters: int = 0,
-        character_length: int = 20,
+        characters: Count = 0,
+        character_length: Annotated[int, Range(1, 1000)] = 20,
         replace: dict[str, str] | None = None,
         remove: str = "",
         normalize: Literal["none", "nfc", "nfd", "nfkc", "nfkd"] = "none",
     ) -> None:
-        check_size("field.embedding_size", embedding_size)
-        check_size("field.characters", characters, 0)
-        check_size("field.character_length", character_length)
-        check_probability("field.dropout", dropout)
-        check_probability("field.piece_dropout", piece_dropout)
-        if deviation is not None and deviation < 0:
-            raise UserError("E-range", f"field.deviation={deviation}", "must be at least 0, or null for length 1")
         if vectors is not None and embedding == "one_hot":
             remedy = "set vectors=null, or embedding=trained or frozen"
             raise UserError("E-conflict", "field.embedding=one_hot", "cannot use pretrained vectors", remedy)

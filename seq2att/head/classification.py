@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from seq2att.attention import Attention
-from seq2att.errors import UserError, check_probability
+from seq2att.errors import UserError
 from seq2att.field import Field
 from seq2att.head import target_error
 from seq2att.head.pooling import Pooled, PooledHead, one_value, row_attentions
-from seq2att.registry import Factory, Inherited, register, suggestion
+from seq2att.registry import Factory, Inherited, NonNegative, Rate, register, suggestion
 from seq2att.search import Search
 from seq2att.types import Column, Encoding, Prediction
 
@@ -27,8 +27,8 @@ class Classification(PooledHead):
 
     Args:
         class_weights: weight of a class in the loss: `none` for 1, `balanced` for rows / (classes * rows of the class).
-        weights: weights of single classes by name, at least 0; they replace those of `class_weights`.
-        label_smoothing: share of the target distribution spread over the classes; in [0, 1).
+        weights: weights of single classes by name; they replace those of `class_weights`.
+        label_smoothing: share of the target distribution spread over the classes.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1_macro", "f1_weighted")
@@ -42,13 +42,13 @@ class Classification(PooledHead):
         attention: Factory[Attention],
         *,
         class_weights: Literal["none", "balanced"] = "none",
-        weights: dict[str, float] | None = None,
-        label_smoothing: float = 0.0,
+        weights: dict[str, NonNegative] | None = None,
+        label_smoothing: Rate = 0.0,
         **options: Inherited,
     ) -> None:
         super().__init__(memory_size, target, attention, **options)
         self.classes = classes_of(target)
-        self.label_smoothing = check_probability("head.label_smoothing", label_smoothing)
+        self.label_smoothing = label_smoothing
         counts = getattr(target, "counts", ()) if class_weights == "balanced" else ()
         values = class_weights_of(self.classes, counts, weights or {})
         self.register_buffer("weights", torch.tensor(values), persistent=False)  # [C]
@@ -104,10 +104,8 @@ def classes_of(target: Field) -> tuple[str, ...]:
 
 def class_weights_of(classes: tuple[str, ...], counts: tuple[int, ...], weights: Mapping[str, float]) -> list[float]:
     """The weight of every class: from `weights`, else rows / (classes * rows of the class), or 1 without counts."""
-    for name, weight in weights.items():
+    for name in weights:
         if name not in classes:
             raise UserError("E-label", f"head.weights.{name}", "there is no such class", suggestion(name, classes))
-        if not 0 <= weight < float("inf"):
-            raise UserError("E-range", f"head.weights.{name}={weight}", "must be a finite number of at least 0")
     defaults = [sum(counts) / (len(classes) * count) for count in counts] if counts else [1.0] * len(classes)
     return [float(weights.get(name, default)) for name, default in zip(classes, defaults, strict=True)]

@@ -14,7 +14,7 @@ from seq2att.decoder import Decoder
 from seq2att.field import Field
 from seq2att.head import Head, target_error
 from seq2att.output import Output
-from seq2att.registry import Factory, register
+from seq2att.registry import Factory, Rate, register
 from seq2att.search import Generates, Prefixed, Search
 from seq2att.types import (
     BEGIN,
@@ -51,7 +51,7 @@ class Generator(Head):
     """Generates a sequence token by token: embedding, decoder and output layer.
 
     Args:
-        label_smoothing: share of the target distribution spread over the vocabulary in training; in [0, 1).
+        label_smoothing: share of the target distribution spread over the vocabulary in training.
     """
 
     loss_metrics: ClassVar[Mapping[str, Callable[[float], float]]] = {"perplexity": perplexity}
@@ -64,7 +64,7 @@ class Generator(Head):
         decoder: Factory[Decoder],
         output: Factory[Output],
         *,
-        label_smoothing: float = 0.0,
+        label_smoothing: Rate = 0.0,
     ) -> None:
         super().__init__(memory_size, target)
         self.target = target

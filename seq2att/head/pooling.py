@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from seq2att.attention import Attention
 from seq2att.contracts import check_attended
-from seq2att.errors import UserError, check_probability, check_size
+from seq2att.errors import UserError
 from seq2att.field import Field
 from seq2att.head import Head
-from seq2att.registry import Factory
+from seq2att.registry import Factory, Rate, Size
 from seq2att.types import Column, Encoding, Loss, Memory, State
 
 PoolName = Literal["last", "mean", "max", "attend"]
@@ -102,8 +102,8 @@ class PooledHead(Head):
 
     Args:
         pool: one or more of `last`, `mean`, `max` and `attend`, concatenated; see `Pool`.
-        dropout: dropout on the pooled vector and on the hidden units; in [0, 1).
-        hidden: units of a layer before the last one; at least 1, null for no such layer.
+        dropout: dropout on the pooled vector and on the hidden units.
+        hidden: units of a layer before the last one; null for no such layer.
         activation: activation of the hidden layer.
     """
 
@@ -114,16 +114,14 @@ class PooledHead(Head):
         attention: Factory[Attention],
         *,
         pool: tuple[PoolName, ...] = ("last",),
-        dropout: float = 0.0,
-        hidden: int | None = None,
+        dropout: Rate = 0.0,
+        hidden: Size | None = None,
         activation: Literal["tanh", "relu"] = "tanh",
     ) -> None:
         super().__init__(memory_size, target)
-        if hidden is not None:
-            check_size("head.hidden", hidden, null="no such layer")
         self.target = target
         self.pool = Pool(memory_size, pool, attention)
-        self.dropout = nn.Dropout(check_probability("head.dropout", dropout))
+        self.dropout = nn.Dropout(dropout)
         self.hidden = None if hidden is None else nn.Linear(self.pool.output_size, hidden)
         self.activation = activation
         self.width = hidden or self.pool.output_size  # of the features

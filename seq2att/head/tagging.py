@@ -7,13 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import UserError, check_probability, check_size
+from seq2att.errors import UserError
 from seq2att.field import Field
 from seq2att.head import Head, target_error
 from seq2att.head.transitions import Chain, Transitions, best_path, log_probability, marginals, to_double
 from seq2att.output import full_precision
 from seq2att.recurrence import product
-from seq2att.registry import register
+from seq2att.registry import Rate, Size, register
 from seq2att.search import Search
 from seq2att.types import Column, Encoding, Loss, Prediction, State
 
@@ -25,8 +25,8 @@ class Tagging(Head):
     A tag that does not occur in training is left out of the loss; in a CRF any tag may stand in its place.
 
     Args:
-        hidden: units of a tanh layer before the last layer; at least 1, null for no such layer.
-        dropout: dropout on the encoder's outputs and on the hidden units; in [0, 1).
+        hidden: units of a tanh layer before the last layer; null for no such layer.
+        dropout: dropout on the encoder's outputs and on the hidden units.
         transitions: score pairs of neighbouring tags too: a linear-chain CRF (Lafferty et al. 2001).
         constrain: predict only sequences that keep the rules of spans: `I-x` follows `B-x` or `I-x`.
     """
@@ -40,16 +40,14 @@ class Tagging(Head):
         memory_size: int,
         target: Field,
         *,
-        hidden: int | None = None,
-        dropout: float = 0.0,
+        hidden: Size | None = None,
+        dropout: Rate = 0.0,
         transitions: bool = False,
         constrain: bool = True,
     ) -> None:
         super().__init__(memory_size, target)
-        if hidden is not None:
-            check_size("head.hidden", hidden, null="no such layer")
         self.target = target
-        self.dropout = nn.Dropout(check_probability("head.dropout", dropout))
+        self.dropout = nn.Dropout(dropout)
         self.hidden = None if hidden is None else nn.Linear(memory_size, hidden)
         self.layer = nn.Linear(memory_size if hidden is None else hidden, target.size)
         self.transitions = Transitions(target.size) if transitions else None

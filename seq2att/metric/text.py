@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from seq2att.errors import check_size
 from seq2att.metric import Metric, Score
-from seq2att.registry import register
+from seq2att.registry import Range, register
 
 
 class Sacrebleu(Metric):
@@ -68,9 +67,9 @@ class Chrf(Sacrebleu):
         "character_order": "char_order", "word_order": "word_order", "beta": "beta"
     }  # fmt: skip
 
-    def __init__(self, *, lowercase: bool = False, word_order: int = 0) -> None:
+    def __init__(self, *, lowercase: bool = False, word_order: Annotated[int, Range(0, 100)] = 0) -> None:
         self.lowercase = lowercase
-        self.word_order = check_size("metric.chrf.word_order", word_order, 0)
+        self.word_order = word_order
 
     def make(self) -> Any:
         from sacrebleu.metrics.chrf import CHRF

@@ -8,11 +8,15 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 from seq2att.errors import UserError
 from seq2att.files import read_lines, shorten, whereabouts
 from seq2att.reader import SPLITS, Reader, Row, digest
-from seq2att.registry import register
+from seq2att.registry import Range, Seed, register
+
+Length = Annotated[int, Range(1, 1000)]
+"""Letters of a made-up source."""
 
 
 @register("reader", "package")
@@ -153,24 +157,31 @@ class Reverse(Reader):
     """A toy data set: letters, and the same letters reversed; no source occurs twice.
 
     Args:
-        rows: training rows, at least 1; validation and test have a tenth of them each.
-        letters: letters of the alphabet; 1 to 26.
-        shortest: letters of the shortest source; at least 1.
-        longest: letters of the longest source.
+        rows: training rows; validation and test have a tenth of them each.
+        letters: letters of the alphabet.
+        shortest: letters of the shortest source.
+        longest: letters of the longest source, not below `shortest`.
         seed: seed of the random letters.
     """
 
     names_data = False
 
-    def __init__(self, *, rows: int = 2000, letters: int = 12, shortest: int = 3, longest: int = 10, seed: int = 1):
+    def __init__(
+        self,
+        *,
+        rows: Annotated[int, Range(1, 10_000_000)] = 2000,
+        letters: Annotated[int, Range(1, 26)] = 12,
+        shortest: Length = 3,
+        longest: Length = 10,
+        seed: Seed = 1,
+    ) -> None:
         self.sizes = {"train": rows, "validation": max(rows // 10, 1), "test": max(rows // 10, 1)}
         self.letters, self.shortest, self.longest, self.seed = letters, shortest, longest, seed
-        if not 1 <= letters <= 26:
-            raise UserError("E-size", f"reader.letters={letters}", "must be from 1 to 26")
-        if not 1 <= shortest <= longest:
-            raise UserError("E-size", f"reader.shortest={shortest}", f"must be from 1 to reader.longest={longest}")
+        if shortest > longest:
+            problem, remedy = f"must be at most reader.longest={longest}", f"set reader.shortest={longest}"
+            raise UserError("E-size", f"reader.shortest={shortest}", problem, remedy)
         total, possible = sum(self.sizes.values()), sum(letters**size for size in range(shortest, longest + 1))
-        if rows < 1 or possible < 2 * total:  # beyond half, finding new ones takes too long
+        if possible < 2 * total:  # beyond half, finding new ones takes too long
             problem = f"must be from 1 to about {possible * 5 // 12:,} with these letters and lengths"
             raise UserError("E-size", f"reader.rows={rows}", problem, "raise reader.letters or reader.longest")
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from seq2att.errors import UserError, check_size
+from seq2att.errors import UserError
 from seq2att.files import plain_name, read_lines, resolve, whereabouts
 from seq2att.reader import DataFiles, FileReader, Row
-from seq2att.registry import Inherited, register
+from seq2att.registry import Inherited, Size, register
 
 
 @register("reader", "lines")
@@ -30,15 +30,15 @@ class Document(FileReader):
     """Running text in pieces, without source; the pieces joined are the file.
 
     Args:
-        piece: characters of a piece, at least 1; it ends at the next line end, which stays in it.
+        piece: characters of a piece; it ends at the next line end, which stays in it.
     """
 
     absent = frozenset({"source"})
     running = True
 
-    def __init__(self, *, piece: int = 2000, **options: Inherited) -> None:
+    def __init__(self, *, piece: Size = 2000, **options: Inherited) -> None:
         super().__init__(**options)
-        self.piece = check_size("reader.piece", piece)
+        self.piece = piece
 
     def read_files(self, data: DataFiles) -> Iterator[Row]:
         (file,) = data.paths

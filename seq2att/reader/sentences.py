@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from seq2att.errors import UserError, check_size
+from seq2att.errors import UserError
 from seq2att.files import one_word, read_lines
 from seq2att.reader import DataFiles, FileReader, Row
-from seq2att.registry import Inherited, register, suggestion
+from seq2att.registry import Inherited, Size, register, suggestion
 
 NOT_A_WORD = re.compile(r"\d+[-.]\d+")  # the ID of a multiword token, or of an empty node
 WORD = re.compile(r"[^ \t]+")  # other white space may be part of a word
@@ -73,8 +73,8 @@ class Conll(Sentences):
     """Sentences in columns split at white space, a word a line (CoNLL-2000, CoNLL-2003).
 
     Args:
-        words: number of the column of the words; at least 1.
-        tags: number of the column of the tags; at least 1, null for no target.
+        words: number of the column of the words.
+        tags: number of the column of the tags; null for no target.
         comments: what a line is that begins with `#` before the first word of a sentence: `skip` it, or read a `word`;
             `refuse` reads `#tag` as a word, but not `#` and white space.
     """
@@ -82,15 +82,15 @@ class Conll(Sentences):
     def __init__(
         self,
         *,
-        words: int = 1,
-        tags: int | None = 2,
+        words: Size = 1,
+        tags: Size | None = 2,
         comments: Literal["refuse", "skip", "word"] = "refuse",
         **options: Inherited,
     ) -> None:
         super().__init__(**options)
         self.comments = comments
-        numbers = {"words": words} if tags is None else {"words": words, "tags": tags}
-        self.places = [check_size(f"reader.{option}", number) - 1 for option, number in numbers.items()]
+        numbers = [words] if tags is None else [words, tags]
+        self.places = [number - 1 for number in numbers]
         self.absent = frozenset({"target"} if tags is None else ())
 
     def split(self, text: str) -> list[str]:

@@ -7,14 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import check_probability
-
 
 class Dropout(nn.Dropout):
     """Dropout of `[B, T, F]`; `locked`: the same units at every step (Gal & Ghahramani 2016)."""
 
     def __init__(self, probability: float = 0.0, locked: bool = False) -> None:
-        super().__init__(check_probability("dropout", probability))
+        super().__init__(probability)
         self.locked = locked
 
     def draw(self, like: Tensor, shape: tuple[int, int, int]) -> Tensor | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seq2att.errors import check_probability
 from seq2att.recurrence.dropout import draw
 from seq2att.recurrence.layer_function import run
 from seq2att.recurrence.reference import GATES, STATES, CellName, Run, Weights
@@ -23,7 +22,7 @@ class Layer(nn.Module):
         super().__init__()
         self.cell: CellName = cell
         self.size = size
-        self.weight_drop = check_probability("weight_drop", weight_drop)
+        self.weight_drop = weight_drop
         width = GATES[cell] * size
         self.input_weight = nn.Parameter(torch.empty(width, input_size))
         self.hidden_weight = nn.Parameter(torch.empty(width, size))
