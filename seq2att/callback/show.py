@@ -24,7 +24,7 @@ class Show(Callback):
     """The model's answers to some rows of the validation split and to texts of your own, after each validation.
 
     Args:
-        rows: numbers of rows of the validation split, from 1; the first three without `rows` and `texts`.
+        rows: numbers of rows of the validation split; the first three without `rows` and `texts`.
         texts: texts to answer; for a model without a source, beginnings that it continues.
     """
 
