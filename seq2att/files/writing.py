@@ -15,6 +15,7 @@ from seq2att.errors import UserError
 
 PARTIAL = ".partial"  # ends the name of a file that is being written
 NO_FOLDER_SYNC = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
+BUFFER = 1 << 20  # bytes that are written at once
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -43,7 +44,7 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}{PARTIAL}")
         try:
-            with partial.open("xb") as stream:
+            with partial.open("xb", buffering=BUFFER) as stream:
                 if path.exists():
                     shutil.copymode(path, partial)
                 yield stream
