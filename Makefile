@@ -7,7 +7,7 @@ DEMO := runs/pronounce
 WORDS := sequence attention knowledge robot michelle
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test sanitize docs check clean
+.PHONY: help install demo test sanitize faults docs check clean
 
 help:  ## List what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -37,6 +37,9 @@ test: $(INSTALLED)  ## Run every test
 
 sanitize: $(INSTALLED)  ## Fuzz the native functions under AddressSanitizer (skipped where there is none)
 	$(BIN)/python -m tests.sanitize
+
+faults: $(INSTALLED)  ## Kill runs at every write, let every write fail, and compare how they end (20 minutes)
+	$(BIN)/python -m tests.faults
 
 docs: $(INSTALLED)  ## Write the generated pages docs/errors.md and docs/reference.md
 	$(BIN)/python docs/generate.py

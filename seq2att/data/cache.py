@@ -8,6 +8,7 @@ may have written is made anew.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import inspect
 import json
@@ -29,6 +30,7 @@ UNFINISHED = ".unfinished-"
 DAY = 24 * 3600
 MAX_BYTES = 20 * 10**9
 MIN_AGE = 7 * DAY
+WRITE_ERRORS = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
 
 def cache_folder(setting: str | None) -> Path:
@@ -68,19 +70,27 @@ def cached(root: Path, name: str, key: str, make: Callable[[Path], None]) -> Pat
         clean(folder.parent)
         work = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder.parent))
     except OSError as error:
-        problem = f"cannot write in {folder.parent} ({error})"
-        raise UserError(
-            "E-file", "data.cache", problem, "set data.cache=DIR to a folder that can be written"
-        ) from error
+        raise unwritable_cache(folder.parent, error) from error
     try:
         make(work)
         sizes = {file.relative_to(work).as_posix(): file.stat().st_size for file in work.rglob("*") if file.is_file()}
         (work / SIZES).write_text(json.dumps(sizes, indent=1), "utf-8")
         publish(work, folder)
         prune(root)
+    except OSError as error:
+        # A file of the data that cannot be read has a name; PyArrow's errors about what it writes have none.
+        if error.errno not in WRITE_ERRORS or (error.filename and work.parent not in Path(error.filename).parents):
+            raise
+        raise unwritable_cache(folder.parent, error) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def unwritable_cache(folder: Path, error: OSError) -> UserError:
+    """The error about a cache that the system did not let us write."""
+    problem = f"cannot write in {folder} ({error.strerror or error})"
+    return UserError("E-file", "data.cache", problem, "make room there, or set data.cache=DIR to another folder")
 
 
 def is_complete(folder: Path) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 KILL, TEAR, FAIL, FAIL_ON = 1, 2, 3, 4  # as in shim.c; 0 counts only
+RACE = 5  # no fault: the command is given twice at once
 LIMIT = 120.0  # seconds after which a run hangs
 
 
@@ -36,6 +37,7 @@ class Ended(NamedTuple):
     code: int  # negative if a signal ended it
     text: str  # what it printed
     calls: int  # that changed files
+    modules: list[str]  # that were imported
 
 
 class Command(NamedTuple):
@@ -79,10 +81,10 @@ def run(command: Command, fault: Fault = NONE) -> Ended:
         except TimeoutError:
             kill(process)
             wait(process, LIMIT)
-    counted = logs.with_suffix(".calls")
-    calls = int(counted.read_text()) if counted.exists() else 0
-    counted.unlink(missing_ok=True)
-    return Ended(code, logs.with_suffix(".0").read_text("utf-8", "replace"), calls)
+    report = logs.with_suffix(".json")
+    calls, modules = json.loads(report.read_text()) if report.exists() else (0, [])
+    report.unlink(missing_ok=True)
+    return Ended(code, logs.with_suffix(".0").read_text("utf-8", "replace"), calls, modules)
 
 
 def fork(command: Command, environment: Mapping[str, str], fault: Fault, log: Path) -> int:
@@ -97,7 +99,7 @@ def fork(command: Command, environment: Mapping[str, str], fault: Fault, log: Pa
         os.dup2(file, 1)
         os.dup2(file, 2)
         os.environ.update(environment)
-        code = disturbed(command.words(), fault, command.folder, log.with_suffix(".calls"))
+        code = disturbed(command.words(), fault, command.folder, log.with_suffix(".json"))
     except BaseException:
         import traceback
 
@@ -108,8 +110,8 @@ def fork(command: Command, environment: Mapping[str, str], fault: Fault, log: Pa
         os._exit(code)
 
 
-def disturbed(words: Sequence[str], fault: Fault, folder: Path, counted: Path) -> int:
-    """Run a command line under the shim; the exit code. The number of calls goes into a file."""
+def disturbed(words: Sequence[str], fault: Fault, folder: Path, report: Path) -> int:
+    """Run a command line under the shim; the exit code. What happened goes into a file of the first process."""
     from seq2att.cli import main
 
     shim = ctypes.CDLL(None)
@@ -120,7 +122,8 @@ def disturbed(words: Sequence[str], fault: Fault, folder: Path, counted: Path) -
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     calls = shim.faults_disarm()
-    counted.write_text(str(calls))
+    if os.environ.get("RANK", "0") == "0":
+        report.write_text(json.dumps([calls, sorted(sys.modules)]))
     return int(code or 0)
 
 
@@ -158,7 +161,7 @@ def results(folder: Path) -> dict[str, Any]:
         if file.is_file() and file.name not in ("metrics.csv", "state.json") and file.suffix not in (".ckpt", ".png")
     }
     files = {name: content for name, content in files.items() if not name.startswith("steps")}  # one for each start
-    for name in ("config.yaml", "manifest.json"):  # they name the folder
+    for name in ("config.yaml", "manifest.json", "signature"):  # they name the folder
         files.pop(name)
     steps = [state[name]["step"] for name in ("last", "best")]
     names = sorted(file.name for file in folder.iterdir() if file.name != "steps")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import random
 import subprocess
@@ -11,13 +12,30 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seq2att.recurrence.native import NativeError, build
 from seq2att.trainer.checkpoint import is_intact
 from seq2att.trainer.state import read_state
-from tests.faults.forks import FAIL, FAIL_ON, KILL, TEAR, Command, Ended, Fault, clear, results, run
+from tests.faults.forks import (
+    FAIL,
+    FAIL_ON,
+    KILL,
+    LIMIT,
+    NONE,
+    RACE,
+    TEAR,
+    Command,
+    Ended,
+    Fault,
+    clear,
+    fork,
+    results,
+    run,
+    wait,
+)
 from tests.faults.recipes import RECIPES
 
 PICTURE = b"picture" * 1000
@@ -55,10 +73,10 @@ def main(arguments: Sequence[str]) -> int:
     prepare()
     every = int(arguments[arguments.index("--short") + 1]) if "--short" in arguments else 1
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
+        os.environ["XDG_STATE_HOME"] = name
         cases = list(plan(Path(name), every))
+        print(len(cases), "cases", file=sys.stderr, flush=True)
         failures = try_all(cases)
-    for line in failures[:20]:
-        print(line)
     return int(bool(failures))
 
 
@@ -86,7 +104,7 @@ def prepare() -> None:
     import seq2att.cli.train
     import seq2att.drawing
     import seq2att.launch.elastic
-    import seq2att.trainer.fitting  # noqa: F401
+    import seq2att.trainer.fitting
     from seq2att.files import write_file
 
     def save(figure: object, stream: Any, **options: object) -> None:
@@ -98,38 +116,41 @@ def prepare() -> None:
 
 
 def plan(folder: Path, every: int) -> Iterator[Case]:
-    """Every `every`-th of the faults, evenly among the kinds."""
+    """All faults, or one in `every` of them, drawn from each run's."""
     generator = random.Random(1)
     for name, reference in references(folder):
         calls = range(1, reference.calls + 1)
         cases = [Case(f"{name}: killed at a call", reference, Fault(KILL, number)) for number in calls]
-        cases += [Case(f"{name}: a write torn", reference, Fault(TEAR, number)) for number in calls[::3]]
+        cases += [Case(f"{name}: a write torn", reference, Fault(TEAR, number)) for number in calls[::4]]
         times = [generator.random() * reference.seconds for _ in range(RANDOM)]
         cases += [Case(f"{name}: killed at a time", reference, Fault(seconds=one + 1e-3)) for one in times]
         if reference.command.size == 1:
+            cases += [Case(f"{name}: two at once", reference, Fault(RACE))] * 5
             for number in calls:
                 code = ERRORS[number % len(ERRORS)]
                 action = FAIL_ON if code == errno.ENOSPC else FAIL
                 cases.append(Case(f"{name}: {errno.errorcode[code]}", reference, Fault(action, number, code)))
-        yield from cases[generator.randrange(every) :: every] if every > 1 else cases
+        yield from cases if every == 1 else generator.sample(cases, len(cases) // every)
 
 
 def references(folder: Path) -> Iterator[tuple[str, Reference]]:
-    """The undisturbed runs: of each recipe, of one with its cache, and of one in two processes."""
+    """The undisturbed runs: of each recipe, of one in two processes, and of one that also writes its cache."""
     for name, (text, overrides) in RECIPES.items():
         recipe = folder / f"{name.replace(' ', '-')}.yaml"
         recipe.write_text(text, "utf-8")
         place = folder / recipe.stem
         shared = folder / f"{recipe.stem}-cache"
-        yield name, reference(Command(recipe, overrides, place, shared))
+        usual = reference(Command(recipe, overrides, place, shared))
+        yield name, usual
         if name == "translation":
             yield f"{name}, two processes", reference(Command(recipe, overrides, folder / "two", shared, 2))
         if name == "tagger":
-            yield f"{name} and its cache", reference(Command(recipe, overrides, folder / "cached", folder / "cached/c"))
+            cached = reference(Command(recipe, overrides, folder / "cached", folder / "cached/c"))
+            yield "cache", cached._replace(calls=cached.calls - usual.calls + 10)  # the run begins after the cache
 
 
 def reference(command: Command) -> Reference:
-    """Run a command undisturbed, twice: the first one fills the shared cache."""
+    """Run a command undisturbed, twice: the first one fills the shared cache and says what to import before forks."""
     for _ in range(2):
         clear(command)
         start = time.monotonic()
@@ -137,6 +158,9 @@ def reference(command: Command) -> Reference:
         seconds = time.monotonic() - start
         if ended.code:
             raise SystemExit(f"the undisturbed run ended with {ended.code}:\n{ended.text}")
+        for name in ended.modules:
+            with suppress(ImportError):
+                importlib.import_module(name)
     return Reference(command, results(command.run), ended.calls, seconds)
 
 
@@ -169,6 +193,8 @@ def try_one(case: Case) -> str:
     command, wanted = case.reference.command, case.reference.results
     clear(command)
     try:
+        if case.fault.action == RACE:
+            return refused_second(command) or difference(results(command.run), wanted)
         ended = run(command, case.fault)
         if problem := unclear(case, ended) or lost(command.run):
             return problem
@@ -184,6 +210,16 @@ def try_one(case: Case) -> str:
         return difference(results(command.run), wanted)
     except (OSError, TimeoutError) as error:
         return repr(error)
+
+
+def refused_second(command: Command) -> str:
+    """Run a command twice at once; what is wrong unless one of them is refused."""
+    command.folder.mkdir(parents=True)
+    logs = [command.folder.with_name(f"{number}.log") for number in range(2)]
+    codes = [wait(process, LIMIT) for process in [fork(command, {}, NONE, log) for log in logs]]
+    texts = [log.read_text("utf-8") for log in logs]
+    is_right = sorted(codes) == [0, 2] and "error [E-run]" in texts[codes.index(2)]
+    return "" if is_right else f"exit codes {codes}: {texts}"
 
 
 def unclear(case: Case, ended: Ended) -> str:
