@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from seq2att.api import evaluate as evaluate
     from seq2att.api import load as load
     from seq2att.api import train as train
+    from seq2att.api.reproduction import reproduce as reproduce
     from seq2att.attention import Attention as Attention
     from seq2att.attention import masked_softmax as masked_softmax
     from seq2att.callback import Callback as Callback
@@ -74,6 +75,7 @@ __version__ = "0.1.0"
 
 EXPORTS = {  # the names that each module gives to this package; type checkers read the imports above
     "api": "evaluate load train",
+    "api.reproduction": "reproduce",
     "attention": "Attention masked_softmax",
     "callback": "Callback",
     "config": "compose",

@@ -439,13 +439,13 @@ def test_show_answers_a_row_of_the_data(
 
 def test_train_runs_what_is_composed(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[Any] = []
-    monkeypatch.setattr(launch, "run", trained.append)
+    monkeypatch.setattr(launch, "run", lambda config, command: trained.append(config))
     assert run(capfdbinary, "train", "reverse", "encoder=gru", "seed=3") == (0, "", "")
     assert trained == [compose("reverse", ["encoder=gru", "seed=3"])]
 
 
 def test_cfg_prints_and_trains_nothing(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
-    monkeypatch.setattr(launch, "run", lambda config: pytest.fail("trained"))
+    monkeypatch.setattr(launch, "run", lambda config, command: pytest.fail("trained"))
     result = run(capfdbinary, "train", "reverse", "seed=3", "--cfg", "job", "data.language=한국")
     assert result.code == 0
     assert yaml.safe_load(result.out) == compose("reverse", ["seed=3", "data.language=한국"])
@@ -459,7 +459,7 @@ def test_cfg_prints_and_trains_nothing(capfdbinary: Capture, monkeypatch: pytest
 def test_multirun_by_the_command_line(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
     trained: list[Any] = []
 
-    def train(config: dict[str, Any]) -> Path:
+    def train(config: dict[str, Any], command: Sequence[str]) -> Path:
         trained.append(config)
         path = Path(config["run"])
         path.mkdir(parents=True)
@@ -553,7 +553,7 @@ def test_a_list_is_shown_with_what_it_may_hold(capfdbinary: Capture) -> None:
 
 
 def test_interruption(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: Any) -> None:
+    def interrupt(*_: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(launch, "run", interrupt)
@@ -753,7 +753,7 @@ def examples(text: str) -> list[str]:
 def test_examples_of_train_follow_each_other(capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
     runs: list[str] = []
 
-    def train(config: dict[str, Any]) -> Path:
+    def train(config: dict[str, Any], command: Sequence[str]) -> Path:
         assert config["run"] not in runs, "holds a finished run"
         runs.append(config["run"])
         (here / config["run"]).mkdir(parents=True)

@@ -107,10 +107,11 @@ def train(
     from seq2att.config import compose
     from seq2att.launch import run
 
-    config = compose(recipe, list(overrides))
+    overrides = list(overrides)
+    config = compose(recipe, overrides)
     if not trust_data:
         check_training(recipe, config)
-    return run(config, callbacks)
+    return run(config, callbacks, command=["seq2att.train", recipe, *overrides])
 
 
 def evaluate(

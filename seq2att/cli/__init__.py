@@ -10,11 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from seq2att.cli import answering, check, evaluate, listing, plugin, score, show, train
+from seq2att.cli import answering, check, evaluate, listing, plugin, reproduce, score, show, train
 from seq2att.cli.boundary import USER_ERROR, guarded, prepare_streams
 from seq2att.registry import suggestion
 
-COMMANDS = (train, answering, evaluate, score, show, listing, check, plugin)
+COMMANDS = (train, reproduce, answering, evaluate, score, show, listing, check, plugin)
 EXAMPLES = """start here:
   seq2att train reverse
   seq2att translate runs/reverse
@@ -54,7 +54,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     arguments, unknown = commands[name].parse_known_intermixed_args(rest)
     if unknown:
         commands[name].error(f"unrecognized arguments: {' '.join(unknown)}; see seq2att {name} --help")
-    arguments.command, arguments.plugins = name, plugins
+    arguments.command, arguments.plugins, arguments.words = name, plugins, ["seq2att", *argv]
     return arguments
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +46,13 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.cfg == "job":
         print_config(compose(recipe, [one for one in overrides if not one.startswith("hydra.mode=")]))
     elif arguments.cfg:
-        sweep(recipe, overrides, measure, flags=("--cfg", arguments.cfg))
+        sweep(recipe, overrides, partial(measure, command=arguments.words), flags=("--cfg", arguments.cfg))
     elif arguments.multirun or "hydra.mode=MULTIRUN" in overrides:
-        run_all(recipe, overrides, arguments.trust_data)
+        run_all(recipe, overrides, arguments.trust_data, arguments.words)
     else:
         config = compose(recipe, overrides)
         check_trust(recipe, config, arguments.trust_data)
-        start(config)
+        start(config, arguments.words)
 
 
 def check_trust(recipe: str, config: dict[str, Any], trust_data: bool) -> None:
@@ -61,14 +63,14 @@ def check_trust(recipe: str, config: dict[str, Any], trust_data: bool) -> None:
         check_training(recipe, config)
 
 
-def start(config: dict[str, Any]) -> Path:
+def start(config: dict[str, Any], command: Sequence[str] = ()) -> Path:
     """Train what a configuration describes; returns the run folder."""
     from seq2att import launch
 
-    return launch.run(config)
+    return launch.run(config, command=command)
 
 
-def run_all(recipe: str, overrides: list[str], trust_data: bool) -> None:
+def run_all(recipe: str, overrides: list[str], trust_data: bool, command: Sequence[str] = ()) -> None:
     """Train every job of a sweep, and show the results of those that finished, also when one of them fails."""
     from seq2att.config import sweep
 
@@ -77,7 +79,7 @@ def run_all(recipe: str, overrides: list[str], trust_data: bool) -> None:
     def job(config: dict[str, Any]) -> float:
         """One job of the sweep."""
         check_trust(recipe, config, trust_data)
-        value = measure(config)
+        value = measure(config, command)
         done.append(config)
         return value
 
@@ -88,7 +90,7 @@ def run_all(recipe: str, overrides: list[str], trust_data: bool) -> None:
             print("\n".join(table(done)))
 
 
-def measure(config: dict[str, Any]) -> float:
+def measure(config: dict[str, Any], command: Sequence[str] = ()) -> float:
     """Train; returns the loss or metric that chose the best model, which a sweeper such as Optuna optimizes.
 
     A run that finished before with the same settings is not trained again.
@@ -98,7 +100,7 @@ def measure(config: dict[str, Any]) -> float:
     if finished(config):
         print(f"{config['run']}: finished before with the same settings; not trained again")
     else:
-        start(config)
+        start(config, command)
     metrics = results(config)
     return float(metrics["validation"][metrics["best_by"]])
 

@@ -21,10 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["configure_threads", "join", "run"]
 
 
-def run(config: Mapping[str, Any], callbacks: Sequence[Callback] = (), say: Callable[[str], None] = print) -> Path:
+def run(
+    config: Mapping[str, Any],
+    callbacks: Sequence[Callback] = (),
+    say: Callable[[str], None] = print,
+    command: Sequence[str] = (),
+) -> Path:
     """Train a resolved configuration in as many processes as it asks for; return the run folder.
 
-    Where torchrun, Slurm or the like started this process as one of several, it joins them.
+    Where torchrun, Slurm or the like started this process as one of several, it joins them. The record of the run
+    holds the `command`.
     """
     from seq2att.launch.elastic import train_in_workers
 
@@ -32,14 +38,14 @@ def run(config: Mapping[str, Any], callbacks: Sequence[Callback] = (), say: Call
     options = config["trainer"]
     processes = current_processes(options, os.environ)
     if processes is not None:
-        return join(config, processes, callbacks, say)
+        return join(config, processes, callbacks, say, command=command)
     devices, nodes = requested_processes(options)
     if devices * nodes > 1:
-        return train_in_workers(config, devices, nodes, callbacks, say)
+        return train_in_workers(config, devices, nodes, callbacks, say, command)
     from seq2att.trainer import train
 
     configure_threads(options["threads"], config["seed"])
-    return train(config, callbacks, say)
+    return train(config, callbacks, say, command=command)
 
 
 def join(
@@ -48,6 +54,7 @@ def join(
     callbacks: Sequence[Callback] = (),
     say: Callable[[str], None] = print,
     account: Callable[[str], None] | None = None,
+    command: Sequence[str] = (),
 ) -> Path:
     """Train as one of several processes; all of them call this, and rank 0 prints."""
     from seq2att.trainer import train
@@ -55,4 +62,4 @@ def join(
 
     configure_threads(config["trainer"]["threads"], config["seed"], processes.local_size)
     with processes.together(gpu=gpus(config["trainer"]["accelerator"]) > 0):
-        return train(config, callbacks, say, processes, account)
+        return train(config, callbacks, say, processes, account, command)

@@ -35,7 +35,12 @@ SIGNALS = tuple(
 
 
 def train_in_workers(
-    config: Mapping[str, Any], devices: int, nodes: int, callbacks: Sequence[Callback], say: Callable[[str], None]
+    config: Mapping[str, Any],
+    devices: int,
+    nodes: int,
+    callbacks: Sequence[Callback],
+    say: Callable[[str], None],
+    command: Sequence[str] = (),
 ) -> Path:
     """Train in `devices` processes on each of `nodes` machines, of which this is one; return the run folder.
 
@@ -52,7 +57,7 @@ def train_in_workers(
     say(f"starting {devices} process{'es' * (devices > 1)}{meeting * (nodes > 1)}")
     sys.stdout.flush()
     with tempfile.TemporaryDirectory(prefix="seq2att-") as name:
-        worker.write_job(Path(name), config)
+        worker.write_job(Path(name), config, command)
         run_workers(launch_config, Path(name))
     return Path(config["run"])
 

@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,9 +36,9 @@ class Failure(NamedTuple):
     parts: list[str]  # the arguments of a UserError; or a traceback
 
 
-def write_job(folder: Path, config: Mapping[str, Any]) -> None:
+def write_job(folder: Path, config: Mapping[str, Any], command: Sequence[str] = ()) -> None:
     """Write what the workers need."""
-    job = {"config": config, "path": sys.path, "parent": os.getpid()}
+    job = {"config": config, "command": list(command), "path": sys.path, "parent": os.getpid()}
     (folder / JOB).write_text(json.dumps(job, default=str), "utf-8")
 
 
@@ -58,7 +58,7 @@ def main(folder: Path) -> int:
     if rank:
         warnings.simplefilter("ignore")  # rank 0 shows them
     try:
-        train(job["config"])
+        train(job["config"], job["command"])
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except Exception as error:
@@ -70,7 +70,7 @@ def main(folder: Path) -> int:
     return 0
 
 
-def train(config: dict[str, Any]) -> None:
+def train(config: dict[str, Any], command: Sequence[str]) -> None:
     """Join the other processes and train."""
     from seq2att import launch, registry
     from seq2att.launch.environment import current_processes
@@ -78,7 +78,8 @@ def train(config: dict[str, Any]) -> None:
     registry.load(config["plugins"])
     processes = current_processes(config["trainer"], os.environ)
     assert processes is not None
-    launch.join(config, processes, say=functools.partial(print, flush=True), account=lambda line: None)
+    say = functools.partial(print, flush=True)
+    launch.join(config, processes, say=say, account=lambda line: None, command=command)
 
 
 def classify(error: Exception) -> tuple[str, list[str]]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from seq2att.errors import UserError
 from seq2att.files import describe_form, find_files
+from seq2att.files.description import describe_file
 from seq2att.reader.columns import as_tuple, make_columns
 from seq2att.registry import Inherited, kind
 
@@ -65,6 +66,10 @@ class Reader:
         """A hash of the options and of the content of a split: equal hashes mean equal rows."""
         raise NotImplementedError
 
+    def origin(self, split: str, root: Path | None) -> dict[str, Any]:
+        """What tells these data from others in the record of a run; by default their fingerprint."""
+        return {"fingerprint": self.fingerprint(split, root)}
+
     def check(self, root: Path | None) -> None:
         """Raise `UserError` where something that the settings name is missing; reads no data."""
 
@@ -83,7 +88,9 @@ class Reader:
 
 def digest(reader: object, name: str, files: Iterable[Path]) -> str:
     """A hash of a reader's class and options, and of the content of files."""
-    options = sorted((key, repr(value)) for key, value in vars(reader).items() if key not in ("names", "local"))
+    options = sorted(
+        (key, repr(value)) for key, value in vars(reader).items() if key not in ("names", "local", "loaded")
+    )
     total = hashlib.blake2b(repr((type(reader).__qualname__, name, options)).encode(), digest_size=16)
     for file in files:
         with file.open("rb") as stream:
@@ -164,6 +171,9 @@ class FileReader(Reader):
     def fingerprint(self, split: str, root: Path | None) -> str:
         found = self.data_files(split, root)
         return digest(self, repr([(data.name, data.part) for data in found]), (p for data in found for p in data.paths))
+
+    def origin(self, split: str, root: Path | None) -> dict[str, Any]:
+        return {"files": [describe_file(file, root) for file in self.files(split, root)]}
 
     def check(self, root: Path | None) -> None:
         for split in self.splits():

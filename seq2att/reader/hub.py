@@ -6,18 +6,22 @@ import contextlib
 import hashlib
 import itertools
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from seq2att.errors import UserError
 from seq2att.files import resolve
+from seq2att.files.description import describe_file
 from seq2att.reader import Row, TableReader, digest
 from seq2att.reader.columns import dig
 from seq2att.reader.local import local_reader, rename
 from seq2att.reader.tables import CHUNK, first_line, outer_columns
 from seq2att.reader.text import Parallel
 from seq2att.registry import Inherited, register, suggestion
+
+COMMIT = re.compile(r"@([0-9a-f]{40})/")  # in the address of a file on the hub
 
 
 @register("reader", "huggingface")
@@ -59,6 +63,7 @@ class HuggingFace(TableReader):
         names = [None if name is None else (name,) for name in (validation, test)]
         super().__init__(train=(train,), validation=names[0], test=names[1], **options)
         self.path, self.config, self.revision = path, config, revision
+        self.loaded: dict[tuple[str, Path | None], Any] = {}  # what `load` gave
         if files is not None and set(files) != set(self.names):
             raise UserError("E-missing", f"reader.files={', '.join(files)}", f"must name {', '.join(self.names)}")
         self.local = None if files is None else local_reader(files, rename(self.columns, columns or {}), form)
@@ -99,12 +104,28 @@ class HuggingFace(TableReader):
     def describe(self, split: str, root: Path | None) -> str:
         return "" if self.local is None or root is None else self.local.describe(split, root)
 
+    def origin(self, split: str, root: Path | None) -> dict[str, Any]:
+        """The files where the data are local; else the fingerprint, and the commit on the hub where it is known."""
+        if self.local is not None and root is not None:
+            return self.local.origin(split, root)
+        folder = resolve(self.path, root)
+        if folder.is_dir():
+            return {"files": [describe_file(file, root) for file in sorted(folder.rglob("*")) if file.is_file()]}
+        return {"commit": hub_commit(self.load(split, root)), "fingerprint": self.fingerprint(split, root)}
+
     def check(self, root: Path | None) -> None:
         if self.local is not None and root is not None:
             self.local.check(root)
 
     def load(self, split: str, root: Path | None) -> Any:
-        """Load a split as a `datasets.Dataset`, memory-mapped; `E-hub` where it cannot be fetched."""
+        """A split as a `datasets.Dataset`, memory-mapped and loaded once; `E-hub` where it cannot be fetched."""
+        key = (self.names[split][0], root)
+        if key not in self.loaded:
+            self.loaded[key] = self.fetch(split, root)
+        return self.loaded[key]
+
+    def fetch(self, split: str, root: Path | None) -> Any:
+        """Load a split, from the hub if it is no local folder."""
         import datasets
 
         folder = resolve(self.path, root)
@@ -131,6 +152,13 @@ class HuggingFace(TableReader):
         (train,) = self.local.names["train"]
         names = [f"{train}.{suffix}" for suffix in self.local.suffixes] if isinstance(self.local, Parallel) else [train]
         return f"set data.root=DIR to a folder that holds {', '.join(names)} and so on"
+
+
+def hub_commit(data: Any) -> str | None:
+    """The commit on the hub that a `datasets.Dataset` was made from, by the addresses of its files; None if unknown."""
+    addresses = getattr(data.info, "download_checksums", None) or {}
+    commits = {match[1] for address in addresses if (match := COMMIT.search(str(address)))}
+    return commits.pop() if len(commits) == 1 else None
 
 
 def class_names(features: Mapping[str, Any]) -> dict[str, dict[Any, str]]:

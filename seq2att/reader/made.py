@@ -8,10 +8,11 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from seq2att.errors import UserError
 from seq2att.files import read_lines, shorten, whereabouts
+from seq2att.files.description import describe_file
 from seq2att.reader import SPLITS, Reader, Row, digest
 from seq2att.registry import Range, Seed, register
 
@@ -83,6 +84,9 @@ class PackageFile(Reader):
 
     def fingerprint(self, split: str, root: Path | None) -> str:
         return digest(self, self.path, [self.file()])
+
+    def origin(self, split: str, root: Path | None) -> dict[str, Any]:
+        return {"files": [describe_file(self.file(), root)]}
 
     def check(self, root: Path | None) -> None:
         self.file()

@@ -24,7 +24,7 @@ from seq2att.config.options import check_settings
 from seq2att.data import prepare
 from seq2att.errors import UserError, is_out_of_memory
 from seq2att.memory import DoesNotFitError
-from seq2att.trainer import folder
+from seq2att.trainer import folder, record
 from seq2att.trainer.callback import Callback
 from seq2att.trainer.checkpoint import Interrupted, interruptible, read_checkpoint
 from seq2att.trainer.checks import check_figures, check_trainer, gpus, known_figures
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from seq2att.data import Corpus
     from seq2att.field import Field
+    from seq2att.reader import Reader
 
 WORTH_THREADS = 5_000_000  # parameters
 PRECISION: dict[str, Any] = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
@@ -50,6 +51,7 @@ class Ready(NamedTuple):
     """What a run needs before its model is made."""
 
     run: folder.Claim
+    reader: Reader
     source: Field
     target: Field
     corpora: dict[str, Corpus]
@@ -63,13 +65,14 @@ def train(
     say: Callable[[str], None] = print,
     processes: Processes = ALONE,
     account: Callable[[str], None] | None = None,
+    command: Sequence[str] = (),
 ) -> Path:
     """Prepare the data, train, and write the bundle into the run folder, which is returned.
 
     An unfinished run of the same configuration continues where it stopped, with the same numbers as if it had not.
     SIGINT and SIGTERM save and end: with KeyboardInterrupt and SystemExit. Raises UserError for what a user can
     correct. All the `processes` of a run call this; the first one writes and prints. `account` gets the lines about
-    the data (default: `say`).
+    the data (default: `say`); `command` goes into the record of the run.
     """
     say, account = (say, account or say) if processes.first else (silent, silent)
     path = Path(config["run"])
@@ -81,6 +84,7 @@ def train(
         higher_is_better = known_figures(config, model.head)  # a model's tags decide which metrics there are
         check_figures(config, higher_is_better)
         processes.share(lambda: folder.clean(path) if ready.run.resume else start(path, config))
+        processes.share(lambda: record.begin_run(config, ready.run, ready.reader, command, processes.size, callbacks))
         watching = [*ready.callbacks, *callbacks]
         training = fit(
             model, config, ready.corpora, higher_is_better, ready.run, watching, say, processes, ready.loggers
@@ -100,7 +104,7 @@ def make_model(config: Mapping[str, Any], ready: Ready, say: Callable[[str], Non
     torch.manual_seed(config["seed"])
     model = models.make(config, ready.source, ready.target)
     if not ready.run.resume:
-        init_embeddings(model, data_root(config), say)
+        init_embeddings(model, folder.data_root(config), say)
     if config["trainer"]["threads"] is None:
         torch.set_num_threads(useful_threads(model, torch.get_num_threads()))
     return model
@@ -134,7 +138,7 @@ def make_ready(config: Mapping[str, Any], say: Callable[[str], None], processes:
     check_figures(config, known_figures(config, head))
     reader = registry.build("reader", config)
     source, target = models.make_fields(config)
-    root = data_root(config)
+    root = folder.data_root(config)
     reader.check(root)
     source.check("source", root)
     target.check("target", root)
@@ -142,13 +146,7 @@ def make_ready(config: Mapping[str, Any], say: Callable[[str], None], processes:
     run = processes.share(lambda: folder.claim(config))
     callbacks, loggers = make_callbacks(config), make_loggers(config)
     corpora = processes.in_turn(lambda: prepare(config, source, target, reader, say))
-    return Ready(run, source, target, corpora, callbacks, loggers)
-
-
-def data_root(config: Mapping[str, Any]) -> Path | None:
-    """The folder that relative paths of the data start from, if it is set."""
-    root = config["data"]["root"]
-    return Path(root).expanduser() if root else None
+    return Ready(run, reader, source, target, corpora, callbacks, loggers)
 
 
 def make_callbacks(config: Mapping[str, Any]) -> list[Any]:
@@ -345,6 +343,7 @@ def finish(training: Training, path: Path, say: Callable[[str], None]) -> None:
     model.load_state_dict(read_checkpoint(checkpoint.path(path))["model"])
     model.cpu()
     draw(training, path, say)
+    record.end(path)
     save(model, config, path, facts(training, chosen))
     change_phase(path, "finished")
     figures = "  ".join(f"{name} {value:.4g}" for name, value in chosen.values.items())

@@ -34,9 +34,10 @@ from seq2att.trainer.state import (
 )
 
 CONFIG, TABLE, CURVES, FINISHED = "config.yaml", "metrics.csv", "curves.png", "metrics.json"
+RECORD = "record.json"
 NORMS, NORMS_CURVES = "gradient_norms.csv", "gradient_norms.png"
 BUNDLE = (FINISHED, MANIFEST, WEIGHTS, "README.md")
-FILES = (*BUNDLE, CONFIG, SIGNATURE, TABLE, CURVES, CONFUSION, SCATTER, NORMS, NORMS_CURVES)
+FILES = (*BUNDLE, CONFIG, RECORD, SIGNATURE, TABLE, CURVES, CONFUSION, SCATTER, NORMS, NORMS_CURVES)
 FOLDERS = (CHECKPOINTS, "source", "target", "steps", "tensorboard")
 REMEDY = "choose run=NAME for a new run, or overwrite=true to replace this one"
 MAX_DIFFERENCES = 5  # that an error names
@@ -53,6 +54,12 @@ class Claim(NamedTuple):
 
     path: Path
     resume: Checkpoint | None = None  # to continue from; without one, training starts at the beginning
+
+
+def data_root(config: Mapping[str, Any]) -> Path | None:
+    """The folder that relative paths of the data start from, if it is set."""
+    root = config["data"]["root"]
+    return Path(root).expanduser() if root else None
 
 
 def claim(config: Mapping[str, Any]) -> Claim:

@@ -94,6 +94,14 @@ def compiler() -> str:
     raise NativeError("no C++ compiler (c++, g++, clang++ or $CXX) was found")
 
 
+@functools.cache
+def compiler_version() -> str:
+    """What the compiler says about itself."""
+    return subprocess.run(
+        [compiler(), "--version"], capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=False
+    ).stdout
+
+
 def open_library() -> ctypes.CDLL:
     """Load the library from the cache, or compile it: into the cache, or for this process alone where that fails."""
     key = source_digest()
@@ -108,10 +116,7 @@ def open_library() -> ctypes.CDLL:
 
 def source_digest() -> str:
     """A hash of the sources, the compiler, its flags and the processor."""
-    version = subprocess.run(
-        [compiler(), "--version"], capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=False
-    ).stdout
-    parts = [version, *flags(), *MACHINE, processor()]
+    parts = [compiler_version(), *flags(), *MACHINE, processor()]
     parts += [f"{file.name}\n{file.read_text('utf-8')}" for file in sources("*.h") + sources("*.cpp")]
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()
 
