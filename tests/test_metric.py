@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import random
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ import pytest
 import sacrebleu
 
 from seq2att import registry
+from seq2att.errors import UserError
 from seq2att.metric import Metric, Score
 from seq2att.metric.text import Bleu, Chrf, Exact, Per, Ter, Wer, edit_distance
 from tests.refusals import refused
@@ -136,3 +138,18 @@ def test_what_cannot_be_scored_is_refused(metric: Metric) -> None:
 
 def test_a_score_needs_no_details() -> None:
     assert Score(1.0, "mine|version:1").details == {}
+
+
+@pytest.mark.parametrize("name", sorted(registry.entries("metric")))
+def test_nothing_and_empty_texts_have_a_defined_score_or_are_refused(name: str) -> None:
+    metric = registry.build_listed("metric", {}, name)
+    for rows in ([], [[]]):
+        with refused("E-empty"):
+            metric([""] * len(rows), rows)
+    for predictions, references in (([""], [[""]]), (["", ""], [["1"], ["", "2"]]), (["1", " "], [["1"], [" "]])):
+        try:
+            value = metric(predictions, references).value
+        except UserError as error:
+            assert error.code in ("E-empty", "E-number"), error
+        else:
+            assert math.isfinite(value)

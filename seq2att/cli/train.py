@@ -43,6 +43,9 @@ def run(arguments: argparse.Namespace) -> None:
     if recipe is None or "=" in recipe:
         remedy = "give one, as in seq2att train reverse; seq2att list recipe shows them all"
         raise UserError("E-missing", "RECIPE", "train needs a recipe", remedy)
+    for word in (recipe, *overrides):
+        if not is_utf8(word):  # the configuration that is saved could not hold it
+            raise UserError("E-encoding", word, "is not UTF-8", "give a name in UTF-8")
     if arguments.cfg == "job":
         print_config(compose(recipe, [one for one in overrides if not one.startswith("hydra.mode=")]))
     elif arguments.cfg:
@@ -53,6 +56,11 @@ def run(arguments: argparse.Namespace) -> None:
         config = compose(recipe, overrides)
         check_trust(recipe, config, arguments.trust_data)
         start(config, arguments.words)
+
+
+def is_utf8(word: str) -> bool:
+    """Whether an argument was given in UTF-8; Python escapes other bytes."""
+    return word.encode("utf-8", "replace") == word.encode("utf-8", "surrogatepass")
 
 
 def check_trust(recipe: str, config: dict[str, Any], trust_data: bool) -> None:
