@@ -1,7 +1,7 @@
 """Write the generated pages of the documentation: `make docs`.
 
 `errors.md` lists the messages of every error code, read from the source; `reference.md` lists the components and their
-options, read from the registry. A test holds both current.
+options, read from the registry; `data.md` lists the defects that an audit of data finds. A test holds them current.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seq2att import registry
+from seq2att.audit.table import DEFECTS
 from seq2att.config.options import DataOptions, Settings, TrainerOptions, options_of
 from seq2att.errors import CODES
 from seq2att.registry import MISSING, Option, format_type
@@ -37,6 +38,25 @@ REFERENCE = """\
 
 The components of each kind with their options, and the settings of `data` and `trainer`. `seq2att list KIND.NAME`
 prints the same.
+"""
+DATA = """\
+# Audit of data
+
+<!-- Written by docs/generate.py; run `make docs` to write it anew. -->
+
+`seq2att data RECIPE` reads the data of a recipe once and names what is wrong with them, with file and line, how often
+it occurs, and a remedy. `--json` prints it for programs; with `--strict` an error or a warning gives exit code 1;
+`--write DIR` writes cleaned copies of the files, and `DIR/left_out.tsv` with every row that was left out or changed.
+
+    seq2att data reverse
+
+An error makes training fail, or learn what is wrong; look at a warning; a note is for your information. Where few rows
+have a defect, up to the share in the column `note up to`, it is a note. The last column says what `--write` does with
+such a row: leave it out (`drop`), correct its text (`repair`), or keep it. A training says errors and warnings about a
+sample of its rows.
+
+| defect | severity | note up to | what it is | remedy | `--write` |
+|---|---|---|---|---|---|
 """
 
 
@@ -146,6 +166,16 @@ def reference_page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def data_page() -> str:
+    """The page of the defects of data."""
+    rows = [
+        f"| `{one.name}` | {one.severity} | {f'{one.tolerance:.1%}' if one.tolerance else ''} | {cell(one.meaning)} | "
+        f"{cell(one.remedy.replace('{{', '{').replace('}}', '}'))} | {one.cleaning} |"
+        for one in DEFECTS.values()
+    ]
+    return DATA + "\n".join(rows) + "\n"
+
+
 def table(options: typing.Mapping[str, Option]) -> list[str]:
     """The options as a table; empty without any."""
     rows = [
@@ -184,7 +214,7 @@ def cell(text: str) -> str:
 
 def pages() -> dict[Path, str]:
     """The generated pages with their content."""
-    return {DOCS / "errors.md": errors_page(), DOCS / "reference.md": reference_page()}
+    return {DOCS / "errors.md": errors_page(), DOCS / "reference.md": reference_page(), DOCS / "data.md": data_page()}
 
 
 if __name__ == "__main__":

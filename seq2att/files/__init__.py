@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seq2att.errors import UserError
 from seq2att.files.encoding import decode
-from seq2att.files.lines import Line, describe_form, read_lines
+from seq2att.files.lines import Fault, Line, describe_form, read_lines
 from seq2att.files.opening import SUFFIXES, plain_name
 from seq2att.files.writing import PARTIAL, open_atomic, remove_partial, unwritable, write_file
 
@@ -18,6 +18,7 @@ SPACE = re.compile(r"\s+")
 __all__ = [
     "PARTIAL",
     "SUFFIXES",
+    "Fault",
     "Line",
     "decode",
     "describe_form",

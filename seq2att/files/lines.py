@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import itertools
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,10 @@ from seq2att.files.opening import BROKEN, ByteStream, open_content, read_fully
 
 BLOCK = 1 << 20  # bytes read at once; line ends and encoding are those of the first block
 LONGEST = 1 << 28  # bytes of a line
+
+
+Fault = Callable[[str, UserError], None]
+"""Gets the class of a defect and the error about it; raises the error, or returns to read on."""
 
 
 class Line(NamedTuple):
@@ -31,10 +35,11 @@ class Form(NamedTuple):
     end: bytes  # of a line: a line feed, with or without a carriage return before it, or a carriage return alone
 
 
-def read_lines(path: Path, ends: bool = False) -> Iterator[Line]:
+def read_lines(path: Path, ends: bool = False, fault: Fault | None = None) -> Iterator[Line]:
     r"""Yield the lines of a text file, unpacked where it is compressed; a byte-order mark at its start is left out.
 
     `\n` and `\r\n` end a line, or `\r` in a file that has no `\n`. With `ends` a line keeps its end.
+    `fault` gets each line with bytes that are no text; where it returns, the line is yielded without them.
     """
     number = 0
     try:
@@ -43,7 +48,7 @@ def read_lines(path: Path, ends: bool = False) -> Iterator[Line]:
             form = form_of(path, head)
             offset = 0
             for block in whole_lines(path, recoded(path, head, stream, form), form.end):
-                texts = split_lines(path, block, form, ends, number, offset)
+                texts = split_lines(path, block, form, ends, number, offset, fault)
                 yield from map(Line, itertools.count(number + 1), texts)
                 number += len(texts)
                 offset += len(block)
@@ -140,20 +145,17 @@ def whole_lines(path: Path, blocks: Iterator[bytes], end: bytes) -> Iterator[byt
         yield b"".join(parts)
 
 
-def split_lines(path: Path, block: bytes, form: Form, ends: bool, number: int, offset: int) -> list[str]:
+def split_lines(
+    path: Path, block: bytes, form: Form, ends: bool, number: int, offset: int, fault: Fault | None
+) -> list[str]:
     """The lines of a block; `number` lines and `offset` bytes are before it."""
     if form.end == b"\r" and b"\n" in block:
         line = number + block[: block.index(b"\n")].count(b"\r") + 1
         raise mixed(path, "CR before, LF here", line)
     try:
         text = block.decode()
-    except UnicodeDecodeError as error:
-        before = block[: error.start]
-        line = before.count(form.end)
-        mark = len(codecs.BOM_UTF8) if has_mark(path) else 0
-        raise not_utf8(
-            path, number + line, error.start - (before.rfind(form.end) + 1), offset + error.start + mark
-        ) from error
+    except UnicodeDecodeError:
+        text = decode_lines(path, block, form.end, number, offset, fault)
     end = form.end.decode()
     lines = text.split(end)
     last = lines.pop()
@@ -162,6 +164,29 @@ def split_lines(path: Path, block: bytes, form: Form, ends: bool, number: int, o
     elif "\r" in text:
         lines = [line.removesuffix("\r") for line in lines]
     return [*lines, last] if last else lines
+
+
+def decode_lines(path: Path, block: bytes, end: bytes, number: int, offset: int, fault: Fault | None) -> str:
+    """The text of a block without the bytes that are not UTF-8; `fault` gets each line that has some."""
+    texts = []
+    is_first = True
+    for line, raw in enumerate(block.split(end), number):
+        try:
+            texts.append(raw.decode())
+        except UnicodeDecodeError as error:
+            if is_first:
+                mark = len(codecs.BOM_UTF8) if has_mark(path) else 0
+                problem = not_utf8(path, line, error.start, offset + error.start + mark)
+            else:
+                position = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x})"
+                problem = UserError("E-encoding", f"{path}:{line + 1}", f"{position} is not UTF-8", "correct the line")
+            if fault is None:
+                raise problem from error
+            fault("undecodable-bytes", problem)
+            texts.append(raw.decode(errors="ignore"))
+            is_first = False
+        offset += len(raw) + len(end)
+    return end.decode().join(texts)
 
 
 def has_mark(path: Path) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from seq2att.errors import UserError
-from seq2att.files import describe_form, find_files
+from seq2att.files import Fault, describe_form, find_files
 from seq2att.files.description import describe_file
 from seq2att.reader.columns import as_tuple, make_columns
 from seq2att.registry import Inherited, kind
@@ -38,6 +38,11 @@ class DataFiles(NamedTuple):
     part: int = 0  # which of the names that the settings list for the split it belongs to, from 0
 
 
+def refuse(defect: str, error: UserError) -> None:
+    """Raise the error about a line that cannot be read."""
+    raise error
+
+
 @kind("reader")
 class Reader:
     """Reads the splits of a data set; paths in its options are relative to `data.root`.
@@ -51,6 +56,8 @@ class Reader:
     """Whether its options name data outside of the settings; False where rows are given there, or made."""
     takes_files: ClassVar[bool] = False
     """Whether `use` replaces all that is opened for a split, and its paths are relative to `data.root`."""
+    fault: Fault = staticmethod(refuse)
+    """Gets every line that cannot be read, with the class of its defect; where it returns, reading goes on without."""
     running: bool = False
     """Whether the rows are pieces of one running text, in order: white space counts, and no piece is dropped."""
 
@@ -88,9 +95,8 @@ class Reader:
 
 def digest(reader: object, name: str, files: Iterable[Path]) -> str:
     """A hash of a reader's class and options, and of the content of files."""
-    options = sorted(
-        (key, repr(value)) for key, value in vars(reader).items() if key not in ("names", "local", "loaded")
-    )
+    others = ("names", "local", "loaded", "fault")  # which change no row, or whose files are hashed
+    options = sorted((key, repr(value)) for key, value in vars(reader).items() if key not in others)
     total = hashlib.blake2b(repr((type(reader).__qualname__, name, options)).encode(), digest_size=16)
     for file in files:
         with file.open("rb") as stream:

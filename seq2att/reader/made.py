@@ -69,7 +69,7 @@ class PackageFile(Reader):
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
         """Yield a row for each line that `skip` does not match."""
         file, name = self.file(), f"{self.package}/{self.path}"
-        for number, text in read_lines(file):
+        for number, text in read_lines(file, fault=self.fault):
             match = self.pattern.fullmatch(text)
             if self.skip is not None and self.skip.fullmatch(text):
                 yield Row((), name, number, "line that reader.skip matches")

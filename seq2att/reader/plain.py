@@ -20,7 +20,7 @@ class Lines(FileReader):
 
     def read_files(self, data: DataFiles) -> Iterator[Row]:
         (file,) = data.paths
-        for number, text in read_lines(file):
+        for number, text in read_lines(file, fault=self.fault):
             blank = not text or text.isspace()
             yield Row(() if blank else (None, text), data.name, number, "blank line" if blank else "")
 
@@ -44,7 +44,7 @@ class Document(FileReader):
         (file,) = data.paths
         lines: list[str] = []
         first, size = 1, 0
-        for number, text in read_lines(file, ends=True):
+        for number, text in read_lines(file, ends=True, fault=self.fault):
             lines.append(text)
             size += len(text)
             if size >= self.piece:
@@ -98,7 +98,7 @@ class Folder(FileReader):
     def read_files(self, data: DataFiles) -> Iterator[Row]:
         (file,) = data.paths
         label = Path(plain_name(file.name)).stem
-        for number, text in read_lines(file):
+        for number, text in read_lines(file, fault=self.fault):
             if not text or text.isspace():
                 yield Row((), data.name, number, "blank line")
             else:

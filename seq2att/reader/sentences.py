@@ -44,21 +44,27 @@ class Sentences(FileReader):
         (file,), name = data.paths, data.name
         words: list[list[str]] = []
         first = width = 0
-        for number, text in read_lines(file):
+        is_broken = False  # whether a line of the sentence cannot be read, so that the rest of it is left out
+        for number, text in read_lines(file, fault=self.fault):
             document = text.startswith("-DOCSTART-")
             if document or not text or text.isspace():
                 if words:
                     yield make_row(words, name, first)
-                words = []
+                words, is_broken = [], False
                 if document:
                     yield Row((), name, number, "-DOCSTART- line")
-            elif not words and self.is_comment(text, f"{file}:{number}"):
-                yield Row((), name, number, "comment line")
-            elif columns := self.split(text):
-                self.check_width(f"{file}:{number}", len(columns), width)
-                width = len(columns)
-                first = first if words else number
-                words.append([one_word(columns[place]) for place in self.places])
+                continue
+            try:
+                if not words and self.is_comment(text, f"{file}:{number}"):
+                    yield Row((), name, number, "comment line")
+                elif not is_broken and (columns := self.split(text)):
+                    self.check_width(f"{file}:{number}", len(columns), width)
+                    width = len(columns)
+                    first = first if words else number
+                    words.append([one_word(columns[place]) for place in self.places])
+            except UserError as error:
+                self.fault("malformed-row" if error.code == "E-row" else "missing-column", error)
+                words, is_broken = [], True
         if words:
             yield make_row(words, name, first)
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from seq2att.errors import UserError
-from seq2att.files import find_files, plain_name, read_lines, shorten
+from seq2att.files import Line, find_files, plain_name, read_lines, shorten
 from seq2att.reader import DataFiles, FileReader, Row, TableReader
-from seq2att.reader.columns import Columns, dig, missing_column
+from seq2att.reader.columns import dig, missing_column
 from seq2att.registry import Inherited, register, suggestion
 
+MOST_REPLAYED = 100_000  # lines that an open quote has swallowed
 FIELD_LIMIT = 2**31 - 1  # characters of a value: the largest that `csv` takes on every platform
 
 
@@ -58,20 +60,30 @@ class Parallel(FileReader):
     def read_files(self, data: DataFiles) -> Iterator[Row]:
         """Yield line n of both files as row n."""
         files, name = data.paths, data.name
-        streams = [read_lines(file) for file in files]
+        streams = [read_lines(file, fault=self.fault) for file in files]
         one_sided = None  # the first line that is empty in one file only: the files may be misaligned there
         for number, lines in enumerate(itertools.zip_longest(*streams), start=1):
             if None in lines:
-                short = lines.index(None)
-                total, text = number + sum(1 for _ in streams[1 - short]), shorten(lines[1 - short].text)
-                counts = f"has {total:,} lines, but {files[short]} has {number - 1:,}"
-                problem = f"{counts}: line {number} has no partner ({text})"
-                hint = f"; line {one_sided} is empty in one file only, look there first" if one_sided else ""
-                raise UserError("E-length", f"{files[1 - short]}", problem, f"align the files line by line{hint}")
+                self.fault("unequal-lines", unequal(files, streams, lines, one_sided))
+                return
             texts = tuple(line.text for line in lines)
             if one_sided is None and any(texts) and not all(texts):
                 one_sided = number
             yield Row(texts, name, number)
+
+
+def unequal(
+    files: Sequence[Path], streams: Sequence[Iterator[Line]], lines: Sequence[Line | None], one_sided: int | None
+) -> UserError:
+    """The error about files of which one has ended before these lines."""
+    short = lines.index(None)
+    line = lines[1 - short]
+    assert line is not None
+    total = line.number + sum(1 for _ in streams[1 - short])
+    counts = f"has {total:,} lines, but {files[short]} has {line.number - 1:,}"
+    problem = f"{counts}: line {line.number} has no partner ({shorten(line.text)})"
+    hint = f"; line {one_sided} is empty in one file only, look there first" if one_sided else ""
+    return UserError("E-length", f"{files[1 - short]}:{line.number}", problem, f"align the files line by line{hint}")
 
 
 @register("reader", "tsv")
@@ -96,8 +108,11 @@ class Tsv(TableReader):
     def read_files(self, data: DataFiles) -> Iterator[Row]:
         """Yield a row for each line."""
         (file,) = data.paths
-        records = ((number, text.split("\t") if text else []) for number, text in read_lines(file))
-        return pick_columns(file, data.name, records, self.columns, self.header)
+        return pick_columns(file, data.name, self.records(file), self)
+
+    def records(self, file: Path) -> Iterator[tuple[int, list[str]]]:
+        """Yield the columns of each line, with its number."""
+        return ((number, text.split("\t") if text else []) for number, text in read_lines(file, fault=self.fault))
 
 
 @register("reader", "csv")
@@ -119,21 +134,47 @@ class Csv(TableReader):
     def read_files(self, data: DataFiles) -> Iterator[Row]:
         """Yield a row for each record, which may span lines."""
         (file,) = data.paths
-        return pick_columns(file, data.name, self.records(file), self.columns, self.header)
+        return pick_columns(file, data.name, self.records(file), self)
 
     def records(self, file: Path) -> Iterator[tuple[int, list[str]]]:
         """Yield the records of a file, each with the line where it starts; `E-row` where quotes do not match."""
-        records = csv.reader((f"{line.text}\n" for line in read_lines(file)), delimiter=self.separator, strict=True)
+        lines = Replay(read_lines(file, fault=self.fault))
+        records = csv.reader(lines, delimiter=self.separator, strict=True)
         while True:
-            number = records.line_num + 1
+            lines.taken.clear()
             try:
                 record = next_record(records)
             except csv.Error as error:
+                place = f"{file}:{lines.taken[0].number}"
                 remedy = "write a quote in a quoted value twice, or read the file with reader=tsv"
-                raise UserError("E-row", f"{file}:{number}", f"{error}", remedy) from error
+                self.fault("broken-quotes", UserError("E-row", place, f"{error}", remedy))
+                lines.replay()
+                continue
             if record is None:
                 return
-            yield number, record
+            yield lines.taken[0].number, record
+
+
+class Replay:
+    """Lines for a `csv.reader`, which can go back to the second line of a record that it could not read."""
+
+    def __init__(self, lines: Iterator[Line]) -> None:
+        self.lines = lines
+        self.taken: list[Line] = []  # those of the record that is being read
+        self.again: deque[Line] = deque()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self.again.popleft() if self.again else next(self.lines)
+        self.taken.append(line)
+        return f"{line.text}\n"
+
+    def replay(self) -> None:
+        """Yield all lines of the record but the first again, unless there are very many."""
+        if len(self.taken) <= MOST_REPLAYED:
+            self.again.extendleft(reversed(self.taken[1:]))
 
 
 def next_record(records: Iterator[list[str]]) -> list[str] | None:
@@ -145,15 +186,13 @@ def next_record(records: Iterator[list[str]]) -> list[str] | None:
         csv.field_size_limit(limit)
 
 
-def pick_columns(
-    file: Path, name: str, records: Iterable[tuple[int, list[str]]], columns: Columns, header: bool
-) -> Iterator[Row]:
+def pick_columns(file: Path, name: str, records: Iterable[tuple[int, list[str]]], reader: Tsv | Csv) -> Iterator[Row]:
     """Yield the columns of every record; a column is a name of the header, or a number from 1.
 
     A record that is wider than the header, or than the first record, is refused: a separator inside a value would shift
     its columns.
     """
-    records = iter(records)
+    records, columns, header = iter(records), reader.columns, reader.header
     names = next(records, (0, []))[1] if header else []
     places = [column_index(file, column, names, header) for column in columns.names]
     width = len(names)
@@ -167,10 +206,14 @@ def pick_columns(
         if len(record) <= max(places):
             column = columns.names[places.index(max(places))]
             remedy = "correct the line, or reader.source and reader.target"
-            raise UserError("E-column", f"{file}:{number}", f"{num_columns}, but column {column!r} is needed", remedy)
+            problem = f"{num_columns}, but column {column!r} is needed"
+            reader.fault("missing-column", UserError("E-column", f"{file}:{number}", problem, remedy))
+            continue
         if len(record) > width:
             remedy = "correct the line: a separator inside a value shifts its columns"
-            raise UserError("E-column", f"{file}:{number}", f"{num_columns}, but the file has {width}", remedy)
+            problem = f"{num_columns}, but the file has {width}"
+            reader.fault("extra-column", UserError("E-column", f"{file}:{number}", problem, remedy))
+            continue
         yield Row(columns.values([record[place] for place in places], f"{file}:{number}"), name, number)
 
 
@@ -192,7 +235,7 @@ class Jsonl(TableReader):
     def read_files(self, data: DataFiles) -> Iterator[Row]:
         """Yield a row for each object."""
         (file,) = data.paths
-        for number, text in read_lines(file):
+        for number, text in read_lines(file, fault=self.fault):
             if not text.strip():
                 yield Row((), data.name, number, "blank line")
                 continue
@@ -200,8 +243,14 @@ class Jsonl(TableReader):
                 record = json.loads(text)
             except (ValueError, RecursionError) as error:
                 place, problem = f"{file}:{number}", f"is not JSON ({error})"
-                raise UserError("E-row", place, problem, "write one object a line") from error
+                self.fault("malformed-row", UserError("E-row", place, problem, "write one object a line"))
+                continue
             if not isinstance(record, dict):
-                raise UserError("E-row", f"{file}:{number}", f"{shorten(text)} is not an object", "write {...}")
-            cells = [dig(record, column, f"{file}:{number}") for column in self.columns.names]
-            yield Row(self.columns.values(cells, f"{file}:{number}"), data.name, number)
+                problem = f"{shorten(text)} is not an object"
+                self.fault("malformed-row", UserError("E-row", f"{file}:{number}", problem, "write {...}"))
+                continue
+            try:
+                cells = [dig(record, column, f"{file}:{number}") for column in self.columns.names]
+                yield Row(self.columns.values(cells, f"{file}:{number}"), data.name, number)
+            except UserError as error:
+                self.fault("missing-column", error)

@@ -1,0 +1,82 @@
+"""The audit of data: what is wrong with files, texts, pairs, labels and splits, with file, line and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from seq2att import model, registry
+from seq2att.audit.cleaning import write_clean
+from seq2att.audit.context import Block, Check, Context, make_side
+from seq2att.audit.intake import Intake
+from seq2att.audit.labels import Labels, Tags
+from seq2att.audit.pairs import Lengths, Shift, Spelling
+from seq2att.audit.report import Report
+from seq2att.audit.splits import Repeats, Sizes, Unseen
+from seq2att.audit.table import DEFECTS, Defect
+from seq2att.audit.text import NormalForms, OddCharacters, Script
+from seq2att.audit.values import Headers, Numbers, Values
+from seq2att.config.options import DataOptions
+from seq2att.data.reading import SIDES
+from seq2att.field import Field
+from seq2att.reader import SPLITS, Reader
+
+__all__ = ["DEFECTS", "Defect", "Report", "audit", "check_blocks", "make_context", "write_clean"]
+
+CHECKS: tuple[type[Check], ...] = (
+    Headers,  # the first: it hides the rows that are none
+    Values,
+    OddCharacters,
+    NormalForms,
+    Script,
+    Lengths,
+    Shift,
+    Spelling,
+    Labels,
+    Tags,
+    Numbers,
+    Repeats,
+    Unseen,
+    Sizes,
+)
+
+
+def audit(config: Mapping[str, Any]) -> Report:
+    """Read all splits of a resolved configuration once, and judge them.
+
+    Raises:
+        UserError: a setting is wrong or a file is missing; what is wrong inside the files is in the report.
+    """
+    reader = registry.build("reader", config)
+    source, target = model.make_fields(config)
+    root = Path(config["data"]["root"]).expanduser() if config["data"]["root"] else None
+    reader.check(root)
+    context = make_context(config, {"source": source, "target": target}, reader)
+    intake = Intake(reader, root, context)
+    check_blocks(context, (block for split in SPLITS if split in reader.splits() for block in intake.blocks(split)))
+    return Report(context.findings.sorted(context.rows), context.rows, intake)
+
+
+def make_context(config: Mapping[str, Any], fields: Mapping[str, Field], reader: Reader) -> Context:
+    """What the checks need to know of a configuration."""
+    sides = {
+        name: make_side(name, fields[name], config.get(name, {}))
+        for name in SIDES
+        if fields.get(name) is not None and fields[name].has_values and name not in reader.absent
+    }
+    return Context(sides, {**asdict(DataOptions()), **config["data"]}, reader.running)
+
+
+def check_blocks(context: Context, blocks: Iterable[Block]) -> None:
+    """Pass the blocks through all checks that apply."""
+    checks = [check for check in (make(context) for make in CHECKS) if check.applies()]
+    for block in blocks:
+        for number, check in enumerate(checks):
+            if number == 1:
+                context.entries.add(block.split, block.numbers)
+            if len(block):
+                check.see(block)
+    for check in checks:
+        check.finish()

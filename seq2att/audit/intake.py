@@ -1,0 +1,147 @@
+"""Rows for an audit: read as training reads them, but past what cannot be read, which is counted."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seq2att.audit.context import Block, Context
+from seq2att.audit.findings import shown
+from seq2att.data.reading import SIDES, to_python
+from seq2att.errors import UserError
+from seq2att.reader import Csv, Parallel, Reader, Row, TableReader, Tsv
+from seq2att.reader.hub import HuggingFace
+
+ROWS = 4096  # of a block
+CHARACTERS = 1 << 20  # of a block, about
+FEW = 64  # rows that are read before their characters are counted
+OF_CODE = {
+    "E-encoding": "undecodable-bytes",
+    "E-length": "unequal-lines",
+    "E-row": "malformed-row",
+    "E-file": "unreadable-file",
+}
+"""The defect that an error of a reader stands for, where the reader says no other."""
+
+
+def file_reader(reader: Reader, root: Path | None) -> Reader:
+    """The reader of the files themselves: of a hub's data set that is read from local files, the one of these."""
+    if isinstance(reader, HuggingFace) and reader.local is not None and root is not None:
+        return reader.local
+    return reader
+
+
+class Intake:
+    """Reads the splits of a reader in blocks."""
+
+    def __init__(self, reader: Reader, root: Path | None, context: Context) -> None:
+        self.reader, self.root, self.context = file_reader(reader, root), root, context
+        self.missing = frozenset(context.data["missing"])
+        self.split = ""
+        if isinstance(self.reader, Parallel):
+            context.findings.suffixes = dict(zip(SIDES, self.reader.suffixes, strict=False))
+
+    def blocks(self, split: str) -> Iterator[Block]:
+        """Yield the rows of a split that have a value on every side; count the others, and lines without a row."""
+        self.split = split
+        places = self.context.findings.open(split)
+        self.context.rows[split] = 0
+        self.reader.fault = self.fault
+        is_first = True
+        try:
+            self.columns(split)
+            rows = (row for row in self.reader.read(split, self.root) if not row.skipped)
+            while chunk := next_rows(rows):
+                start = places.extend([row.file for row in chunk], [row.line for row in chunk])
+                self.context.rows[split] += len(chunk)
+                yield self.block(chunk, start, is_first)
+                is_first = False
+        except UserError as error:
+            if error.code not in OF_CODE:  # a setting
+                raise
+            self.fault(OF_CODE[error.code], error)
+        finally:
+            del self.reader.fault
+
+    def block(self, rows: Sequence[Row], start: int, is_first: bool) -> Block:
+        """The block of some rows; those with an empty side are found and left out."""
+        context = self.context
+        columns = {side: [to_python(row.values[SIDES.index(side)]) for row in rows] for side in context.sides}
+        kept = np.ones(len(rows), bool)
+        for side, values in () if context.running else columns.items():
+            for row, value in enumerate(values):
+                name = self.absence(value)
+                if name:
+                    kept[row] = False
+                if name in ("blank-text", "empty-side"):
+                    detail = "white space only" if name == "blank-text" else f"no {side}"
+                    context.findings.add(name, self.split, [start + row], detail, side)
+        numbers = start + np.flatnonzero(kept)
+        if len(numbers) < len(rows):
+            columns = {side: list(itertools.compress(values, kept)) for side, values in columns.items()}
+        return Block(context, self.split, numbers, columns, is_first)
+
+    def absence(self, value: Any) -> str:
+        """The defect of a value that is none, `missing` for a text that the settings name; empty for a value."""
+        if not isinstance(value, str):
+            return "empty-side" if value is None or value == [] else ""
+        if not value:
+            return "empty-side"
+        if value.isspace():
+            return "blank-text"
+        return "missing" if self.missing and value.strip() in self.missing else ""
+
+    def fault(self, name: str, error: UserError) -> None:
+        """Count a line that the reader cannot read."""
+        place, colon, line = error.subject.rpartition(":")
+        file = place if colon and line.isdecimal() else error.subject
+        number = self.context.findings.places[self.split].add(
+            relative(file, self.root), int(line) if file == place else 0
+        )
+        self.context.findings.add(name, self.split, [number], error.problem)
+
+    def columns(self, split: str) -> None:
+        """Judge the names of the columns, where a file has some."""
+        reader = self.reader
+        if not isinstance(reader, Csv | Tsv):
+            return
+        file = reader.files(split, self.root)[0]
+        separator = reader.separator if isinstance(reader, Csv) else "\t"
+        self.context.separator, self.context.can_quote = separator, isinstance(reader, Csv)
+        names = next(iter(reader.records(file)), (0, []))[1]
+        self.context.width = len(names)
+        number = self.context.findings.places[split].add(relative(str(file), self.root), 1)
+        if reader.header:
+            self.context.header = tuple(reader.columns.names)
+            for side in SIDES:
+                for name in getattr(reader.columns, side):
+                    if names.count(name) > 1:
+                        second = [i for i, other in enumerate(names, start=1) if other == name]
+                        detail = f"columns {' and '.join(map(str, second))} are called {shown(name)}"
+                        value = str(second[0])
+                        self.context.findings.add("doubled-column", split, [number], detail, side, value)
+        if isinstance(reader, TableReader) and len(names) > len(reader.columns.names):
+            detail = f"{len(names)} columns, of which {len(reader.columns.names)} are read"
+            self.context.findings.add("unused-column", split, [number], detail)
+
+
+def relative(file: str, root: Path | None) -> str:
+    """The path of a file from the folder of the data."""
+    try:
+        return Path(file).relative_to(root or Path()).as_posix()
+    except ValueError:
+        return file
+
+
+def next_rows(rows: Iterator[Row]) -> list[Row]:
+    """The rows of the next block: fewer where they are long."""
+    chunk: list[Row] = []
+    size = 0
+    while len(chunk) < ROWS and size < CHARACTERS and (few := list(itertools.islice(rows, FEW))):
+        size += sum(len(value) for row in few for value in row.values if isinstance(value, str))
+        chunk += few
+    return chunk

@@ -1,0 +1,229 @@
+"""Checks of pairs of texts: lengths, copies, numbers, shifts, and sides that were swapped or not translated."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from seq2att.audit.characters import Characters
+from seq2att.audit.context import Block, Check, Column, Context
+from seq2att.audit.findings import shown
+
+Floats = npt.NDArray[np.float64]
+FEATURES = (("length",), ("DIGIT",), ("QUESTION",), ("COMMA",), ("STOP",), ("UPPER",))
+"""What a source and its target have alike: how many characters there are, and of each of these classes."""
+RATIO = math.log(4)  # a text this many times longer or shorter than usual is an outlier
+SMOOTHING = 5  # characters added to both lengths: short texts vary more
+COPYING_TASK = 0.2  # share of equal sides above which copying is the task, as in normalisation
+NUMERIC = re.compile(r"\d[\d.,\u00a0\u202f' ]*\d")
+KEEP_NUMBERS = 0.7  # share of the rows with numbers that have them in the target, from which others are wrong
+LEAST_SHIFTED = 40  # rows
+LEAST_SLOPE = 0.3  # standard deviations by which a shifted target fits better, on average
+CELLS = 1 << 16  # hashed pairs of characters
+LEARNED = 20_000  # rows from which the spelling of the sides is learned
+EVIDENCE = 8.0  # nats that a text is of the other side
+
+
+class Lengths(Check):
+    """Sides of unlike length, copies, missing numbers."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.sizes = {side: Column(np.int32) for side in context.sides}
+        self.copies, self.with_numbers, self.without = Column(np.bool_), 0, Column(np.bool_)
+
+    def applies(self) -> bool:
+        return self.context.is_pair
+
+    def see(self, block: Block) -> None:
+        source, target = block.characters("source"), block.characters("target")
+        for side, characters in (("source", source), ("target", target)):
+            self.sizes[side].add(block.split, characters.lengths)
+        pairs = zip(source.texts, target.texts, strict=True)
+        self.copies.add(block.split, [one == two and len(one) > 1 for one, two in pairs])
+        lacks = np.zeros(len(block), bool)
+        for row in np.flatnonzero(source.count("DIGIT") > 1).tolist():
+            numbers = {digits(text) for text in NUMERIC.findall(source.texts[row])}
+            self.with_numbers += bool(numbers) and block.split == "train"
+            lacks[row] = not all(number in digits(target.texts[row]) for number in numbers)
+        self.without.add(block.split, lacks)
+
+    def finish(self) -> None:
+        train = self.ratios("train")
+        usual = float(np.median(train)) if len(train) else 0.0
+        width = float(np.median(np.abs(train - usual))) if len(train) else 0.0
+        limit = max(RATIO, 10 * width)
+        is_copying = float(self.copies.of("train").mean() if len(train) else 0) > COPYING_TASK
+        keeps = int(self.without.of("train").sum()) <= (1 - KEEP_NUMBERS) * self.with_numbers
+        for split in self.copies.splits():
+            sizes = [self.sizes[side].of(split) for side in ("source", "target")]
+            far = np.flatnonzero((np.abs(self.ratios(split) - usual) > limit) & (np.minimum(*sizes) > 0))
+            texts = [f"{one} and {two} characters" for one, two in zip(*(size[far] for size in sizes), strict=True)]
+            self.context.add_each("length-ratio", split, far, texts)
+            if not is_copying:
+                self.context.add("copied-source", split, np.flatnonzero(self.copies.of(split)))
+            if keeps and self.with_numbers:
+                self.context.add("missing-numbers", split, np.flatnonzero(self.without.of(split)))
+
+    def ratios(self, split: str) -> Floats:
+        """The logarithm of the ratio of the lengths of every row."""
+        source, target = (self.sizes[side].of(split) + SMOOTHING for side in ("source", "target"))
+        return np.asarray(np.log(target / source))
+
+
+def digits(text: str) -> str:
+    """The digits of a text alone."""
+    return "".join(character for character in text if character.isdecimal())
+
+
+class Shift(Check):
+    """Pairs that are shifted by one from some line on: the neighbour fits better than the own target."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.features = [(Column(np.uint16), Column(np.uint16)) for _ in FEATURES]
+
+    def applies(self) -> bool:
+        return self.context.is_pair
+
+    def see(self, block: Block) -> None:
+        for kinds, columns in zip(FEATURES, self.features, strict=True):
+            for side, column in zip(("source", "target"), columns, strict=True):
+                characters = block.characters(side)
+                numbers = characters.lengths if kinds == ("length",) else characters.count(*kinds)
+                column.add(block.split, np.minimum(numbers, 65535))
+
+    def finish(self) -> None:
+        for split in self.features[0][0].splits():
+            pairs = [tuple(standardized(column.of(split)) for column in columns) for columns in self.features]
+            for step, which in ((1, "next"), (-1, "previous")):
+                segment = shifted_segment(pairs, step)
+                if segment is not None:
+                    rows = np.arange(*segment)
+                    detail = f"from about here on, {len(rows):,} sources fit the {which} target better than their own"
+                    self.context.add("shifted-pairs", split, rows, detail)
+
+
+def standardized(counts: npt.NDArray[Any]) -> Floats:
+    """The logarithm of counts with mean 0 and deviation 1; zeros where all are equal."""
+    values = np.log1p(counts.astype(np.float64))
+    deviation = values.std() if len(values) else 0.0
+    return np.asarray((values - values.mean()) / deviation if deviation > 1e-9 else np.zeros_like(values))
+
+
+def shifted_segment(pairs: list[tuple[Floats, ...]], step: int) -> tuple[int, int] | None:
+    """The rows whose sources fit the targets `step` rows further better than their own; None without evidence.
+
+    Of each row the gain is how much more alike source and shifted target are, summed over the features with their
+    correlation as weight. The segment of the largest sum counts where a walk of aligned rows would not reach it.
+    """
+    rows = len(pairs[0][0])
+    if rows < LEAST_SHIFTED:
+        return None
+    gain = np.zeros(rows)
+    for source, target in pairs:
+        moved = np.roll(target, -step)
+        weight = max(float((source * target).mean()), float((source * moved).mean()))
+        if weight > 0.2:
+            gain += weight * source * (moved - target)
+    gain[-1 if step == 1 else 0] = 0.0
+    deviation = float(gain.std())
+    if deviation < 1e-9:
+        return None
+    walk = np.concatenate([[0.0], np.cumsum(gain / deviation)])
+    rise = walk - np.minimum.accumulate(walk)
+    end = int(rise.argmax())
+    start = int(walk[: end + 1].argmin())
+    is_steep = rise[end] >= LEAST_SLOPE * (end - start)
+    is_high = rise[end] > (math.log(rows) + 12) / (2 * LEAST_SLOPE)
+    return (start, end) if is_steep and is_high and end - start >= LEAST_SHIFTED else None
+
+
+class Pending(NamedTuple):
+    """Rows that wait until the spelling is learned."""
+
+    split: str
+    numbers: npt.NDArray[np.int64]
+    sides: tuple[Characters, Characters]
+
+
+class Spelling(Check):
+    """Sides that were swapped or not translated, by the pairs of neighbouring characters that each side has."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.pending: list[Pending] = []
+        self.rows = 0
+        self.weights: Floats | None = None  # [CELLS] how much more likely a pair is in a source; None: not learned
+        self.usual = (0.0, 0.0)  # of the sources and of the targets
+        self.is_clear = False
+
+    def applies(self) -> bool:
+        return self.context.is_pair
+
+    def see(self, block: Block) -> None:
+        sides = (block.characters("source"), block.characters("target"))
+        pending = Pending(block.split, block.numbers, sides)
+        if self.weights is not None:
+            self.judge(pending)
+            return
+        self.pending.append(pending)
+        self.rows += len(block)
+        if self.rows >= LEARNED:
+            self.learn()
+
+    def finish(self) -> None:
+        if self.weights is None and self.pending:
+            self.learn()
+
+    def learn(self) -> None:
+        """Learn from the pending rows, and judge them."""
+        totals = [sum(np.bincount(cells(p.sides[i])[0], minlength=CELLS) for p in self.pending) for i in (0, 1)]
+        shares = [np.log((total + 0.5) / (np.sum(total) + 0.5 * CELLS)) for total in totals]
+        self.weights = np.clip(shares[0] - shares[1], -4.0, 4.0)
+        means = [np.concatenate([mean_weight(p.sides[i], self.weights)[0] for p in self.pending]) for i in (0, 1)]
+        self.usual = (float(np.median(means[0])), float(np.median(means[1])))
+        in_order = (means[0] > means[1]).mean()
+        self.is_clear = self.usual[0] > 0.2 and self.usual[1] < -0.2 and in_order > 0.75
+        for pending in self.pending:
+            self.judge(pending)
+        self.pending.clear()
+
+    def judge(self, rows: Pending) -> None:
+        """Find the rows whose sides are spelled like the other side."""
+        if not self.is_clear or self.weights is None:
+            return
+        (source, source_sum), (target, target_sum) = (mean_weight(side, self.weights) for side in rows.sides)
+        odd_source = (source < 0.5 * self.usual[1]) & (source_sum < -EVIDENCE)
+        odd_target = (target > 0.5 * self.usual[0]) & (target_sum > EVIDENCE)
+        is_copy = np.array([one == two for one, two in zip(rows.sides[0].texts, rows.sides[1].texts, strict=True)])
+
+        def add(name: str, mask: npt.NDArray[np.bool_], side: int) -> None:
+            found = np.flatnonzero(mask)
+            texts = {int(rows.numbers[row]): shown(rows.sides[side].texts[row]) for row in found[:3].tolist()}
+            where = "" if name == "swapped-columns" else ("source", "target")[side]
+            self.findings.add(name, rows.split, rows.numbers[found], lambda number: texts.get(number, ""), where)
+
+        add("swapped-columns", odd_source & odd_target, 0)
+        add("wrong-language", odd_source & ~odd_target & ~is_copy, 0)
+        add("wrong-language", odd_target & ~odd_source & ~is_copy, 1)
+
+
+def cells(characters: Characters) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    """The hashed pairs of neighbouring characters, and the row of each."""
+    codes, owner = characters.codes.astype(np.uint32), characters.owner
+    same = owner[1:] == owner[:-1]
+    hashed = (codes[:-1] * np.uint32(40503) + codes[1:] * np.uint32(2654435)) & np.uint32(CELLS - 1)  # wraps around
+    return hashed[same], owner[1:][same]
+
+
+def mean_weight(characters: Characters, weights: Floats) -> tuple[Floats, Floats]:
+    """The mean weight of the pairs of every row, and their sum."""
+    hashed, owner = cells(characters)
+    rows = len(characters.texts)
+    total = np.bincount(owner, weights=weights[hashed], minlength=rows)
+    return np.asarray(total / np.maximum(np.bincount(owner, minlength=rows), 1)), np.asarray(total, np.float64)

@@ -1,0 +1,152 @@
+"""An audit finds every planted defect by its class and place, and nothing in clean data."""
+
+import copy
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seq2att.audit import DEFECTS, Report, audit, write_clean
+from seq2att.cli import main
+from seq2att.config import compose
+from tests.planted import PLANTS, RECIPES, Plant, make, write
+
+
+@functools.cache
+def configuration(corpus: str, settings: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration of a corpus, composed once."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = Path(folder) / f"{corpus}.yaml"
+        recipe.write_text(RECIPES[corpus])
+        return compose(str(recipe), list(settings))
+
+
+def report_of(corpus: str, folder: Path, settings: tuple[str, ...] = ()) -> Report:
+    config = copy.deepcopy(configuration(corpus, settings))
+    config["data"]["root"] = str(folder)
+    return audit(config)
+
+
+def serious(report: Report) -> list[str]:
+    return [f"{one.defect.name} {one.examples}" for one in report.findings if one.severity != "note"]
+
+
+@pytest.mark.parametrize("corpus", RECIPES)
+def test_clean_data_have_no_finding(corpus: str, tmp_path: Path) -> None:
+    write(make(corpus), tmp_path)
+    assert [one.defect.name for one in report_of(corpus, tmp_path).findings] == []
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: f"{plant.defect} {plant.name}".strip().replace(" ", "-"))
+def test_a_planted_defect_is_found_at_its_place(plant: Plant, tmp_path: Path) -> None:
+    files = make(plant.corpus)
+    place = plant.plant(files)
+    write(files, tmp_path)
+    report = report_of(plant.corpus, tmp_path, plant.settings)
+    found = {one.defect.name: one for one in report.findings}
+    assert plant.defect in found, {name: one.examples for name, one in found.items()}
+    places = [example.place for example in found[plant.defect].examples]
+    file, _, line = place.partition(":~")
+    if line:
+        found_line = int(places[0].rpartition(":")[2])
+        assert places[0].startswith(file), places
+        assert abs(found_line - int(line)) <= 10, places
+    else:
+        assert any(one == place or (":" not in place and one.startswith(place)) for one in places), (place, places)
+    assert not [one.remedy for one in report.findings if "{side}" in one.remedy or "{value}" in one.remedy]
+
+
+def test_every_defect_of_the_table_is_planted() -> None:
+    assert set(DEFECTS) - {plant.defect for plant in PLANTS} == {"unreadable-file"}
+    assert len(DEFECTS) >= 40
+
+
+@pytest.mark.parametrize("corpus", RECIPES)
+def test_cleaned_data_pass_the_audit(corpus: str, tmp_path: Path) -> None:
+    for number, plant in enumerate(plant for plant in PLANTS if plant.corpus == corpus and not plant.settings):
+        if not DEFECTS[plant.defect].cleaning:
+            continue
+        dirty, clean = tmp_path / f"dirty{number}", tmp_path / f"clean{number}"
+        dirty.mkdir()
+        files = make(corpus)
+        plant.plant(files)
+        write(files, dirty)
+        report = report_of(corpus, dirty)
+        list(write_clean(report, clean))
+        assert serious(report_of(corpus, clean)) == [], plant
+        assert {file.name for file in clean.iterdir()} == {*files, "left_out.tsv"}
+        if any(one.severity != "note" and one.defect.name == plant.defect for one in report.findings):
+            assert plant.defect in (clean / "left_out.tsv").read_text("utf-8"), plant
+
+
+def test_what_is_not_left_out_is_copied_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "dirty").mkdir()
+    files = make("classes")
+    files["train.csv"][59] = f'"{files["train.csv"][59].rpartition(",")[0]}",pos'  # quotes that nobody needs stay
+    files["train.csv"][9] += ",pos"
+    write(files, tmp_path / "dirty")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "dirty").iterdir()}
+    list(write_clean(report_of("classes", tmp_path / "dirty"), tmp_path / "clean"))
+    del files["train.csv"][9]
+    assert (tmp_path / "clean" / "train.csv").read_text("utf-8") == "".join(f"{line}\n" for line in files["train.csv"])
+    assert (tmp_path / "clean" / "dev.csv").read_bytes() == before["dev.csv"]
+    assert {file.name: file.read_bytes() for file in (tmp_path / "dirty").iterdir()} == before
+
+
+def test_parallel_files_lose_the_line_of_both_sides(tmp_path: Path) -> None:
+    (tmp_path / "dirty").mkdir()
+    files = make("pairs")
+    files["train.en"][13] = ""
+    write(files, tmp_path / "dirty")
+    list(write_clean(report_of("pairs", tmp_path / "dirty"), tmp_path / "clean"))
+    for name in ("train.de", "train.en"):
+        del files[name][13]
+        assert (tmp_path / "clean" / name).read_text("utf-8").splitlines() == files[name]
+
+
+# -- the command
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> tuple[str, Path]:
+    """A recipe with data in a folder beside it, of which one row is wrong."""
+    data = tmp_path / "data"
+    data.mkdir()
+    files = make("classes")
+    files["train.csv"][40] += ",pos"
+    write(files, data)
+    file = tmp_path / "classes.yaml"
+    file.write_text(RECIPES["classes"])
+    return str(file), data
+
+
+def test_the_command_reports(recipe: tuple[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    file, data = recipe
+    assert main(["data", file, f"data.root={data}"]) == 0
+    text = capsys.readouterr().out
+    assert "extra-column" in text
+    assert "train.csv:41" in text
+    assert "\033" not in text
+    assert max(map(len, text.splitlines())) <= 120
+    assert main(["data", file, f"data.root={data}", "--json", "--strict"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    (finding,) = [one for one in report["findings"] if one["severity"] == "error"]
+    assert (finding["defect"], finding["count"], finding["examples"][0]["place"]) == ("extra-column", 1, "train.csv:41")
+
+
+def test_the_command_cleans(recipe: tuple[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, data = recipe
+    assert main(["data", file, f"data.root={data}", "--write", str(tmp_path / "clean")]) == 0
+    assert main(["data", file, f"data.root={tmp_path / 'clean'}", "--strict"]) == 0
+    capsys.readouterr()
+    assert main(["data", file, f"data.root={data}", "--write", str(tmp_path / "clean")]) == 2
+    assert "E-file" in capsys.readouterr().err
+
+
+def test_rows_without_a_text_file_are_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "reverse", "--write", str(tmp_path / "clean")]) == 2
+    assert "E-conflict" in capsys.readouterr().err
