@@ -190,6 +190,13 @@ def test_two_commands_write_no_file_together(model: Backwards, capsys: pytest.Ca
     assert cli.main([*COMMAND, "--no-resume"]) == 0
 
 
+def test_the_partial_file_is_no_input(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in").rename("out.partial")
+    assert cli.main(["translate", "runs/x", "out.partial", "-o", "out", "--no-resume"]) == 2
+    assert "[E-argument]: --output=out" in capsys.readouterr().err
+    assert Path("out.partial").read_text() == "\n".join(LINES) + "\n"
+
+
 @pytest.mark.posix
 def test_a_link_stays_a_link_and_a_device_is_written_to(model: Backwards, capsys: pytest.CaptureFixture[str]) -> None:
     Path("target").write_text("old")

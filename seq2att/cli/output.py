@@ -60,6 +60,16 @@ class Journal(NamedTuple):
     output_digest: str = hashlib.sha256().hexdigest()
 
 
+class Progress(NamedTuple):
+    """How far the answers are."""
+
+    inputs: int  # lines, or pairs, that are answered
+    answers: int  # lines
+    size: int  # bytes
+    read: Any  # SHA-256 of the answered lines
+    written: Any  # SHA-256 of the answers
+
+
 class FileOutput(Output):
     """Answers that become a file when all are there.
 
@@ -73,8 +83,9 @@ class FileOutput(Output):
         self.target = target
         names = (target.with_name(f"{target.name}.partial{end}") for end in ("", ".json", ".json.new"))
         self.partial, self.journal, self.next_journal = names
-        self.state = self.committed = Journal(json.loads(json.dumps(command)))
-        self.read, self.written = hashlib.sha256(), hashlib.sha256()
+        self.committed = Journal(json.loads(json.dumps(command)))
+        # One value, so that a signal finds all of it before or all of it after an answer.
+        self.progress = Progress(0, 0, 0, hashlib.sha256(), hashlib.sha256())
         self.is_at_end = True  # of the lines that are answered already
         self.last_commit = time.monotonic()
         try:
@@ -87,10 +98,10 @@ class FileOutput(Output):
             lock(self.file, self.partial)
             if resume and os.fstat(self.file.fileno()).st_size:
                 self.resume()
-            if not self.state.size:
+            if not self.progress.size:
                 self.commit()  # first: what lies there without a journal is of somebody else
-            self.file.truncate(self.state.size)
-            self.file.seek(self.state.size)
+            self.file.truncate(self.progress.size)
+            self.file.seek(self.progress.size)
         except BaseException:
             self.file.close()
             raise
@@ -100,25 +111,27 @@ class FileOutput(Output):
         if not os.path.lexists(self.journal):
             raise UserError("E-file", f"{self.partial}", "is there, without its journal", f"remove it, or {ANEW}")
         state = parse_journal(self.journal)
-        if changed := differences(state.command, self.state.command):
+        if changed := differences(state.command, self.committed.command):
             problem = f"holds {state.answers:,} answers of another command ({'; '.join(changed)})"
             raise UserError("E-file", f"{self.partial}", problem, f"give that command again, or {ANEW}")
+        digest = hashlib.sha256()
         for block in blocks(self.file, state.size):
-            self.written.update(block)
-        if self.written.hexdigest() != state.output_digest:
+            digest.update(block)
+        if digest.hexdigest() != state.output_digest:
             raise UserError("E-file", f"{self.partial}", "was changed since its journal was written", ANEW)
-        self.state = self.committed = state._replace(command=self.state.command)
+        self.progress = Progress(state.inputs, state.answers, state.size, self.progress.read, digest)
+        self.committed = state._replace(command=self.committed.command)
         self.is_at_end = not state.inputs
         if state.inputs:
             print(f"seq2att: continuing {self.target} after line {state.inputs:,}", file=sys.stderr)
 
     def remaining(self, pieces: Iterable[Chunk]) -> Iterator[Chunk]:
         """The lines that are not answered yet; `E-file` unless those before them are the ones that were answered."""
-        left = self.state.inputs
+        left = self.progress.inputs
         for piece in pieces:
             if left:
                 answered = piece.lines[:left]
-                self.read.update(item_bytes(answered))
+                self.progress.read.update(item_bytes(answered))
                 left -= len(answered)
                 piece = Chunk(piece.lines[len(answered) :], piece.first + len(answered))
                 if not left:
@@ -130,8 +143,8 @@ class FileOutput(Output):
 
     def check_inputs(self) -> None:
         """Raise `E-file` unless the lines up to here are those that were answered."""
-        if self.read.hexdigest() != self.state.input_digest:
-            problem = f"holds answers to other lines than the first {self.state.inputs:,} of this input"
+        if self.progress.read.hexdigest() != self.committed.input_digest:
+            problem = f"holds answers to other lines than the first {self.committed.inputs:,} of this input"
             raise UserError("E-file", f"{self.partial}", problem, f"give the input of before, or {ANEW}")
         self.is_at_end = True
 
@@ -141,34 +154,36 @@ class FileOutput(Output):
         view = memoryview(data)
         while view:
             view = view[self.file.write(view) :]
-        self.read.update(item_bytes(piece.lines))
-        self.written.update(data)
-        inputs, answers = self.state.inputs + len(piece.lines), self.state.answers + len(lines)
-        self.state = self.state._replace(inputs=inputs, answers=answers, size=self.state.size + len(data))
+        inputs, answers, size, read, written = self.progress
+        read, written = read.copy(), written.copy()
+        read.update(item_bytes(piece.lines))
+        written.update(data)
+        self.progress = Progress(inputs + len(piece.lines), answers + len(lines), size + len(data), read, written)
         if time.monotonic() >= self.last_commit + COMMIT:
             self.commit()
 
     def commit(self) -> None:
         """Put the answers on the disk, then the journal."""
         os.fsync(self.file.fileno())
-        self.state = self.state._replace(input_digest=self.read.hexdigest(), output_digest=self.written.hexdigest())
+        inputs, answers, size, read, written = self.progress
+        journal = Journal(self.committed.command, inputs, answers, size, read.hexdigest(), written.hexdigest())
         with self.next_journal.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(self.state._asdict(), indent=1) + "\n")
+            file.write(json.dumps(journal._asdict(), indent=1) + "\n")
             file.flush()
             os.fsync(file.fileno())
         os.replace(self.next_journal, self.journal)
         sync_folder(self.journal.parent)
-        self.committed = self.state
+        self.committed = journal
         self.last_commit = time.monotonic()
 
     def keep(self, error: BaseException) -> None:
         """After an error, keep the answers so far, and note how to go on; without answers, leave nothing."""
         if not self.is_at_end:  # of another input: as it was before
             return
-        with contextlib.suppress(OSError, UserError):
-            self.file.truncate(self.state.size)
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+            self.file.truncate(self.progress.size)
             self.commit()
-        if inputs := self.committed.inputs:
+        if (inputs := self.committed.inputs) and self.partial.exists():
             error.add_note(f"{inputs:,} lines are done in {self.partial}: the same command continues after them")
         else:
             self.remove()
@@ -177,8 +192,8 @@ class FileOutput(Output):
         """Make the answers the file, after a last look at their number."""
         self.commit()
         lines = sum(block.count(b"\n") for block in blocks(self.file, os.fstat(self.file.fileno()).st_size))
-        if lines != self.state.answers:
-            problem = f"has {lines:,} lines, but {self.state.answers:,} were written"
+        if lines != self.progress.answers:
+            problem = f"has {lines:,} lines, but {self.progress.answers:,} were written"
             raise UserError("E-file", f"{self.partial}", problem, f"check the disk, then {ANEW}")
         self.file.close()
         if self.target.exists():
@@ -208,12 +223,7 @@ def written(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Iterat
     is_whole = path is not None and (path.is_file() or not path.exists())
     if arguments.resume and not is_whole:
         raise UserError("E-argument", "--resume", "needs a file of answers", "give -o FILE")
-    if path is None:
-        yield Output()
-    elif not is_whole:  # a device or a pipe
-        with stream_of(path, "ab") as stream:
-            yield Output(stream)
-    else:
+    if path is not None and is_whole:
         output = FileOutput(path, fingerprint(arguments, options), arguments.resume is not False)
         try:
             with terminable():
@@ -224,6 +234,9 @@ def written(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Iterat
             raise
         finally:
             output.file.close()
+        return
+    with terminable(), contextlib.nullcontext() if path is None else stream_of(path, "ab") as stream:
+        yield Output(stream)  # a device or a pipe
 
 
 def fingerprint(arguments: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,10 @@ def opened(file: str | None) -> Iterator[Input]:
 
 def check_output(output: str | None, *inputs: str | None) -> None:
     """Refuse to write into a file that is read."""
-    if output not in (None, "-") and any(one and Path(one).resolve() == Path(str(output)).resolve() for one in inputs):
+    if output in (None, "-"):
+        return
+    files = {Path(one).resolve() for one in inputs if one not in (None, "-")}
+    if files & {Path(f"{output}{end}").resolve() for end in ("", ".partial", ".partial.json")}:
         raise UserError("E-argument", f"--output={output}", "is an input of this command", "write to another file")
 
 

@@ -99,6 +99,8 @@ def share(pieces: Iterable[Chunk], make_answering: MakeAnswering, count: int, wr
                 writer.jobs.put(Job(piece, f"worker {place + 1} of {count}", future))
     except (KeyboardInterrupt, Terminated) as error:
         writer.failure = error
+        for process in multiprocessing.active_children():
+            process.terminate()
         raise
     finally:
         writer.jobs.put(None)
