@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2att.data.corpus import Corpus
-from seq2att.data.reading import SIDES, RowReport
+from seq2att.data.reading import SIDES
+from seq2att.data.report import RowReport
 from seq2att.data.splitting import Shares
 from seq2att.data.streams import is_stream
 from seq2att.errors import UserError
@@ -58,7 +59,9 @@ def check_taken(data: Mapping[str, Any], source: Field, reader: Reader, shares: 
 
 def no_row_left(report: RowReport, remedy: str) -> UserError:
     """The error about a split that the reader names and that has no row; says what was dropped."""
-    dropped = ", ".join(f"{len(places):,} {reason}, as {places[0]}" for reason, places in report.dropped.items())
+    dropped = ", ".join(
+        f"{len(places):,} {reason}, as {next(iter(places))}" for reason, places in report.dropped.items()
+    )
     problem = f"no row is left of {report.read:,} (dropped: {dropped})" if dropped else "has no row"
     return UserError("E-empty", f"reader.{report.split}", problem, remedy)
 
@@ -98,7 +101,7 @@ def many_unknown(split: str, corpus: Corpus, fields: Mapping[str, Field]) -> lis
     for side, field, rate in vocabularies(corpus, fields):
         if rate <= MANY_UNKNOWN:
             continue
-        rows = corpus.rows_with_unknown(side, field.unknown_id)[:MAX_ROWS]
+        rows = corpus.rows_with_unknown(side, field.unknown_id, MAX_ROWS)
         values = corpus.values(side, rows)
         counts = Counter(piece for value in values for piece in field.unknown_pieces(value))
         pieces = ", ".join(f"{shorten(piece)} (in {count:,} rows)" for piece, count in counts.most_common(MAX_PIECES))

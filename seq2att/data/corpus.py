@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from seq2att.data.reading import RowReport, Table
+from seq2att.data.numbers import ROW, NumberWriter, map_numbers
+from seq2att.data.reading import Table
+from seq2att.data.report import RowReport
 from seq2att.types import UNKNOWN, Column
+
+PART = 1 << 20  # tokens that are searched at once
 
 Rows = Sequence[int] | npt.NDArray[np.int64]
 
@@ -56,7 +60,7 @@ class Ragged:
         shape, path = tuple(meta["shape"]), folder / f"{side}.bin"
         is_empty = 0 in shape  # an empty file cannot be mapped
         values = np.zeros(shape, meta["dtype"]) if is_empty else np.memmap(path, meta["dtype"], mode="r", shape=shape)
-        return cls(values, np.load(folder / f"{side}.npy", mmap_mode="r", allow_pickle=False))
+        return cls(values, map_numbers(folder / f"{side}.offsets.bin", np.int64))
 
 
 class RaggedWriter:
@@ -65,14 +69,17 @@ class RaggedWriter:
     def __init__(self, folder: Path, side: str) -> None:
         self.folder, self.side = folder, side
         self.file = (folder / f"{side}.bin").open("wb")
-        self.lengths: list[npt.NDArray[np.int64]] = []
+        self.offsets = NumberWriter(folder / f"{side}.offsets.bin", np.int64)
+        self.offsets.add(np.zeros(1))
+        self.size = 0
         self.last = np.zeros(0, np.int32)  # the last chunk, for the type and width of the values
 
     def add(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
         """Write more rows."""
         if arrays:
-            self.lengths.append(np.array([len(array) for array in arrays], np.int64))
+            self.offsets.add(self.size + np.cumsum([len(array) for array in arrays]))
             self.last = np.concatenate(arrays)
+            self.size += len(self.last)
             self.file.write(np.ascontiguousarray(self.last).tobytes())
 
     def __enter__(self) -> RaggedWriter:
@@ -80,13 +87,11 @@ class RaggedWriter:
 
     def __exit__(self, *error: object) -> None:
         self.file.close()
+        self.offsets.file.close()
 
     def finish(self) -> None:
-        """Write the offsets."""
-        self.file.close()
-        offsets = np.concatenate([np.zeros(1, np.int64), *self.lengths]).cumsum()
-        np.save(self.folder / f"{self.side}.npy", offsets, allow_pickle=False)
-        meta = {"dtype": self.last.dtype.str, "shape": [int(offsets[-1]), *self.last.shape[1:]]}
+        """Write the type and the shape."""
+        meta = {"dtype": self.last.dtype.str, "shape": [self.size, *self.last.shape[1:]]}
         (self.folder / f"{self.side}.json").write_text(json.dumps(meta), "utf-8")
 
 
@@ -98,7 +103,9 @@ class Corpus:
         self.report = RowReport.load(folder)
         self.source = Ragged.load(folder, "source")
         self.target = Ragged.load(folder, "target") if (folder / "target.json").is_file() else None
-        self.table_rows = np.load(folder / "kept.npy", mmap_mode="r", allow_pickle=False)  # [rows] in the table
+        self.table_rows = map_numbers(folder / "kept.bin", ROW)  # [rows] in the table
+        self.part_sizes: list[int] = json.loads((folder / "parts.json").read_text("utf-8"))
+        """How many rows each name that the settings list for the split has; the rows of a name follow each other."""
 
     def __len__(self) -> int:
         return len(self.table_rows)
@@ -120,17 +127,22 @@ class Corpus:
         """The file and line of a row: `file:line`."""
         return self.table.place(int(self.table_rows[row]))
 
-    def is_unknown(self, side: str, unknown_id: int = UNKNOWN) -> npt.NDArray[np.bool_]:
-        """Which tokens of a side are unknown `[total]`; of ids with characters the first counts."""
+    def unknown(self, side: str, unknown_id: int = UNKNOWN) -> Iterator[npt.NDArray[np.int64]]:
+        """The positions of the unknown tokens of a side, a part at a time; of ids with characters the first counts."""
         values = getattr(self, side).values
-        return np.asarray((values if values.ndim == 1 else values[:, 0]) == unknown_id)
+        ids = values if values.ndim == 1 else values[:, 0]
+        for start in range(0, len(ids), PART):
+            yield start + np.flatnonzero(ids[start : start + PART] == unknown_id)
 
     def unknown_rate(self, side: str, unknown_id: int = UNKNOWN) -> float:
         """The share of the tokens of a side that are unknown, 0 to 1."""
-        is_unknown = self.is_unknown(side, unknown_id)
-        return float(is_unknown.mean()) if len(is_unknown) else 0.0
+        return sum(map(len, self.unknown(side, unknown_id))) / max(len(getattr(self, side).values), 1)
 
-    def rows_with_unknown(self, side: str, unknown_id: int = UNKNOWN) -> npt.NDArray[np.int64]:
-        """The rows that have an unknown token on a side, in order."""
-        positions = np.flatnonzero(self.is_unknown(side, unknown_id))
-        return np.unique(np.searchsorted(getattr(self, side).offsets, positions, "right") - 1).astype(np.int64)
+    def rows_with_unknown(self, side: str, unknown_id: int = UNKNOWN, most: int | None = None) -> Rows:
+        """The first rows, at most so many, that have an unknown token on a side, in order."""
+        offsets, found = getattr(self, side).offsets, [np.zeros(0, np.int64)]
+        for positions in self.unknown(side, unknown_id):
+            found.append(np.unique(np.searchsorted(offsets, positions, "right") - 1))
+            if most is not None and sum(map(len, found)) > most:  # the last of one part may be the first of the next
+                break
+        return np.unique(np.concatenate(found))[:most].astype(np.int64)

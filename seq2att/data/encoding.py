@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2att.data.corpus import RaggedWriter
-from seq2att.data.reading import CHUNK, RowReport, Table
+from seq2att.data.numbers import ROW, NumberWriter
+from seq2att.data.reading import CHUNK, Table
+from seq2att.data.report import RowReport
 from seq2att.errors import UserError
 from seq2att.field import Field, with_side
 from seq2att.field.tags import length_mismatch
 
 Arrays = list[npt.NDArray[Any]]
+Location = tuple[str, int]  # a file and a line
 
 
 class Limits(NamedTuple):
@@ -75,20 +79,22 @@ def write_ids(table: Table, report: RowReport, fields: Mapping[str, Field], limi
     Only training rows are dropped: the other splits keep all rows of their table, and those too long are noted.
     """
     report = copy.deepcopy(report)
-    kept = [np.zeros(0, np.int64)]
+    sizes = np.zeros(1 + int(table.parts.max(initial=0)), np.int64)  # [names in the settings] rows kept
     with ExitStack() as stack:
         writers = {side: stack.enter_context(RaggedWriter(folder, side)) for side in fields}
+        kept = stack.enter_context(NumberWriter(folder / "kept.bin", ROW))
         for number in range(len(table.batches)):
             start = number * CHUNK
             arrays = {side: encode_chunk(field, table, number, side) for side, field in fields.items()}
             is_kept = apply_limits(arrays, fields, table, start, report, limits)
-            kept.append(start + np.flatnonzero(is_kept))
+            kept.add(start + np.flatnonzero(is_kept))
+            sizes += np.bincount(table.parts_of(number)[is_kept], minlength=len(sizes))
             for side, rows in arrays.items():
                 writers[side].add(list(itertools.compress(rows, is_kept)))
         for writer in writers.values():
             writer.finish()
-    np.save(folder / "kept.npy", np.concatenate(kept), allow_pickle=False)
-    report.kept = sum(map(len, kept))
+    (folder / "parts.json").write_text(json.dumps(sizes.tolist()), "utf-8")
+    report.kept = kept.size
     report.save(folder)
 
 
@@ -120,7 +126,7 @@ def apply_limits(
     for side, field in fields.items():
         if field.has_values and report.split == "train" and not limits.running:
             for row in map(int, np.flatnonzero((lengths[side] == 0) & is_kept)):
-                drop_empty(side, table.place(start + row), report, limits)
+                drop_empty(side, table.location(start + row), report, limits)
                 is_kept[row] = False
     if "target" in fields and fields["target"].is_aligned:
         check_aligned(lengths, is_kept, table, start)
@@ -128,16 +134,17 @@ def apply_limits(
     if limits.max_length is not None and sequences:
         is_long = np.max([lengths[side] for side in sequences], axis=0) > limits.max_length  # [rows]
         for row in map(int, np.flatnonzero(is_long & is_kept)):
-            is_kept[row] = apply_max_length(sequences, row, table.place(start + row), report, limits)
+            is_kept[row] = apply_max_length(sequences, row, table.location(start + row), report, limits)
     return is_kept
 
 
-def drop_empty(side: str, place: str, report: RowReport, limits: Limits) -> None:
+def drop_empty(side: str, location: Location, report: RowReport, limits: Limits) -> None:
     """Count a row of which no token is left, or refuse it."""
     if limits.empty == "refuse":
         remedy = "fill it, delete the row, or set data.empty=drop"
+        place = f"{location[0]}:{location[1]}"
         raise UserError("E-empty", place, f"the {side} is empty: no token is left of it", remedy)
-    report.dropped.setdefault(f"empty {side}", []).append(place)
+    report.count(report.dropped, f"empty {side}", *location)
 
 
 def check_aligned(
@@ -152,20 +159,23 @@ def check_aligned(
         raise UserError("E-length", table.place(start + row), problem, remedy)
 
 
-def apply_max_length(sides: Mapping[str, Arrays], row: int, place: str, report: RowReport, limits: Limits) -> bool:
+def apply_max_length(
+    sides: Mapping[str, Arrays], row: int, location: Location, report: RowReport, limits: Limits
+) -> bool:
     """Whether a row that is too long is kept, cut or as it is."""
     limit = limits.max_length or 0
     reason = f"longer than data.max_length={limit}"
     if limits.too_long == "refuse":
         side = max(sides, key=lambda side: len(sides[side][row]))
         problem = f"the {side} has {len(sides[side][row]):,} tokens, but data.max_length={limit}"
+        place = f"{location[0]}:{location[1]}"
         raise UserError("E-length", place, problem, "set data.too_long=drop or cut, or raise data.max_length")
     if limits.too_long == "cut":
         for rows in sides.values():
             first = max(len(rows[row]) - limit, 0) if limits.keep == "end" else 0
             rows[row] = rows[row][first : first + limit]
-        report.cut.setdefault(reason, []).append(place)
+        report.count(report.cut, reason, *location)
         return True
     is_training = report.split == "train"
-    (report.dropped if is_training else report.noted).setdefault(reason, []).append(place)
+    report.count(report.dropped if is_training else report.noted, reason, *location)
     return not is_training

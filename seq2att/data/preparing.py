@@ -15,7 +15,8 @@ from seq2att.data import checks
 from seq2att.data.cache import cache_folder, cached, code_of, make_key
 from seq2att.data.corpus import Corpus
 from seq2att.data.encoding import Limits, fit_fields, write_ids
-from seq2att.data.reading import CHUNK, SIDES, RowReport, Rules, Table, write_tables
+from seq2att.data.reading import CHUNK, SIDES, Rules, Table, write_tables
+from seq2att.data.report import RowReport
 from seq2att.data.splitting import Shares
 from seq2att.errors import UserError
 from seq2att.field import Field

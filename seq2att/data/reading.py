@@ -6,12 +6,14 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from seq2att.data.numbers import ROW, map_numbers, write_groups
+from seq2att.data.report import RowReport
 from seq2att.data.splitting import Shares, divider, hash_value
 from seq2att.errors import UserError
 from seq2att.reader import Reader, Row
@@ -19,39 +21,6 @@ from seq2att.reader import Reader, Row
 CHUNK = 8192  # rows of a table that are written, and turned into Python values, at once
 SIDES = ("source", "target")
 TABLE = "rows.arrow"
-MAX_SHOWN = 3  # places that a report names of each reason
-
-
-@dataclass
-class RowReport:
-    """The counts of all rows that were read: read = kept + moved to other splits + dropped."""
-
-    split: str
-    read: int = 0
-    kept: int = 0
-    moved: dict[str, int] = field(default_factory=dict)  # split -> rows taken from this one
-    dropped: dict[str, list[str]] = field(default_factory=dict)  # reason -> places `file:line`
-    cut: dict[str, list[str]] = field(default_factory=dict)
-    noted: dict[str, list[str]] = field(default_factory=dict)  # kept as they are, but unusual
-
-    def summary(self) -> str:
-        """The report in a few lines, with the first places of each reason."""
-        moved = "".join(f", gave {count:,} to {split}" for split, count in self.moved.items())
-        lines = [f"{self.split}: read {self.read:,} rows{moved}, kept {self.kept:,}"]
-        for verb, reasons in (("dropped", self.dropped), ("cut", self.cut), ("kept, but note", self.noted)):
-            for reason, places in reasons.items():
-                more = f" and {len(places) - MAX_SHOWN:,} more" if len(places) > MAX_SHOWN else ""
-                lines.append(f"  {verb} {len(places):,}, {reason}: {', '.join(places[:MAX_SHOWN])}{more}")
-        return "\n".join(lines)
-
-    def save(self, folder: Path) -> None:
-        """Write the report into a folder."""
-        (folder / "report.json").write_text(json.dumps(asdict(self), ensure_ascii=False), "utf-8")
-
-    @classmethod
-    def load(cls, folder: Path) -> RowReport:
-        """Read the report of a folder."""
-        return cls(**json.loads((folder / "report.json").read_text("utf-8")))
 
 
 class Rules(NamedTuple):
@@ -71,7 +40,7 @@ class TableWriter:
         folder.mkdir()
         self.folder, self.absent = folder, absent
         self.report = RowReport(split)
-        self.files: dict[str, int] = {}
+        self.files: dict[tuple[str, int], int] = {}  # its name and the part of the settings that names it
         self.rows: list[Row] = []
         self.schema: Any = None
         self.stack = ExitStack()
@@ -95,7 +64,7 @@ class TableWriter:
         """Write the pending rows."""
         import pyarrow as pa
 
-        numbers = [self.files.setdefault(row.file, len(self.files)) for row in self.rows]
+        numbers = [self.files.setdefault((row.file, row.part), len(self.files)) for row in self.rows]
         places = [pa.array(numbers, pa.int32()), pa.array([row.line for row in self.rows], pa.int64())]
         width = len(self.rows[0].values) if self.rows else len(SIDES)
         sides = [side for side in SIDES[:width] if side not in self.absent]
@@ -140,12 +109,7 @@ class TableWriter:
             self.flush()
         self.stack.close()
         (self.folder / "files.json").write_text(json.dumps(list(self.files), ensure_ascii=False), "utf-8")
-        hashes = np.fromfile(self.folder / "hashes.bin", np.uint64)
-        _, group = np.unique(hashes, return_inverse=True)
-        members = np.argsort(group, kind="stable")
-        starts = np.concatenate([[0], np.cumsum(np.bincount(group))]) if len(group) else np.zeros(1)
-        for name, array in (("group", group), ("members", members), ("starts", starts)):
-            np.save(self.folder / f"{name}.npy", array.astype(np.int64), allow_pickle=False)
+        write_groups(self.folder)
         self.report.save(self.folder)
 
 
@@ -157,15 +121,15 @@ class Table:
 
         self.folder = folder
         reader = pa.ipc.open_file(pa.memory_map(str(folder / TABLE)))
+        self.stream = pa.ipc.open_file(pa.OSFile(str(folder / TABLE)))  # to read all: maps no page of the file
         self.batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         self.sides = tuple(side for side in SIDES if side in reader.schema.names)
-        self.files: list[str] = json.loads((folder / "files.json").read_text("utf-8"))
-        hashes = folder / "hashes.bin"  # of the sources, or of the targets where there is no source
-        is_empty = not hashes.stat().st_size  # an empty file cannot be mapped
-        self.hashes = np.zeros(0, np.uint64) if is_empty else np.memmap(hashes, np.uint64, mode="r")
+        files = json.loads((folder / "files.json").read_text("utf-8"))
+        self.files: list[str] = [name for name, _ in files]
+        self.parts = np.array([part for _, part in files], np.int64)  # [files] which name in the settings each is of
+        self.hashes = map_numbers(folder / "hashes.bin", np.uint64)  # of the sources, or targets if there are none
         self.group, self.members, self.starts = (
-            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in ("group", "members", "starts")
+            map_numbers(folder / f"{name}.bin", ROW) for name in ("group", "members", "starts")
         )
 
     def __len__(self) -> int:
@@ -186,13 +150,23 @@ class Table:
         """The values of one side in one chunk: rows from `number * CHUNK` on."""
         if side not in self.sides:
             return [None] * self.batches[number].num_rows
-        values: list[Any] = self.batches[number].column(side).to_pylist()
+        values: list[Any] = self.stream.get_batch(number).column(side).to_pylist()
         return values
+
+    def parts_of(self, number: int) -> npt.NDArray[np.int64]:
+        """For each row of a chunk, which name in the settings its file is of."""
+        parts: npt.NDArray[np.int64] = self.parts[self.batches[number].column("file").to_numpy()]
+        return parts
+
+    def location(self, row: int) -> tuple[str, int]:
+        """The file and the line of a row."""
+        batch, index = self.batches[row // CHUNK], row % CHUNK
+        return self.files[batch.column("file")[index].as_py()], batch.column("line")[index].as_py()
 
     def place(self, row: int) -> str:
         """The file and line of a row: `file:line`."""
-        batch, index = self.batches[row // CHUNK], row % CHUNK
-        return f"{self.files[batch.column('file')[index].as_py()]}:{batch.column('line')[index].as_py()}"
+        file, line = self.location(row)
+        return f"{file}:{line}"
 
     def references(self, row: int) -> tuple[Any, ...]:
         """The distinct targets of all rows with the same source, in order; without a source, the row's own target."""
@@ -219,9 +193,10 @@ def write_tables(reader: Reader, split: str, root: Path | None, rules: Rules, sh
         report = writers[split].report
         for row in rows(report):
             name = split_of(row.values)
+            if name != "train":
+                report.move(name, row.file)
+                writers[name].report.files[row.file] += 1
             writers[split if name == "train" else name].add(row)
-        for name in taken:
-            report.moved[name] = writers[name].report.read = writers[name].report.kept
         for writer in writers.values():
             writer.finish()
 
@@ -231,21 +206,21 @@ def filter_rows(rows: Iterable[Row], rules: Rules, report: RowReport) -> Iterato
     for row in rows:
         values = tuple(to_python(value) for value in row.values)
         if is_kept(row, values, report, rules):
-            yield Row(tuple("" if is_missing(value, rules) else value for value in values), row.file, row.line)
+            cleared = tuple("" if is_missing(value, rules) else value for value in values)
+            yield Row(cleared, row.file, row.line, part=row.part)
 
 
 def is_kept(row: Row, values: Sequence[Any], report: RowReport, rules: Rules) -> bool:
     """Count a row, and return whether it is kept: in training every needed side must have a value."""
-    report.read += 1
-    place = f"{row.file}:{row.line}"
+    report.files[row.file] += 1
     reason = empty_side(values, rules.needed if report.split == "train" else rules.always, rules)
     if reason and rules.empty == "refuse":
-        raise UserError("E-empty", place, reason, "fill it, delete the line, or set data.empty=drop")
+        raise UserError("E-empty", f"{row.file}:{row.line}", reason, "fill it, delete the line, or set data.empty=drop")
     if reason or row.skipped:
-        report.dropped.setdefault(reason or row.skipped, []).append(place)
+        report.count(report.dropped, reason or row.skipped, row.file, row.line)
         return False
     if reason := empty_side(values, rules.needed, rules):
-        report.noted.setdefault(reason, []).append(place)
+        report.count(report.noted, reason, row.file, row.line)
     return True
 
 
