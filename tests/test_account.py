@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from seq2att import registry
-from seq2att.data import numbers, prepare, report, write_account
+from seq2att.data import Buckets, batches, epochs, numbers, prepare, report, write_account
+from seq2att.data.epochs import Part
 from seq2att.data.report import Places, RowReport
 from seq2att.model import make_fields
 from seq2att.reader import Reader
+from tests.refusals import refused
 
 TEXTS = ["a", "b c", "d e f", "가 나", "", " ", "NA", "a b c d e f g h"]
 FORMS = ["tsv", "csv", "jsonl", "parquet", "parallel", "conll", "conllu", "folder", "lines", "given"]
@@ -159,3 +161,82 @@ def test_groups_do_not_depend_on_how_many_hashes_are_sorted_at_once(
         assert found["group"] == group.tolist()
         assert found["members"] == np.argsort(group, kind="stable").tolist()
         assert found["starts"] == [0, *np.cumsum(np.bincount(group)).tolist()]
+
+
+# --- epochs: windows and weights ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_by", ["sentences", "tokens"])
+@pytest.mark.parametrize("rows", [1, 49, 50, 51, 777, 2000])
+def test_windows_have_every_row_once_in_as_many_batches_in_every_epoch(
+    rows: int, batch_by: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(epochs, "WINDOW", 50)
+    monkeypatch.setattr(epochs, "BLOCK", 7)
+    lengths = np.random.default_rng(1).integers(1, 30, rows)
+    buckets = Buckets(lengths, lengths, batch_size=8 if batch_by == "sentences" else 100, batch_by=batch_by)
+    first, second = list(buckets), [buckets.set_epoch(1), *buckets][1:]
+    for epoch in (first, second):
+        assert sorted(np.concatenate(epoch).tolist()) == list(range(rows))
+        assert len(epoch) == len(buckets)
+    assert rows < 50 or [batch.tolist() for batch in first] != [batch.tolist() for batch in second]
+    buckets.set_epoch(0)
+    assert [batch.tolist() for batch in buckets] == [batch.tolist() for batch in first]
+
+
+@pytest.mark.parametrize("window", [50, 1 << 22])
+def test_weights_draw_all_rows_of_a_corpus_equally_often(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epochs, "WINDOW", window)
+    monkeypatch.setattr(epochs, "BLOCK", 7)
+    sizes, weights = (100, 30, 70), (1.0, 3.0, 0.5)
+    lengths = np.random.default_rng(1).integers(1, 30, sum(sizes))
+    parts = [Part(size, weight) for size, weight in zip(sizes, weights, strict=True)]
+    buckets = Buckets(lengths, lengths, batch_size=8, parts=parts)
+    counts = []
+    for epoch in range(20):
+        buckets.set_epoch(epoch)
+        read = list(buckets)
+        assert len(read) == len(buckets)
+        counts.append(np.bincount(np.concatenate(read), minlength=sum(sizes)))
+    starts = np.cumsum([0, *sizes])
+    for number, weight in enumerate(weights):
+        of_part = np.array(counts)[:, starts[number] : starts[number + 1]]  # [epochs, rows]
+        assert np.abs(of_part.sum(1) - weight / sum(weights) * sum(sizes)).max() <= 1
+        assert (of_part.max(1) - of_part.min(1)).max() <= 1
+        assert of_part.sum(0).min() > 0  # in time every row comes
+    assert (counts[0] != counts[1]).any()
+    buckets.set_epoch(3)
+    assert (np.bincount(np.concatenate(list(buckets)), minlength=sum(sizes)) == counts[3]).all()
+
+
+def weighted(folder: Path, weights: Any, **data: Any) -> list[int]:
+    """How often an epoch reads each row of two corpora."""
+    (folder / "a.tsv").write_text("".join(f"a{number} x\ty\n" for number in range(20)))
+    (folder / "b.tsv").write_text("b x\ty\n\nc x\ty\n")
+    (folder / "valid.tsv").write_text("v\tw\n")
+    names = ["a.tsv", "b.tsv"]
+    text = {"name": "text", "tokenizer": {"name": "word"}}
+    options = {"root": str(folder), "cache": str(folder / "cache"), "weights": weights, "test_fraction": 0.0, **data}
+    config = {
+        "source": text,
+        "target": text,
+        "reader": {"name": "tsv", "train": names, "validation": "valid.tsv"},
+        "data": options,
+    }
+    corpora = prepare(config, *make_fields(config), registry.build("reader", config), lambda _: None)
+    assert corpora["train"].part_sizes == [20, 2]
+    settings = {"batch_size": 4, "batch_by": "sentences", "bucket": 100, **options}
+    read = [batch.rows.tolist() for batch in batches(corpora["train"], settings, 1, True)]
+    assert len([batch.rows for batch in batches(corpora["validation"], settings, 1, False)]) == 1
+    return np.bincount(np.concatenate(read), minlength=22).tolist()
+
+
+def test_weights_are_of_the_names_that_the_reader_lists(tmp_path: Path) -> None:
+    assert weighted(tmp_path, None) == [1] * 22
+    counts = weighted(tmp_path, [1, 1])
+    assert (sum(counts[:20]), sum(counts[20:])) == (11, 11)
+    for wrong in ([1], [1, 2, 3]):
+        with refused("E-conflict", f"data.weights={wrong}"):
+            weighted(tmp_path, wrong)
+    with refused("E-conflict", "data.weights=[1, 2]"):
+        weighted(tmp_path, [1, 2], batching="stream")

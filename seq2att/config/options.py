@@ -87,6 +87,8 @@ class DataOptions:
         steps: tokens that each batch of `batching=stream` takes of every stream.
         row_ends: whether `batching=stream` puts an end symbol after each row.
         bucket: batches that are sorted by length together.
+        weights: how much of an epoch is drawn from each of the names that `reader.train` lists, which has as many rows
+            as they have together; null reads each row once.
         max_length: tokens that a source or a target may have; null for any number.
         too_long: what happens to a row beyond `max_length`.
         keep: the part of a row that `too_long=cut` keeps.
@@ -109,6 +111,7 @@ class DataOptions:
     steps: Size = 35
     row_ends: bool = True
     bucket: Size = 100
+    weights: list[Positive] | None = None
     max_length: Size | None = None
     too_long: Literal["refuse", "drop", "cut"] = "refuse"
     keep: Literal["start", "end"] = "start"

@@ -10,7 +10,9 @@ import numpy.typing as npt
 import torch
 
 from seq2att.data.corpus import Corpus, Ragged, Rows
+from seq2att.data.epochs import EpochRows, Part
 from seq2att.data.streams import Streams, is_stream
+from seq2att.errors import UserError
 from seq2att.field import Field
 from seq2att.types import Batch
 
@@ -31,6 +33,9 @@ class Buckets:
     the smallest limit that needs no more batches than `batch_size` does, so no small batch is left over. Lengths of a
     band are the same in every epoch, and so is the number of batches. Without `shuffle` a band is one batch, and
     batches come from short to long.
+
+    With `parts` the rows of an epoch are drawn by weight. The bands are then those of the first epoch: another may
+    exceed a limit in tokens by as much as its rows are longer. More than `epochs.WINDOW` rows are sorted in windows.
     """
 
     def __init__(
@@ -43,28 +48,38 @@ class Buckets:
         bucket: int = 100,
         seed: int = 1,
         shuffle: bool = True,
+        parts: Sequence[Part] = (),
     ) -> None:
-        self.lengths = np.stack([source, source if target is None else target])  # [2, rows]
+        longest = max((int(side.max(initial=0)) for side in (source, target) if side is not None), default=0)
+        small = np.uint16 if longest < 1 << 16 else np.int64  # memory for every row of the corpus
+        self.lengths = np.stack([np.asarray(side, small) for side in (source, source if target is None else target)])
         self.seed, self.shuffle, self.epoch = seed, shuffle, 0
-        longest = self.lengths.max(0, initial=1)[self.order(np.random.default_rng(0))]  # [rows] in their order
-        cost = longest if batch_by == "tokens" else np.ones_like(longest)
-        rows = len(cost)
-        full = batch_size if batch_by == "sentences" else max(1, int(batch_size / max(cost.mean(), 1) if rows else 1))
-        num_mixed = max(-(-rows // (full * bucket)), min(FEWEST_MIXED, rows // full), 1) if shuffle else 1
-        self.bands = balanced_bands(cost, batch_size, num_mixed)
+        self.rows = EpochRows(len(source), seed, shuffle, parts)
+        drawn, random = self.rows.draw(0), np.random.default_rng(0)
+        self.bands = []  # of every window
+        for number in range(len(self.rows.windows)):
+            order = self.order(self.rows.window(number, drawn), random)
+            cost = self.lengths.max(0, initial=1)[order].astype(np.int64)  # [rows of the window] in their order
+            cost = cost if batch_by == "tokens" else np.ones_like(cost)
+            rows = len(cost)
+            mean = max(cost.mean(), 1) if rows else 1
+            full = batch_size if batch_by == "sentences" else max(1, int(batch_size / mean))
+            num_mixed = max(-(-rows // (full * bucket)), min(FEWEST_MIXED, rows // full), 1) if shuffle else 1
+            self.bands.append(balanced_bands(cost, batch_size, num_mixed))
 
-    def order(self, random: np.random.Generator) -> Numbers:
-        """All rows by (target, source) length, equal ones in random order."""
-        rows = self.lengths.shape[1]
-        mixed = random.permutation(rows) if self.shuffle else np.arange(rows)
-        return sort_stably(mixed, *self.lengths)
+    def order(self, rows: Numbers, random: np.random.Generator) -> Numbers:
+        """Rows by (target, source) length, equal ones in random order."""
+        return sort_stably(random.permutation(rows) if self.shuffle else rows, *self.lengths)
 
     def __iter__(self) -> Iterator[Numbers]:
         random = np.random.default_rng((self.seed, self.epoch))
-        order = self.order(random)
-        epoch = [batch for band in self.bands for batch in self.deal(order[band.start : band.end], band, random)]
-        for number in random.permutation(len(epoch)) if self.shuffle else range(len(epoch)):
-            yield epoch[number]
+        drawn, windows = self.rows.draw(self.epoch), range(len(self.bands))
+        for window in random.permutation(windows) if len(windows) > 1 else windows:
+            order = self.order(self.rows.window(window, drawn), random)
+            bands = self.bands[window]
+            epoch = [batch for band in bands for batch in self.deal(order[band.start : band.end], band, random)]
+            for number in random.permutation(len(epoch)) if self.shuffle else range(len(epoch)):
+                yield epoch[number]
 
     def deal(self, rows: Numbers, band: Band, random: np.random.Generator) -> list[Numbers]:
         """The rows of a band as its batches, each stratum dealt at random."""
@@ -76,7 +91,7 @@ class Buckets:
 
     def __len__(self) -> int:
         """The number of batches, the same in every epoch."""
-        return sum(band.batches for band in self.bands)
+        return sum(band.batches for bands in self.bands for band in bands)
 
     def set_epoch(self, epoch: int) -> None:
         """Set which epoch the next iteration is."""
@@ -134,7 +149,7 @@ def sort_stably(rows: Numbers, *keys: Numbers) -> Numbers:
     """
     for key in keys:
         small = key.max(initial=0) < 1 << 16
-        rows = rows[np.argsort((key.astype(np.uint16) if small else key)[rows], kind="stable")]
+        rows = rows[np.argsort((key.astype(np.uint16, copy=False) if small else key)[rows], kind="stable")]
     return rows
 
 
@@ -185,15 +200,28 @@ def batches(
         streams = Streams.of(corpus, data_options)
         return Loader(streams, lambda number: streams.batch(number, select))
     buckets = Buckets(
-        corpus.source.lengths,
-        None if corpus.target is None else corpus.target.lengths,
+        corpus.source.small_lengths(),
+        None if corpus.target is None else corpus.target.small_lengths(),
         batch_size=data_options["batch_size"],
         batch_by=data_options["batch_by"],
         bucket=data_options["bucket"],
         seed=seed,
         shuffle=shuffle,
+        parts=weighted_parts(corpus, data_options) if shuffle else (),
     )
     return Loader(buckets, lambda rows: collate(corpus, rows if select is None else select(rows)))
+
+
+def weighted_parts(corpus: Corpus, data_options: Mapping[str, Any]) -> list[Part]:
+    """The corpora that `data.weights` weighs; none where it is null."""
+    weights = data_options.get("weights")
+    if weights is None:
+        return []
+    for number, size in enumerate(corpus.part_sizes, start=1):
+        if not size:
+            problem = f"weighs a corpus of which no row is left, number {number} of reader.train"
+            raise UserError("E-empty", f"data.weights={weights}", problem, "check its file, or leave it out")
+    return [Part(size, weight) for size, weight in zip(corpus.part_sizes, weights, strict=True)]
 
 
 def collate(corpus: Corpus, rows: Rows) -> Batch:

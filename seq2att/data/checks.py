@@ -25,6 +25,20 @@ MAX_PIECES = 8  # unknown pieces that a warning names
 PART = 1 << 16  # numbers that are looked up together
 
 
+def check_weights(data: Mapping[str, Any], reader: Reader) -> None:
+    """Refuse weights that are not one for each name of the training split, or that running text cannot have."""
+    weights, names = data["weights"], reader.num_parts("train")
+    if weights is None:
+        return
+    if len(weights) != names or names < 2:
+        problem = f"has {len(weights)} number{'s' * (len(weights) != 1)}, and reader.train lists {names}"
+        remedy = "list at least two names in reader.train, and a weight for each"
+        raise UserError("E-conflict", f"data.weights={weights}", problem, remedy)
+    if is_stream(data):
+        problem = "draws rows, and data.batching=stream reads all of them in order"
+        raise UserError("E-conflict", f"data.weights={weights}", problem, "set one of them")
+
+
 def check_options(data: Mapping[str, Any], absent: frozenset[str], taken: float) -> None:
     """Refuse data settings that exclude each other; `taken` is the share of the training rows for other splits."""
     if not taken < 1:

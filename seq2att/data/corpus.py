@@ -16,7 +16,7 @@ from seq2att.data.reading import Table
 from seq2att.data.report import RowReport
 from seq2att.types import UNKNOWN, Column
 
-PART = 1 << 20  # tokens that are searched at once
+PART = 1 << 20  # tokens or rows that are looked at once
 
 Rows = Sequence[int] | npt.NDArray[np.int64]
 
@@ -35,6 +35,16 @@ class Ragged:
     def lengths(self) -> npt.NDArray[np.int64]:
         """The length of every row `[rows]`."""
         return np.diff(self.offsets)
+
+    def small_lengths(self) -> npt.NDArray[Any]:
+        """The length of every row in the smallest type, without the memory for larger ones."""
+        result = np.zeros(len(self), np.uint16)
+        for start in range(0, len(self), PART):
+            lengths = np.diff(self.offsets[start : start + PART + 1])
+            if lengths.max(initial=0) > np.iinfo(result.dtype).max:
+                result = result.astype(np.int64)
+            result[start : start + PART] = lengths
+        return result
 
     def gather(self, rows: Rows) -> Column:
         """These rows, padded with zeros to the longest of them: one gather of all values."""

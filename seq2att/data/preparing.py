@@ -100,6 +100,7 @@ class Preparation:
         self.cache = cache_folder(self.data["cache"])
         self.read: dict[str, Rows] = {}
         self.fingerprints: dict[str, str] = {}
+        checks.check_weights(self.data, reader)
         checks.check_options(self.data, reader.absent, self.fraction("validation") + self.fraction("test"))
 
     def fraction(self, split: str) -> float:

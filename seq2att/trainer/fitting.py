@@ -83,7 +83,7 @@ def train(
         model = make_model(config, ready, say)
         higher_is_better = known_figures(config, model.head)  # a model's tags decide which metrics there are
         check_figures(config, higher_is_better)
-        processes.share(lambda: folder.clean(path) if ready.run.resume else start(path, config))
+        processes.share(lambda: folder.clean(path) if ready.run.resume else start(path, config, ready.corpora))
         processes.share(lambda: record.begin_run(config, ready.run, ready.reader, command, processes.size, callbacks))
         watching = [*ready.callbacks, *callbacks]
         training = fit(
@@ -93,9 +93,9 @@ def train(
     return path
 
 
-def start(path: Path, config: Mapping[str, Any]) -> None:
-    """Begin a new run folder, whose settings are this user's."""
-    folder.start(path, config)
+def start(path: Path, config: Mapping[str, Any], corpora: Mapping[str, Corpus]) -> None:
+    """Begin a new run folder, whose settings are this user's, with the account of its data."""
+    folder.start(path, config, [corpus.report for corpus in corpora.values()])
     sign(path)
 
 

@@ -7,7 +7,7 @@ without `overwrite=true`, and then only what a run writes. A lock keeps a second
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import yaml
 
 from seq2att.bundle.manifest import MANIFEST, WEIGHTS
 from seq2att.bundle.owner import SIGNATURE
+from seq2att.data import RowReport, write_account
 from seq2att.drawing import CONFUSION, SCATTER
 from seq2att.errors import UserError
 from seq2att.files import PARTIAL, remove_partial, unwritable, write_file
@@ -35,9 +36,10 @@ from seq2att.trainer.state import (
 
 CONFIG, TABLE, CURVES, FINISHED = "config.yaml", "metrics.csv", "curves.png", "metrics.json"
 RECORD = "record.json"
+ACCOUNT = "data.json"  # which rows were read, kept and dropped
 NORMS, NORMS_CURVES = "gradient_norms.csv", "gradient_norms.png"
 BUNDLE = (FINISHED, MANIFEST, WEIGHTS, "README.md")
-FILES = (*BUNDLE, CONFIG, RECORD, SIGNATURE, TABLE, CURVES, CONFUSION, SCATTER, NORMS, NORMS_CURVES)
+FILES = (*BUNDLE, CONFIG, RECORD, ACCOUNT, SIGNATURE, TABLE, CURVES, CONFUSION, SCATTER, NORMS, NORMS_CURVES)
 FOLDERS = (CHECKPOINTS, "source", "target", "steps", "tensorboard")
 REMEDY = "choose run=NAME for a new run, or overwrite=true to replace this one"
 MAX_DIFFERENCES = 5  # that an error names
@@ -156,8 +158,8 @@ def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
         yield f"{key}: {old}, now {new}"
 
 
-def start(path: Path, config: Mapping[str, Any]) -> None:
-    """Make the folder of a new run and write its configuration; remove the files of a run that it replaces."""
+def start(path: Path, config: Mapping[str, Any], reports: Iterable[RowReport] = ()) -> None:
+    """Make the folder of a new run, write its configuration and the account of its rows; remove a run it replaces."""
     write_state(path, State("starting"))
     for name in FILES:
         (path / name).unlink(missing_ok=True)
@@ -165,6 +167,7 @@ def start(path: Path, config: Mapping[str, Any]) -> None:
         shutil.rmtree(path / name, ignore_errors=True)
     remove_partial(path)
     write_file(path / CONFIG, yaml.safe_dump(to_yaml_types(config), allow_unicode=True, sort_keys=False))
+    write_account(path / ACCOUNT, reports)
     change_phase(path, "training")
 
 
