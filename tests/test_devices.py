@@ -206,7 +206,7 @@ def stopped_together(run: Path, ended: Ended) -> None:
     assert said[-1] == f"stopped at step {step} of {STEPS}; the same command goes on from there"
     assert 5 <= step < STEPS
     assert checkpoint(run)["position"][0] == step
-    names = {"checkpoints", "config.yaml", "signature", "metrics.csv", "curves.png", "state.json"}
+    names = {"checkpoints", "config.yaml", "data.json", "signature", "metrics.csv", "curves.png", "state.json"}
     assert {path.name for path in run.iterdir()} <= names
 
 
