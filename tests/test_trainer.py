@@ -992,13 +992,6 @@ def test_numbers_out_of_range_are_refused_before_the_data_are_read(tmp_path, key
         fitting.make_ready(config, pytest.fail)
 
 
-def test_what_an_optimizer_refuses_is_a_message(tmp_path):
-    config = make_config(tmp_path / "run", optimizer={"name": "sgd", "learning_rate": 0.1, "momentum": -1.0})
-    with refused("E-range", "optimizer=sgd") as error:
-        toy(config)
-    assert "Invalid momentum value: -1.0" in error.value.problem
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_a_missing_accelerator_is_a_message(tmp_path):
     """It is said before any data are read, as every logger that is not installed."""

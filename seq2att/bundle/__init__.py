@@ -93,7 +93,12 @@ def build(reader: Reader, config: Mapping[str, Any]) -> Model:
     source, target = make_fields(config)
     for side, field in zip(SIDES, (source, target), strict=True):
         restore(field, reader.field_files(side, size + FIELD_BYTES), f"{reader.path / side}")
-    with without_memory(size, weights):
+
+    def refuse(count: int) -> UserError:
+        problem = f"its settings make at least {count:,} parameters, more than its {size:,} bytes can hold"
+        return UserError("E-bundle", weights, problem, COPY)
+
+    with without_memory(size, refuse):
         outline = make(config, source, target)
     tensors = outline.state_dict().values()
     limit = HEADER_BYTES + sum(TENSOR_BYTES + NUMBER_BYTES * tensor.numel() for tensor in tensors)

@@ -6,7 +6,7 @@ The model is built without memory first, so that settings which ask for more tha
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -115,8 +115,8 @@ class Shapes(TorchFunctionMode):
 
 
 @contextmanager
-def without_memory(limit: int, place: str) -> Iterator[None]:
-    """Modules built inside of the block have tensors without memory; `E-bundle` beyond `limit` parameters."""
+def without_memory(limit: int, refuse: Callable[[int], UserError]) -> Iterator[None]:
+    """Modules built inside have tensors without memory; `refuse` makes the error beyond `limit` parameters."""
     thread, total, count = threading.get_ident(), 0, 0
 
     def register(module: nn.Module, name: str, parameter: Tensor | None) -> None:
@@ -124,8 +124,7 @@ def without_memory(limit: int, place: str) -> Iterator[None]:
         if parameter is not None and threading.get_ident() == thread:
             total, count = total + parameter.numel(), count + 1
             if total > limit or count > limit:
-                problem = f"its settings make at least {total:,} parameters, more than its {limit:,} bytes can hold"
-                raise UserError("E-bundle", place, problem, COPY)
+                raise refuse(total)
 
     hook = nn.modules.module.register_module_parameter_registration_hook(register)
     try:

@@ -81,6 +81,7 @@ def start(config: dict[str, Any], command: Sequence[str] = ()) -> Path:
 def run_all(recipe: str, overrides: list[str], trust_data: bool, command: Sequence[str] = ()) -> None:
     """Train every job of a sweep, and show the results of those that finished, also when one of them fails."""
     from seq2att.config import sweep
+    from seq2att.trainer.dry_run import check_run
 
     done: list[dict[str, Any]] = []
 
@@ -92,7 +93,7 @@ def run_all(recipe: str, overrides: list[str], trust_data: bool, command: Sequen
         return value
 
     try:
-        sweep(recipe, overrides, job)
+        sweep(recipe, overrides, job, check=check_run)
     finally:
         if done and os.environ.get("RANK", "0") == "0":  # under torchrun every process comes here
             print("\n".join(table(done)))

@@ -34,10 +34,11 @@ def sweep(
     overrides: Sequence[str],
     train: Callable[[dict[str, Any]], Any],
     flags: Sequence[str] = ("--multirun",),
+    check: Callable[[dict[str, Any]], None] = lambda config: None,
 ) -> None:
     """Train each job of a sweep in a folder of its own, `runs/<recipe>/<overrides>`; `flags` are Hydra's.
 
-    `train` gets the configuration of a job, whose `run` ends with the name of the job.
+    `train` gets the configuration of a job, whose `run` ends with the name of the job; `check` may refuse one.
     Raises `UserError`, before the first job starts, for anything wrong in any of them.
     """
     import hydra
@@ -49,7 +50,7 @@ def sweep(
     load_plugins(read_recipe(recipe), changes)
     values = {one.key: job_values(one) for one in changes if not one.is_hydra}
     texts = {f"++{key}={hydra_value(value)}": f"{key}={value}" for key in values for value in values[key] or ()}
-    config = check_jobs(recipe, changes, values) if "--multirun" in flags else compose(recipe, overrides)
+    config = check_jobs(recipe, changes, values, check) if "--multirun" in flags else compose(recipe, overrides)
     arguments = [hydra_line(one, values.get(one.key)) for one in changes if one.is_hydra or is_sweep(one)]
     fixed = [one.key for one in changes if not is_sweep(one)]
 
@@ -101,7 +102,10 @@ def hydra_value(text: str) -> str:
 
 
 def check_jobs(
-    recipe: str, overrides: Sequence[Override], values: Mapping[str, Sequence[str] | None]
+    recipe: str,
+    overrides: Sequence[Override],
+    values: Mapping[str, Sequence[str] | None],
+    check: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     """Compose the first jobs of a sweep; returns the first one, or raises everything that is wrong with them."""
     jobs = []
@@ -116,8 +120,11 @@ def check_jobs(
     for job in itertools.islice(itertools.product(*jobs), CHECKED):
         try:
             configs.append(compose(recipe, job))
+            check(configs[-1])
         except ConfigError as error:
             problems += error.problems
+        except UserError as error:
+            problems.append(UserError(error.code, f"{' '.join(job)}: {error.subject}", error.problem, error.remedy))
     if problems:
         raise ConfigError.of(problems)
     return configs[0]

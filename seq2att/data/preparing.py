@@ -34,8 +34,7 @@ def prepare(
     made before from the same content and settings comes from the cache. Raises UserError with file, line and remedy.
     """
     work = Preparation(config, source, target, reader, say)
-    checks.check_taken(work.data, work.fields["source"], reader, work.shares("train"))
-    work.check_shared()
+    work.check()
     train = work.rows("train")
     if not len(train.table):
         raise checks.no_row_left(train.report, "check the file and the reader's settings")
@@ -132,8 +131,9 @@ class Preparation:
         missing = tuple(self.data["missing"])
         return Rules(self.data["empty"], missing, tuple(needed), tuple(always), self.reader.running)
 
-    def check_shared(self) -> None:
-        """Refuse a share that one of the fields cannot take part in."""
+    def check(self) -> None:
+        """Refuse splits that could not measure anything, and a share that one of the fields cannot take part in."""
+        checks.check_taken(self.data, self.fields["source"], self.reader, self.shares("train"))
         if self.share == "nothing":
             return
         source, target = self.fields["source"], self.fields.get("target", Field())

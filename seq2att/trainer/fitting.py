@@ -20,14 +20,14 @@ from seq2att import model as models
 from seq2att import registry
 from seq2att.bundle import save
 from seq2att.bundle.owner import sign
-from seq2att.config.options import check_settings
 from seq2att.data import prepare
 from seq2att.errors import UserError, is_out_of_memory
 from seq2att.memory import DoesNotFitError
 from seq2att.trainer import folder, record
 from seq2att.trainer.callback import Callback
 from seq2att.trainer.checkpoint import Interrupted, interruptible, read_checkpoint
-from seq2att.trainer.checks import check_figures, check_trainer, gpus, known_figures
+from seq2att.trainer.checks import check_figures, gpus, known_figures
+from seq2att.trainer.dry_run import check_run
 from seq2att.trainer.evaluation import answer, measure, references
 from seq2att.trainer.lock import locked
 from seq2att.trainer.loop import Training
@@ -132,17 +132,13 @@ def useful_threads(model: models.Model, most: int) -> int:
 
 def make_ready(config: Mapping[str, Any], say: Callable[[str], None], processes: Processes = ALONE) -> Ready:
     """Check what needs no data, claim the run folder, and then read the data, from the cache if they are there."""
-    check_settings(config)
-    check_trainer(config["trainer"])
-    head: Any = registry.find("head", config["head"]["name"]).target
-    check_figures(config, known_figures(config, head))
+    check_run(config)
     reader = registry.build("reader", config)
     source, target = models.make_fields(config)
     root = folder.data_root(config)
     reader.check(root)
     source.check("source", root)
     target.check("target", root)
-    head.check(target)
     run = processes.share(lambda: folder.claim(config))
     callbacks, loggers = make_callbacks(config), make_loggers(config)
     corpora = processes.in_turn(lambda: prepare(config, source, target, reader, say))

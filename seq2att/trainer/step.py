@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seq2att import registry
 from seq2att.errors import UserError
@@ -158,7 +158,7 @@ class Stepper:
         self.num_split = int(state["num_split"]) if self.processes.first else 0
 
 
-def make_optimizer(config: Mapping[str, Any], model: Model) -> Any:
+def make_optimizer(config: Mapping[str, Any], model: nn.Module) -> Any:
     """The optimizer that the configuration names."""
     try:
         return registry.build("optimizer", config, model.parameters())
