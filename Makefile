@@ -7,7 +7,7 @@ DEMO := runs/pronounce
 WORDS := sequence attention knowledge robot michelle
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test sanitize faults docs check clean
+.PHONY: help install demo test fuzz sanitize faults docs check clean
 
 help:  ## List what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -34,6 +34,9 @@ $(DEMO)/metrics.json: | $(INSTALLED)
 
 test: $(INSTALLED)  ## Run every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+fuzz: $(INSTALLED)  ## Draw 2,500 settings, anew each time (10 minutes)
+	SEQ2ATT_EXAMPLES=2500 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_settings_fuzz.py
 
 sanitize: $(INSTALLED)  ## Fuzz the native functions under AddressSanitizer (skipped where there is none)
 	$(BIN)/python -m tests.sanitize

@@ -69,7 +69,7 @@ def parse(value: str) -> Any | None:
 
     try:
         return OverridesParser.create().parse_override(f"key={value}")
-    except HydraException:
+    except (HydraException, ValueError, RecursionError):  # its grammar, a number of 5,000 digits, 1,000 brackets
         return None
 
 
@@ -84,7 +84,7 @@ def parse_yaml(text: str) -> Any:
     spaced = re.sub(r"([{,]\s*[^\W\d]\w*):(?=\S)", r"\1: ", text) if text.startswith("{") else text
     try:
         return OmegaConf.to_container(OmegaConf.create(spaced))
-    except (YAMLError, OmegaConfBaseException):
+    except (YAMLError, OmegaConfBaseException, ValueError, RecursionError):
         return text
 
 
