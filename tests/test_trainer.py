@@ -271,7 +271,7 @@ def test_half_precision_steps_without_rows_of_its_own(tmp_path):
     stepper.accumulate(collate(ToyCorpus(4), np.arange(0)))
     for parameter in stepper.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    assert stepper.step([0.0], ends_epoch=False) == [0.0]
+    assert stepper.step([0.0], ends_epoch=False) == ([0.0], "")
     assert scaler.get_scale() == 4.0
 
 

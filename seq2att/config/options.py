@@ -145,6 +145,10 @@ class TrainerOptions:
         clip: the largest norm of the gradient; 0 clips nothing.
         on_memory: what happens when a training batch does not fit into memory: `split` computes it in halves, with the
             same gradient (dropout draws other units), `stop` ends the run.
+        on_divergence: what happens when the loss or the gradient is not finite, or the loss is ten times its running
+            median and above that of the first step, ten steps in a row: `stop` ends the run, `skip` leaves such steps
+            out (each at once) until there are ten in a row, `lower` goes back to the last checkpoint with half the
+            learning rate, up to five times.
         accumulate: batches of one step.
         precision: the number format: 32, 16 or 64 bits, or bf16 (bfloat16).
         accelerator: the hardware; auto takes a GPU where there is one.
@@ -172,6 +176,7 @@ class TrainerOptions:
     restore_best: bool = True
     clip: NonNegative = 5.0
     on_memory: Literal["split", "stop"] = "split"
+    on_divergence: Literal["stop", "skip", "lower"] = "stop"
     accumulate: Size = 1
     precision: Literal["32", "bf16", "16", "64"] = "32"
     accelerator: Literal["cpu", "gpu", "cuda", "mps", "auto"] = "cpu"

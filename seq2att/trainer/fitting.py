@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -22,13 +23,14 @@ from seq2att.bundle import save
 from seq2att.bundle.owner import sign
 from seq2att.data import prepare
 from seq2att.errors import UserError, is_out_of_memory
-from seq2att.memory import DoesNotFitError
 from seq2att.trainer import folder, record
 from seq2att.trainer.callback import Callback
 from seq2att.trainer.checkpoint import Interrupted, interruptible, read_checkpoint
 from seq2att.trainer.checks import check_figures, gpus, known_figures
+from seq2att.trainer.divergence import DivergedError
 from seq2att.trainer.dry_run import check_run
 from seq2att.trainer.evaluation import answer, measure, references
+from seq2att.trainer.failures import divergence, out_of_memory
 from seq2att.trainer.lock import locked
 from seq2att.trainer.loop import Training
 from seq2att.trainer.processes import ALONE, Processes, seed
@@ -194,6 +196,8 @@ def fit(
             status = "success"
         except Interrupted as stop:
             raise exit_of(stop, training) from None
+        except DivergedError as stop:
+            raise processes.share(functools.partial(end_of_divergence, training, stop)) from None
         except Exception as error:
             if is_out_of_memory(error):
                 raise out_of_memory(training, error) from error
@@ -294,33 +298,6 @@ def exit_of(stop: Interrupted, training: Training) -> BaseException:
     return KeyboardInterrupt() if stop.number == signal.SIGINT else SystemExit(128 + stop.number)
 
 
-def out_of_memory(training: Training, error: BaseException) -> UserError:
-    """The error about a batch that did not fit into memory, or a row of it; what is kept, and what to do."""
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    if not isinstance(error, DoesNotFitError):
-        return UserError("E-memory", f"step {training.step}", f"memory ran out ({reason})", again(training))
-    corpus, rows = training.corpora["train"], error.rows.cpu().numpy()
-    lengths = corpus.source.lengths[rows] + (0 if corpus.target is None else corpus.target.lengths[rows])
-    longest = int(lengths.argmax())
-    place = corpus.place(int(rows[longest]))
-    if len(rows) == 1:
-        problem = f"this row of {lengths[0]:,} tokens does not fit into memory, though it was computed alone ({reason})"
-        anew = "leave it out by a lower data.max_length and data.too_long=drop, with overwrite=true to train anew"
-        return UserError("E-memory", place, problem, f"{anew}; with more memory, {again(training)}")
-    return UserError(
-        "E-memory",
-        f"data.batch_size={training.config['data']['batch_size']}",
-        f"out of memory in a batch of {len(rows)} rows, the longest of {lengths[longest]:,} tokens ({place}; {reason})",
-        f"set trainer.on_memory=split: {again(training)}",
-    )
-
-
-def again(training: Training) -> str:
-    """What the same command does next in the run folder."""
-    step = training.saved_step
-    return "the same command begins anew" if step is None else f"the same command goes on from step {step:,}"
-
-
 def finish(training: Training, path: Path, say: Callable[[str], None]) -> None:
     """Write the bundle, with the best weights and their figures."""
     config, model = training.config, training.model
@@ -344,6 +321,23 @@ def finish(training: Training, path: Path, say: Callable[[str], None]) -> None:
     change_phase(path, "finished")
     figures = "  ".join(f"{name} {value:.4g}" for name, value in chosen.values.items())
     say(f"finished: {path} (epoch {chosen.epoch:.4g}, step {chosen.step:,}: {figures})")
+
+
+def end_of_divergence(training: Training, stop: DivergedError) -> UserError:
+    """The error about a run that diverged, after its best weights were saved."""
+    return divergence(training, stop, save_best(training))
+
+
+def save_best(training: Training) -> str:
+    """Save the best weights of a run that did not end well as a bundle of its own; says where they are."""
+    best, state = training.best, read_state(training.folder)
+    if best is None or state is None or state.best is None or math.isnan(training.value(best)):
+        return "no weights are kept, as there was no validation before"
+    path = training.folder / folder.BEST
+    training.model.load_state_dict(read_checkpoint(state.best.path(training.folder))["model"])
+    save(training.model.cpu(), training.config, path, facts(training, best))
+    sign(path)
+    return f"the best weights ({training.best_by} {training.value(best):.4g}, step {best.step:,}) are in {path}"
 
 
 def draw(training: Training, path: Path, say: Callable[[str], None]) -> None:

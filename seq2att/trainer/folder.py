@@ -21,6 +21,7 @@ from seq2att.drawing import CONFUSION, SCATTER
 from seq2att.errors import UserError
 from seq2att.files import PARTIAL, remove_partial, unwritable, write_file
 from seq2att.trainer.checkpoint import OVERWRITE, is_intact
+from seq2att.trainer.divergence import REPORT
 from seq2att.trainer.lock import LOCK
 from seq2att.trainer.state import (
     CHECKPOINTS,
@@ -35,12 +36,14 @@ from seq2att.trainer.state import (
 )
 
 CONFIG, TABLE, CURVES, FINISHED = "config.yaml", "metrics.csv", "curves.png", "metrics.json"
+BEST = "best"  # the bundle of the best weights of a run that diverged
 RECORD = "record.json"
 ACCOUNT = "data.json"  # which rows were read, kept and dropped
 NORMS, NORMS_CURVES = "gradient_norms.csv", "gradient_norms.png"
 BUNDLE = (FINISHED, MANIFEST, WEIGHTS, "README.md")
-FILES = (*BUNDLE, CONFIG, RECORD, ACCOUNT, SIGNATURE, TABLE, CURVES, CONFUSION, SCATTER, NORMS, NORMS_CURVES)
-FOLDERS = (CHECKPOINTS, "source", "target", "steps", "tensorboard")
+FIGURES = (TABLE, CURVES, CONFUSION, SCATTER, NORMS, NORMS_CURVES)
+FILES = (*BUNDLE, *FIGURES, CONFIG, RECORD, ACCOUNT, SIGNATURE, REPORT)
+FOLDERS = (CHECKPOINTS, "source", "target", "steps", "tensorboard", BEST)
 REMEDY = "choose run=NAME for a new run, or overwrite=true to replace this one"
 MAX_DIFFERENCES = 5  # that an error names
 

@@ -20,10 +20,18 @@ from torch import Tensor
 from seq2att.data import batches
 from seq2att.trainer import callback as protocol
 from seq2att.trainer.checkpoint import Interrupted, Interruption, random_states, restore_random_states
+from seq2att.trainer.divergence import (
+    MOST_LOWERED,
+    PATIENCE,
+    DivergedError,
+    LossWatch,
+    return_to_checkpoint,
+    write_report,
+)
 from seq2att.trainer.processes import seed
 from seq2att.trainer.state import save_checkpoint
 from seq2att.trainer.step import Stepper
-from seq2att.trainer.validation import Validation, Validator, diverged, is_better, limited, plus, zero
+from seq2att.trainer.validation import Validation, Validator, is_better, limited, plus, zero
 from seq2att.types import Batch, Loss
 
 if TYPE_CHECKING:
@@ -54,11 +62,16 @@ class Training:
         only = None if self.processes.alone else self.processes.mine
         self.loader = batches(corpora["train"], config["data"], config["seed"], True, only)
         self.num_batches = limited(len(self.loader), self.options["limit_train_batches"])  # of an epoch
-        self.stepper = Stepper(self.model, config, fabric, self.processes, self.num_steps, self.steps_per_epoch)
+        self.watch = LossWatch(self.options["on_divergence"])
+        self.stepper = Stepper(
+            self.model, config, fabric, self.processes, self.num_steps, self.steps_per_epoch, self.watch
+        )
 
         self.step = self.epoch = 0
         self.batch_index = 0  # batches of the epoch that are done
         self.last_rows: Tensor | None = None  # of the last batch
+        self.step_rows: list[Tensor] = []  # of the batches of this step
+        self.unjudged: list[tuple[int, Tensor, Loss]] = []  # steps that are judged when their losses are fetched
         self.is_done = False
         self.saved_step: int | None = None  # of the last checkpoint
         self.stop_votes = [0.0, 0.0, 0.0]  # how many processes want to stop for SIGINT, for SIGTERM, for the time
@@ -84,32 +97,50 @@ class Training:
         self.notify("on_start")
         self.restore_random()
         self.start_time = self.last_log_time = time.monotonic()
+        if self.watch.policy == "lower" and self.saved_step is None:
+            self.save()  # to go back to
         while not self.is_done:
-            for batch in self.remaining_batches():
-                self.accumulate(batch)
-                if self.num_parts == self.options["accumulate"] or self.batch_index == 0:  # the epoch's last
-                    self.stop_votes = self.stepper.step(self.votes(), ends_epoch=self.batch_index == 0)
-                    self.step += 1
-                self.notify("on_batch")
-                if self.num_parts:
-                    continue
-                if self.processes.alone:
-                    self.stop_votes = self.votes()  # now; several processes learn at the next step
-                if self.step % self.options["log_every"] == 0:
-                    self.log_train_loss()
-                self.is_done = self.step >= self.num_steps or self.stop_votes[2] > 0
-                if self.is_validation_due():
-                    self.validate()
-                self.stop_on_signal()
-                self.flush_log()
-                if self.is_done:
-                    break
+            try:
+                self.run_epoch()
+            except DivergedError as error:
+                write_report(self, error)
+                if self.watch.policy != "lower" or self.watch.lowered == MOST_LOWERED:
+                    raise
+                self.say(f"step {error.step:,}: {error.reason}")
+                return_to_checkpoint(self)
         self.notify("on_end")
+        self.say_counts()
+
+    def run_epoch(self) -> None:
+        """Train until the end of the epoch or of the run."""
+        for batch in self.remaining_batches():
+            self.accumulate(batch)
+            if self.num_parts == self.options["accumulate"] or self.batch_index == 0:  # the epoch's last
+                self.take_step()
+            self.notify("on_batch")
+            if self.num_parts:
+                continue
+            if self.processes.alone:
+                self.stop_votes = self.votes()  # now; several processes learn at the next step
+            if self.step % self.options["log_every"] == 0:
+                self.log_train_loss()
+            self.is_done = self.step >= self.num_steps or self.stop_votes[2] > 0
+            if self.is_validation_due():
+                self.validate()
+            self.stop_on_signal()
+            self.flush_log()
+            if self.is_done:
+                return
+
+    def say_counts(self) -> None:
+        """Say what became of batches that were no ordinary ones."""
         (num_split,) = self.processes.total(self.stepper.num_split)
         if num_split:
             self.say(
                 f"{num_split:,.0f} batches did not fit into memory and were computed in parts; lower data.batch_size"
             )
+        if self.watch.skipped:
+            self.say(f"{self.watch.skipped:,} steps diverged and were left out (trainer.on_divergence=skip)")
 
     # -- batches --
 
@@ -144,13 +175,51 @@ class Training:
     def accumulate(self, batch: Batch) -> None:
         """Add the gradient of a batch to those of the step, and count it."""
         self.last_rows = batch.rows
+        self.step_rows.append(batch.rows)
         num_split = self.stepper.num_split
-        self.unlogged_sum = plus(self.unlogged_sum, self.stepper.accumulate(batch))
+        self.stepper.accumulate(batch)
         if self.stepper.num_split > num_split == 0:
             self.say(f"{self.describe(batch)} did not fit into memory and was computed in parts, as others will be")
         self.batch_index += 1
         if self.batch_index == self.num_batches:
             self.epoch, self.batch_index = self.epoch + 1, 0
+
+    def take_step(self) -> None:
+        """Update the weights by the batches since the last step; raises DivergedError, or leaves the step out."""
+        loss, rows = self.stepper.step_sum, torch.cat(self.step_rows).cpu()
+        self.stop_votes, problem = self.stepper.step(self.votes(), ends_epoch=self.batch_index == 0)
+        self.step += 1
+        self.step_rows = []
+        if not problem:
+            self.unlogged_sum = plus(self.unlogged_sum, loss)
+            if not self.stepper.judges_at_once:
+                self.unjudged.append((self.step, rows, loss))
+            return
+        error = DivergedError(problem, rows, self.step)
+        if self.watch.policy != "skip" or self.watch.in_row >= PATIENCE:
+            raise error
+        self.watch.skipped += 1
+        write_report(self, error)
+        if self.watch.skipped == 1:
+            self.say(f"step {self.step:,} was left out, as others will be: {problem} (trainer.on_divergence=skip)")
+
+    def judge_late(self) -> None:
+        """Judge the steps since the losses were last fetched, which waits for the device; raises DivergedError."""
+        unjudged, self.unjudged = self.unjudged, []
+        if not unjudged:
+            return
+        totals = torch.stack([loss.total for *_, loss in unjudged]).tolist()
+        counts = torch.stack([loss.count for *_, loss in unjudged]).tolist()
+        sums = self.processes.total(*totals, *counts)
+        for (step, rows, _), total, count in zip(unjudged, sums[: len(unjudged)], sums[len(unjudged) :], strict=True):
+            if count and (problem := self.watch.judge(total / count, 0.0)):
+                raise DivergedError(problem, rows, step)
+
+    def forget_step(self) -> None:
+        """Forget the batches and losses since the last checkpoint, which the run goes back to."""
+        self.stepper.forget()
+        self.step_rows, self.unjudged, self.pending_log = [], [], {}
+        self.unlogged_sum = zero(self.device)
 
     def describe(self, batch: Batch) -> str:
         """A batch in a message: its rows, and the first of them."""
@@ -167,10 +236,9 @@ class Training:
             self.log({"train_loss": self.train_loss, "learning_rate": self.stepper.learning_rate})
 
     def fetch_loss(self) -> tuple[float, int]:
-        """Loss and tokens of all processes since the last call; waits for the device, raises if the loss diverged."""
+        """Loss and tokens of all processes since the last call; waits for the device, raises DivergedError."""
+        self.judge_late()
         total, count = self.processes.total(float(self.unlogged_sum.total), int(self.unlogged_sum.count))
-        if not math.isfinite(total):
-            raise diverged("training", total, self.step, self.config)
         self.unlogged_sum = zero(self.device)
         self.validation_sum = (self.validation_sum[0] + total, self.validation_sum[1] + int(count))
         return total, int(count)
@@ -194,7 +262,7 @@ class Training:
         self.fetch_loss()
         total, count = self.validation_sum
         self.tokens_per_second = count / max(self.seconds() - self.validated_at, 1e-9)
-        values, signatures = self.validator.run(self.step)
+        values, signatures = self.validator.run(self.step, self.watch)
         train_loss = total / count if count else math.nan
         self.validation = Validation(values, signatures, self.step, self.progress, train_loss)
         self.validation_sum = (0.0, 0)
@@ -249,6 +317,7 @@ class Training:
         interrupt, terminate, _ = self.stop_votes
         if self.is_done or not (interrupt or terminate):
             return
+        self.judge_late()
         if self.validation is None or self.validation.step != self.step:  # else it is saved
             self.save()
         raise Interrupted(signal.SIGINT if interrupt else signal.SIGTERM, is_saved=True)
@@ -290,6 +359,7 @@ class Training:
             "best": None if self.best is None else tuple(self.best),
             "patience": (self.patience_best, self.num_bad_validations),
             "is_done": self.is_done,
+            "watch": self.watch.state_dict(),
             "seconds": (self.seconds(), self.validated_at),
             "random": self.processes.collect(random_states()),
             "callbacks": protocol.states(self.callbacks),
@@ -309,6 +379,7 @@ class Training:
         self.best = state["best"] and Validation(*state["best"])
         self.patience_best, self.num_bad_validations = state["patience"]
         self.is_done = state["is_done"]
+        self.watch.load_state_dict(state["watch"])
         self.elapsed_before, self.validated_at = state["seconds"]
         self.saved_random = state["random"]
         protocol.restore(self.callbacks, state["callbacks"])

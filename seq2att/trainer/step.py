@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from seq2att.model import Model
+    from seq2att.trainer.divergence import LossWatch
     from seq2att.trainer.processes import Processes
 
 SCALE = 1024.0  # near the tokens of a batch, so that half-precision gradients stay in range; dividing by it is exact
@@ -35,6 +36,7 @@ class Stepper:
     Args:
         num_steps: optimizer steps of the whole run, as the schedule plans them.
         steps_per_epoch: optimizer steps of an epoch.
+        watch: judges each step before it is taken.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Stepper:
         processes: Processes,
         num_steps: int,
         steps_per_epoch: int,
+        watch: LossWatch,
     ) -> None:
         self.model, self.fabric, self.processes, self.clip = model, fabric, processes, config["trainer"]["clip"]
         fabric.setup_module(model)  # moves and converts it in place
@@ -54,6 +57,8 @@ class Stepper:
         can_split = config["trainer"]["on_memory"] == "split"
         self.stream = StreamState(config["data"], can_split)  # carried from batch to batch of running text
         self.num_split = 0  # batches that did not fit into memory, in this process
+        self.watch, self.stream_before = watch, self.stream.state
+        self.judges_at_once = fabric.device.type == "cpu" or watch.policy != "stop"  # else nothing waits for a GPU
         self.num_parts = 0  # batches since the last step
         self.step_sum = zero(fabric.device)  # loss and tokens of those, in this process
         self.clip_factor = torch.tensor(1.0)  # what clipping multiplied the gradient of the last step by
@@ -67,6 +72,7 @@ class Stepper:
         """Add the gradient of a batch to those of the step; returns its loss."""
         if self.num_parts == 0:
             self.optimizer.zero_grad()
+            self.stream_before = self.stream.state
         self.num_parts += 1
         if not len(batch.rows):  # all its rows are those of other processes
             return zero(self.fabric.device)
@@ -98,24 +104,49 @@ class Stepper:
                 parameter.grad = gradient if parameter.grad is None else gradient.add_(parameter.grad)
         return loss._replace(total=loss.total.detach())
 
-    def step(self, votes: Sequence[float], ends_epoch: bool) -> list[float]:
-        """Update the weights; returns the sums of the votes, which all processes give each other on this occasion."""
+    def step(self, votes: Sequence[float], ends_epoch: bool) -> tuple[list[float], str]:
+        """Update the weights, unless the loss or the gradient diverged; returns sums of votes, and what is wrong.
+
+        The votes are those that all processes give each other on this occasion.
+        """
         tokens = self.step_sum.count
-        sums = list(votes)
+        sums = [*votes, float(self.step_sum.total) if self.judges_at_once else 0.0]
         if not self.processes.alone:
             tokens = tokens.double()
-            sums = self.reduce(tokens, votes)
+            sums = self.reduce(tokens, sums)
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         if scaler is not None:
             scaler.scale(zero(self.fabric.device).total)  # sets its scale up where all rows were those of others
             scaler.unscale_(self.optimizer)
         gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
-        self.clip_factor = rescale(gradients, SCALE, tokens, self.clip)
-        self.wrapped_optimizer.step()
+        self.clip_factor, norm = rescale(gradients, SCALE, tokens, self.clip, self.watch.policy != "stop")
+        problem = ""
+        if self.judges_at_once and (count := float(tokens)):
+            problem = self.watch.judge(sums[-1] / count, 0.0 if scaler else float(norm))
+        if not problem:
+            self.wrapped_optimizer.step()
+        else:
+            self.stream.state = self.stream_before
+            if scaler is not None:
+                scaler.update()
         if "monitor" not in self.schedule and (ends_epoch or self.schedule["interval"] == "step"):
             self.schedule["scheduler"].step()
+        self.forget()
+        return sums[:-1], problem
+
+    def forget(self) -> None:
+        """Begin the next step."""
         self.step_sum, self.num_parts = zero(self.fabric.device), 0
-        return sums
+
+    def lower_rate(self, factor: float) -> None:
+        """Multiply the learning rate of the rest of the run."""
+        scheduler = self.schedule["scheduler"]
+        for group in self.optimizer.param_groups:
+            group["lr"] *= factor
+            if "initial_lr" in group:
+                group["initial_lr"] *= factor
+        if hasattr(scheduler, "base_lrs"):  # not of `plateau`, which changes the rate itself
+            scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]
 
     def parameters(self) -> list[Tensor]:
         """The parameters that the optimizer updates."""
@@ -186,18 +217,22 @@ def restore_dropout_state(device: torch.device, state: Tensor) -> None:
         torch.set_rng_state(state)
 
 
-def rescale(gradients: list[Tensor], scale: float, tokens: Tensor, clip: float) -> Tensor:
+def rescale(
+    gradients: list[Tensor], scale: float, tokens: Tensor, clip: float, needs_norm: bool = False
+) -> tuple[Tensor, Tensor]:
     """Multiply the gradients by `scale / tokens`, or by less where their norm would then exceed `clip` (0: no limit).
 
-    Returns the part of the factor that clips. One pass to measure and one to multiply, without waiting for the device.
+    Returns the part of the factor that clips, and the norm before, which is 0 where nothing needs it. One pass to
+    measure and one to multiply, without waiting for the device.
     """
-    clip_factor = torch.tensor(1.0)
+    clip_factor, norm = torch.tensor(1.0), torch.tensor(0.0)
     if not gradients:
-        return clip_factor
+        return clip_factor, norm
     factor = scale / tokens.clamp(min=1).to(gradients[0].dtype)
-    if clip > 0:
+    if clip > 0 or needs_norm:
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))) * factor
+    if clip > 0:
         clip_factor = (clip / (norm + 1e-6)).clamp(max=1.0)
         factor = factor * clip_factor
     torch._foreach_mul_(gradients, factor)
-    return clip_factor
+    return clip_factor, norm

@@ -13,6 +13,7 @@ import torch
 from seq2att.data import batches
 from seq2att.errors import UserError
 from seq2att.memory import naming_rows
+from seq2att.trainer.divergence import DivergedError, LossWatch
 from seq2att.trainer.evaluation import (
     Rows,
     StreamState,
@@ -69,14 +70,14 @@ class Validator:
         self.rows = limited_rows(rows_to_answer(model, corpus), config["trainer"]["validation_rows"])
         self.examples: list[tuple[int, Prediction]] = []  # rows of the split and the model's answers to them
 
-    def run(self, step: int) -> tuple[dict[str, float], dict[str, str]]:
-        """The figures of the model and the signatures of its metrics; the same in all processes."""
+    def run(self, step: int, watch: LossWatch) -> tuple[dict[str, float], dict[str, str]]:
+        """The figures of the model and the signatures of its metrics, the same in all processes, or DivergedError."""
         total, count = self.processes.total(*self.loss_sum())
         if not count:
             raise self.unknown_answers()
         loss = total / count
-        if not math.isfinite(loss):
-            raise diverged("validation", loss, step, self.config)
+        if problem := watch.judge_validation(loss):
+            raise DivergedError(problem, None, step)
         scores = self.scores() if self.metrics else {}
         values = {"loss": loss, **{name: figure(loss) for name, figure in self.model.head.loss_metrics.items()}}
         values |= {name: score.value for name, score in scores.items()}
@@ -121,13 +122,6 @@ class Validator:
             "is no loss",
             "add such rows to training, or validate on random training rows (reader.validation=null data.split=random)",
         )
-
-
-def diverged(split: str, loss: float, step: int, config: Mapping[str, Any]) -> UserError:
-    """The error about a loss that is not finite."""
-    rate, clip = config["optimizer"].get("learning_rate"), config["trainer"]["clip"]
-    remedy = f"lower optimizer.learning_rate ({rate}), or {'lower' if clip else 'set'} trainer.clip ({clip})"
-    return UserError("E-loss", f"step {step}", f"the {split} loss is {loss}", remedy)
 
 
 def limited_rows(rows: Rows, most: int | None) -> Rows:
