@@ -147,8 +147,8 @@ class TrainerOptions:
             same gradient (dropout draws other units), `stop` ends the run.
         on_divergence: what happens when the loss or the gradient is not finite, or the loss is ten times its running
             median and above that of the first step, ten steps in a row: `stop` ends the run, `skip` leaves such steps
-            out (each at once) until there are ten in a row, `lower` goes back to the last checkpoint with half the
-            learning rate, up to five times.
+            out (each at once) until there are ten in a row, `lower` goes back to the best checkpoint, or to the start,
+            with half the learning rate, up to five times.
         accumulate: batches of one step.
         precision: the number format: 32, 16 or 64 bits, or bf16 (bfloat16).
         accelerator: the hardware; auto takes a GPU where there is one.

@@ -85,7 +85,7 @@ class LossWatch:
         """Whether a finite loss is far above the ones before."""
         if math.isnan(self.first) or loss <= max(self.first, LEAST):
             return False
-        return loss > FACTOR * statistics.median(self.losses)
+        return loss > FACTOR * abs(statistics.median(self.losses))
 
     def judge_validation(self, loss: float) -> str:
         """What is wrong with the mean loss of a validation; overfitting is not."""
@@ -138,19 +138,24 @@ def jsonable(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def return_to_checkpoint(training: Training) -> None:
-    """Go back to the last checkpoint, with a lower learning rate, and save that; all processes must call it."""
+def return_to_best(training: Training) -> None:
+    """Go back to the best checkpoint, or to the start, with a lower learning rate; all processes must call it.
+
+    Not to the last one: where a run was interrupted, which changes nothing else, would change where it goes back to.
+    """
     lowered, elapsed = training.watch.lowered + 1, training.seconds()
     state = training.processes.share(lambda: read_state(training.folder))
     assert state is not None
-    assert state.last is not None
+    checkpoint = state.best or state.last  # there is no best one where the policy changed before the first validation
+    assert checkpoint is not None
     training.forget_step()
-    training.load_state_dict(read_checkpoint(state.last.path(training.folder)))
-    training.restore_random()
+    training.load_state_dict(read_checkpoint(checkpoint.path(training.folder)))
     training.elapsed_before += elapsed - training.seconds()  # `max_minutes` counts what was in vain
     training.stepper.lower_rate(RATE_FACTOR)
     training.watch.lowered = lowered
     training.save()
+    training.notify("on_start")  # as of a run that is resumed
+    training.restore_random()
     training.say(
         f"went back to step {training.step:,} and lowered the learning rate to {training.stepper.learning_rate:.4g} "
         f"(trainer.on_divergence=lower, {lowered} of {MOST_LOWERED} times)"

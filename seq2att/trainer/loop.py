@@ -25,7 +25,7 @@ from seq2att.trainer.divergence import (
     PATIENCE,
     DivergedError,
     LossWatch,
-    return_to_checkpoint,
+    return_to_best,
     write_report,
 )
 from seq2att.trainer.processes import seed
@@ -107,7 +107,7 @@ class Training:
                 if self.watch.policy != "lower" or self.watch.lowered == MOST_LOWERED:
                     raise
                 self.say(f"step {error.step:,}: {error.reason}")
-                return_to_checkpoint(self)
+                return_to_best(self)
         self.notify("on_end")
         self.say_counts()
 
@@ -216,7 +216,7 @@ class Training:
                 raise DivergedError(problem, rows, step)
 
     def forget_step(self) -> None:
-        """Forget the batches and losses since the last checkpoint, which the run goes back to."""
+        """Forget the batches and losses since the checkpoint that the run goes back to."""
         self.stepper.forget()
         self.step_rows, self.unjudged, self.pending_log = [], [], {}
         self.unlogged_sum = zero(self.device)
@@ -344,7 +344,8 @@ class Training:
 
     def save(self) -> None:
         """Save a checkpoint in the first process; all must call it."""
-        state, is_best = self.state_dict(), self.best is not None and self.best.step == self.step
+        best_step = 0 if self.best is None else self.best.step
+        state, is_best = self.state_dict(), self.step == best_step
         self.processes.share(lambda: save_checkpoint(self.folder, state, self.step, is_best))
         self.saved_step = self.step
 

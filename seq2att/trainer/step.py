@@ -123,14 +123,14 @@ class Stepper:
         problem = ""
         if self.judges_at_once and (count := float(tokens)):
             problem = self.watch.judge(sums[-1] / count, 0.0 if scaler else float(norm))
-        if not problem:
-            self.wrapped_optimizer.step()
-        else:
+        if problem:
             self.stream.state = self.stream_before
             if scaler is not None:
                 scaler.update()
-        if "monitor" not in self.schedule and (ends_epoch or self.schedule["interval"] == "step"):
-            self.schedule["scheduler"].step()
+        else:
+            self.wrapped_optimizer.step()
+            if "monitor" not in self.schedule and (ends_epoch or self.schedule["interval"] == "step"):
+                self.schedule["scheduler"].step()
         self.forget()
         return sums[:-1], problem
 
