@@ -888,7 +888,12 @@ def test_overwriting_removes_what_a_run_writes_and_nothing_else(tmp_path):
     toy(config)
     (tmp_path / "run" / "notes.txt").write_text("mine")
     folder.start(tmp_path / "run", {**config, "overwrite": True})
-    assert {file.name for file in (tmp_path / "run").iterdir()} == {"notes.txt", "config.yaml", "data.json", "state.json"}
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {
+        "notes.txt",
+        "config.yaml",
+        "data.json",
+        "state.json",
+    }
     assert read_state(tmp_path / "run") == State("training")
 
 
