@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from seq2att.errors import UserError
+from seq2att.files.untrusted import COPY, as_names, parse_json
 from seq2att.registry import Range, Size, kind, register
 from seq2att.types import BEGIN, END, PAD, SPECIALS, UNKNOWN
 
@@ -94,7 +95,7 @@ class CountingTokenizer(Tokenizer):
 
     def restore(self, files: Mapping[str, bytes]) -> None:
         """Read the pieces from `pieces.json`."""
-        self.pieces = tuple(json.loads(files["pieces.json"]))
+        self.pieces = as_names(parse_json(files["pieces.json"], "pieces.json"), "pieces.json")
 
 
 @register("tokenizer", "word")
@@ -329,9 +330,16 @@ class SentencePieceTokenizer(Tokenizer):
         """Read the sentencepiece model from `tokenizer.model`."""
         import sentencepiece
 
-        self.processor = sentencepiece.SentencePieceProcessor(model_proto=files["tokenizer.model"])
-        ids = range(len(SPECIALS), self.processor.get_piece_size())
-        self.pieces = tuple(self.processor.id_to_piece(list(ids)))
+        try:
+            processor = sentencepiece.SentencePieceProcessor(model_proto=files["tokenizer.model"])
+        except RuntimeError as error:
+            raise UserError("E-bundle", "tokenizer.model", "is not a model of sentencepiece", COPY) from error
+        specials = processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id()
+        if specials != (PAD, UNKNOWN, BEGIN, END):
+            raise UserError("E-bundle", "tokenizer.model", "has other special tokens than seq2att", COPY)
+        self.processor = processor
+        ids = range(len(SPECIALS), processor.get_piece_size())
+        self.pieces = tuple(processor.id_to_piece(list(ids)))
 
 
 def chunks(texts: Iterable[str]) -> Iterator[list[str]]:

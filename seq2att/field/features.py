@@ -12,6 +12,7 @@ import numpy.typing as npt
 from seq2att.errors import UserError
 from seq2att.field import Field
 from seq2att.field.text import TextField, compile_pattern
+from seq2att.files.untrusted import as_names, parse_json
 from seq2att.registry import Factory, Rate, Size, register
 from seq2att.tokenizer import Tokenizer
 from seq2att.types import UNKNOWN
@@ -113,4 +114,4 @@ class FeaturesField(TextField):
         if "features.json" not in files:
             raise UserError("E-bundle", "features.json", "is missing from the saved field", "copy the whole folder")
         super().restore(files)
-        self.set_features(json.loads(files["features.json"]))
+        self.set_features(as_names(parse_json(files["features.json"], "features.json"), "features.json"))

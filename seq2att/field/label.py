@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from seq2att.errors import UserError
 from seq2att.field import Field
+from seq2att.files.untrusted import COPY, parse_json
 from seq2att.registry import Size, register
 from seq2att.types import class_order
 
@@ -146,7 +147,10 @@ class LabelField(NamesField):
 
     def restore(self, files: Mapping[str, bytes]) -> None:
         """Have the classes that were written."""
-        self.set_classes(json.loads(files["classes.json"]))
+        counts = parse_json(files["classes.json"], "classes.json")
+        if not isinstance(counts, dict) or not all(type(count) is int and count >= 0 for count in counts.values()):
+            raise UserError("E-bundle", "classes.json", "must map each class to its number of rows", COPY)
+        self.set_classes(counts)
 
 
 class LabelEmbedding(nn.Module):

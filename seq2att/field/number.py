@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from seq2att.errors import UserError
 from seq2att.field import Field
+from seq2att.files.untrusted import COPY, parse_json
 from seq2att.registry import Size, register
 
 Matrix = npt.NDArray[np.float64]
@@ -141,9 +142,19 @@ class NumericField(Field):
 
     def restore(self, files: Mapping[str, bytes]) -> None:
         """Have the mean and the deviation that were written."""
-        learned = json.loads(files["numbers.json"])
-        self.mean = np.array(learned["mean"], np.float64)
-        self.deviation = np.array(learned["deviation"], np.float64)
+        learned = parse_json(files["numbers.json"], "numbers.json")
+        lists: list[Any] = (
+            [learned.get(name) for name in ("mean", "deviation")] if isinstance(learned, dict) else [None]
+        )
+        if not all(map(is_finite_list, lists)) or len(lists[0]) != len(lists[1]) or 0 in lists[1]:
+            problem = "must hold `mean` and `deviation`, one finite number for each component"
+            raise UserError("E-bundle", "numbers.json", problem, COPY)
+        self.mean, self.deviation = (np.array(one, np.float64) for one in lists)
+
+
+def is_finite_list(values: Any) -> bool:
+    """Whether this is a list of finite numbers."""
+    return isinstance(values, list) and all(type(one) in (int, float) and abs(one) <= LARGEST for one in values)
 
 
 class NumberEmbedding(nn.Module):

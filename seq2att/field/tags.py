@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from seq2att.errors import UserError
 from seq2att.field.label import NamesField
+from seq2att.files.untrusted import COPY, as_names, parse_json
 from seq2att.registry import Inherited, register
 
 BOUNDARY = ""  # stands before the first and after the last tag; no tag is written so
@@ -77,8 +78,10 @@ class TagsField(NamesField):
 
     def restore(self, files: Mapping[str, bytes]) -> None:
         """Have the tags that were written."""
-        content = json.loads(files["tags.json"])
-        self.set_names(content["tags"])
+        content = parse_json(files["tags.json"], "tags.json")
+        if not isinstance(content, dict) or not isinstance(content.get("regular"), bool):
+            raise UserError("E-bundle", "tags.json", "must hold `tags` and `regular`", COPY)
+        self.set_names(as_names(content.get("tags"), "tags.json"))
         self.regular = content["regular"]
 
 

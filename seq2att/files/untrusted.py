@@ -5,6 +5,7 @@ Nothing here follows a link, waits for a pipe, reads a device, or builds more th
 
 from __future__ import annotations
 
+import collections
 import functools
 import json
 import os
@@ -127,6 +128,16 @@ def unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         raise ValueError("a key occurs twice")
     return values
+
+
+def as_names(values: Any, place: str) -> tuple[str, ...]:
+    """The values of a list of texts that differ."""
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise UserError("E-bundle", place, "must be a list of texts", COPY)
+    if len(set(values)) < len(values):
+        name, _ = collections.Counter(values).most_common(1)[0]
+        raise UserError("E-bundle", place, f"{name[:40]!r} occurs twice", COPY)
+    return tuple(values)
 
 
 def parse_yaml(content: bytes | bytearray, place: str) -> dict[str, Any]:
