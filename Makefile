@@ -7,7 +7,7 @@ DEMO := runs/pronounce
 WORDS := sequence attention knowledge robot michelle
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz sanitize faults docs check clean
+.PHONY: help install demo test fuzz sanitize faults hostile docs check clean
 
 help:  ## List what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -43,6 +43,9 @@ sanitize: $(INSTALLED)  ## Fuzz the native functions under AddressSanitizer (ski
 
 faults: $(INSTALLED)  ## Kill runs at every write, let every write fail, and compare how they end (20 minutes)
 	$(BIN)/python -m tests.faults
+
+hostile: $(INSTALLED)  ## Load 2,200 damaged and hostile bundles: one line or a right answer (a minute)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.hostile
 
 docs: $(INSTALLED)  ## Write the generated pages docs/errors.md and docs/reference.md
 	$(BIN)/python docs/generate.py

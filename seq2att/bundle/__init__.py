@@ -21,8 +21,11 @@ from seq2att.bundle.card import card
 from seq2att.bundle.manifest import MANIFEST, SIDES, WEIGHTS, Reader, format_manifest
 from seq2att.bundle.owner import sign
 from seq2att.bundle.weights import (
+    SPARE,
+    check_sizes,
     check_tensors,
-    parse_header,
+    num_values,
+    read_header,
     read_tensors,
     to_safetensors,
     without_memory,
@@ -37,9 +40,6 @@ from seq2att.model import Model, make, make_fields
 from seq2att.registry.plugin import describe_error
 
 FIELD_BYTES = 1 << 20  # that the files of a field may have beyond the size of the weights
-HEADER_BYTES = 1 << 16  # that the header of the weights may have, and for each tensor
-TENSOR_BYTES = 1 << 10
-NUMBER_BYTES = 8  # of the largest type
 
 
 def save(model: Model, config: Mapping[str, Any], path: Path, metrics: Mapping[str, Any]) -> None:
@@ -90,22 +90,21 @@ def load(path: Path, device: str = "cpu") -> tuple[Model, dict[str, Any]]:
 def build(reader: Reader, config: Mapping[str, Any]) -> Model:
     """The model of a bundle with its weights."""
     size, weights = reader.size(WEIGHTS), f"{reader.path / WEIGHTS}"
+    places = read_header(reader.path / WEIGHTS)
+    check_sizes(config, places, f"{reader.path / CONFIG}")
     source, target = make_fields(config)
     for side, field in zip(SIDES, (source, target), strict=True):
         restore(field, reader.field_files(side, size + FIELD_BYTES), f"{reader.path / side}")
 
     def refuse(count: int) -> UserError:
-        problem = f"its settings make at least {count:,} parameters, more than its {size:,} bytes can hold"
+        problem = f"holds {num_values(places):,} numbers, but its settings make at least {count:,}"
         return UserError("E-bundle", weights, problem, COPY)
 
-    with without_memory(size, refuse):
+    with without_memory(SPARE * (num_values(places) + 1), refuse, tensors=SPARE * (len(places) + 1)):
         outline = make(config, source, target)
-    tensors = outline.state_dict().values()
-    limit = HEADER_BYTES + sum(TENSOR_BYTES + NUMBER_BYTES * tensor.numel() for tensor in tensors)
-    content = reader.read(WEIGHTS, limit)
-    places = parse_header(content, weights)
     reader.check_tensors(places)
     dtype = check_tensors(outline, places, weights)
+    content = reader.read(WEIGHTS, size)
     model = make(config, source, target).to(dtype or torch.get_default_dtype())  # float64 stays float64
     return read_tensors(model, content, places, weights)
 

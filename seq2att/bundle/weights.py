@@ -5,9 +5,11 @@ The model is built without memory first, so that settings which ask for more tha
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from seq2att.errors import UserError
-from seq2att.files.untrusted import COPY, parse_json
+from seq2att.files.untrusted import COPY, parse_json, read_regular, regular_size
 
 T = TypeVar("T", bound=nn.Module)
 
@@ -34,6 +36,9 @@ DTYPES = {
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 LENGTH = 8  # bytes that hold the length of the header
 MAX_HEADER = 4 << 20
+SPARE = 4  # names that a tensor may have
+LEAST = 100_000  # a size that is no reason to refuse: an unused option may have it
+SIZED = ("encoder", "decoder", "attention", "head", "output", "source", "target")
 
 
 class Place(NamedTuple):
@@ -66,14 +71,19 @@ def by_tensor(model: nn.Module) -> list[tuple[list[str], Tensor]]:
     return list(groups.values())
 
 
-def parse_header(content: bytes | bytearray, place: str) -> dict[str, Place]:
-    """The tensors of a safetensors file, which fill it without gaps."""
-    length = int.from_bytes(content[:LENGTH], "little")
-    start = LENGTH + length
-    if len(content) < LENGTH or length > MAX_HEADER or start > len(content):
-        problem = f"has {len(content):,} bytes, too few for its header"
-        raise UserError("E-bundle", place, problem, COPY)
-    values = parse_json(content[LENGTH:start], f"{place} (header)")
+def read_header(path: Path) -> dict[str, Place]:
+    """The tensors of a safetensors file by their names; no more is read than its header."""
+    size = regular_size(path)
+    start = LENGTH + int.from_bytes(read_regular(path, size, LENGTH), "little")
+    if start > min(LENGTH + MAX_HEADER, size):
+        problem = f"has {size:,} bytes, too few for its header, or a header above {MAX_HEADER:,} bytes"
+        raise UserError("E-bundle", f"{path}", problem, COPY)
+    return parse_header(read_regular(path, size, start), size, f"{path}")
+
+
+def parse_header(content: bytes | bytearray, size: int, place: str) -> dict[str, Place]:
+    """The tensors in the header of a safetensors file of `size` bytes, which they fill without gaps."""
+    values, start = parse_json(content[LENGTH:], f"{place} (header)"), len(content)
     places: dict[str, Place] = {}
     try:
         for name, entry in values.items():
@@ -89,18 +99,32 @@ def parse_header(content: bytes | bytearray, place: str) -> dict[str, Place]:
             is_right &= one.start == end and one.dtype in DTYPES
             is_right = is_right and one.end - one.start == number_of_bytes(one)
             end = one.end
-        is_right &= end == len(content)
+        is_right &= end == size
     if not is_right:
         raise UserError("E-bundle", place, "is not a whole safetensors file", COPY)
     return places
 
 
+def num_values(places: Mapping[str, Place]) -> int:
+    """The numbers that the tensors hold together."""
+    return sum(math.prod(one.shape) for one in places.values())
+
+
+def check_sizes(config: Mapping[str, Any], places: Mapping[str, Place], place: str) -> None:
+    """Raise `E-bundle` for a size or a number of layers that the tensors cannot hold."""
+    largest = max(num_values(places), LEAST)
+    for slot in SIZED:
+        block = config.get(slot)
+        for name, value in block.items() if isinstance(block, Mapping) else ():
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, int) and number > largest:
+                    problem = f"is more than its weights can hold ({num_values(places):,} numbers)"
+                    raise UserError("E-bundle", f"{place}: {slot}.{name}={number}"[:200], problem, COPY)
+
+
 def number_of_bytes(place: Place) -> int:
     """The bytes that a tensor of this type and shape has."""
-    size = DTYPES[place.dtype].itemsize
-    for length in place.shape:
-        size *= length
-    return size
+    return DTYPES[place.dtype].itemsize * math.prod(place.shape)
 
 
 class Shapes(TorchFunctionMode):
@@ -115,15 +139,21 @@ class Shapes(TorchFunctionMode):
 
 
 @contextmanager
-def without_memory(limit: int, refuse: Callable[[int], UserError]) -> Iterator[None]:
-    """Modules built inside have tensors without memory; `refuse` makes the error beyond `limit` parameters."""
+def without_memory(limit: int, refuse: Callable[[int], UserError], tensors: int | None = None) -> Iterator[None]:
+    """Modules built inside have tensors without memory; `refuse` makes the error for too much.
+
+    Args:
+        limit: the most parameters that the modules may have.
+        refuse: makes the error for so many parameters.
+        tensors: the most tensors that the parameters may be in; None for `limit`.
+    """
     thread, total, count = threading.get_ident(), 0, 0
 
     def register(module: nn.Module, name: str, parameter: Tensor | None) -> None:
         nonlocal total, count
         if parameter is not None and threading.get_ident() == thread:
             total, count = total + parameter.numel(), count + 1
-            if total > limit or count > limit:
+            if total > limit or count > (limit if tensors is None else tensors):
                 raise refuse(total)
 
     hook = nn.modules.module.register_module_parameter_registration_hook(register)
@@ -142,8 +172,10 @@ def check_tensors(model: nn.Module, places: Mapping[str, Place], place: str) -> 
     known = set()
     for names, tensor in by_tensor(model):
         known.update(names)
-        if not (found := [name for name in names if name in places]):
-            raise UserError("E-bundle", f"{place}: {names[0]}", "this tensor is missing", COPY)
+        found = [name for name in names if name in places]
+        if len(found) != 1:
+            problem = "two names of one tensor" if found else "this tensor is missing"
+            raise UserError("E-bundle", f"{place}: {', '.join(names)}"[:200], problem, COPY)
         for name in found:
             if places[name].shape != tuple(tensor.shape):
                 problem = f"has the shape {list(places[name].shape)}, its settings make {list(tensor.shape)}"

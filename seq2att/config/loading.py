@@ -12,7 +12,6 @@ from seq2att.files.untrusted import COPY
 from seq2att.registry import RegistryError, entries
 
 TRAINING_ONLY = ("reader", "optimizer", "schedule")  # a model loads without these components
-LISTED_FOR_TRAINING = ("callbacks", "loggers")
 
 
 def check_saved(values: dict[str, Any], place: str) -> dict[str, Any]:
@@ -22,7 +21,7 @@ def check_saved(values: dict[str, Any], place: str) -> dict[str, Any]:
         UserError: in one line, the first wrong setting; `RegistryError` for a component that is not installed.
     """
     slots = Slots()
-    choices, unchecked = dict(slots.choices), set(LISTED_FOR_TRAINING)
+    choices, unchecked = dict(slots.choices), set[str]()
     for slot in slots.kinds:
         name = block_at(values, slot).get("name", choices[slot])
         if not isinstance(name, str):
@@ -36,10 +35,11 @@ def check_saved(values: dict[str, Any], place: str) -> dict[str, Any]:
             raise RegistryError("E-component", f"{slot}={name}"[:100], error.problem, error.remedy)
         else:
             raise error
-    metrics = values.get("metrics")
-    if isinstance(metrics, list) and not all(isinstance(name, str) and name in entries("metric") for name in metrics):
-        unchecked |= {"metrics"} if all(isinstance(name, str) for name in metrics) else set()  # of a plugin
-    unchecked |= {LISTED[setting] for setting in unchecked & LISTED.keys()}
+    for setting, kind in LISTED.items():
+        names = values.get(setting)
+        is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        if is_list and not set(names or ()) <= entries(kind).keys():
+            unchecked |= {setting, kind}  # of a plugin
     lists = lists_after({}, {name: value for name, value in values.items() if name not in unchecked})
     checker = Checker(slots, {**choices, TRAINER: "cpu"}, lists, place)
     checked = checker.block({name: value for name, value in values.items() if name not in unchecked})

@@ -51,8 +51,8 @@ def regular_size(path: Path) -> int:
     return status.st_size
 
 
-def read_regular(path: Path, limit: int) -> bytearray:
-    """The bytes of a regular file of at most `limit` bytes."""
+def read_regular(path: Path, limit: int, first: int | None = None) -> bytearray:
+    """The bytes of a regular file of at most `limit` bytes, or the first ones of them."""
     size = regular_size(path)
     if size > limit:
         problem = f"must have at most {limit:,} bytes here, got {size:,}"
@@ -62,11 +62,11 @@ def read_regular(path: Path, limit: int) -> bytearray:
         with os.fdopen(descriptor, "rb") as stream:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise UserError("E-bundle", f"{path}", "changed while it was read", "give the command again")
-            content = bytearray(size)
+            content = bytearray(size if first is None else min(first, size))
             length = stream.readinto(content)
     except OSError as error:
         raise unreadable(path, error) from error
-    if length != size:
+    if length != len(content):
         raise UserError("E-bundle", f"{path}", "changed while it was read", "give the command again")
     return content
 
