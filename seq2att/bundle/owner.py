@@ -87,7 +87,8 @@ def check_data(config: Mapping[str, Any], split: str, root: str | None, file: st
     if file is not None:
         options = {name: value for name, value in options.items() if name not in SPLITS}
     if not is_given or any(names_outside(options)):
-        name = config["reader"].get(split)
+        names = config["reader"].get(split)
+        name = ",".join(map(str, names)) if isinstance(names, list) else names
         problem = "was not trained by you here, so the data that it names are not opened"
         remedy = f"give yours by --test FILE or --root DIR, or {TRUST}" if reader.takes_files else TRUST
         raise UserError("E-bundle", f"reader.{split}={name}"[:200], problem, remedy)
