@@ -21,7 +21,7 @@ from seq2att import registry
 from seq2att.bundle import open_bundle
 from seq2att.bundle.manifest import WEIGHTS
 from seq2att.bundle.owner import check_training
-from seq2att.bundle.weights import parse_header
+from seq2att.bundle.weights import read_header
 from seq2att.errors import UserError
 from seq2att.trainer.folder import CONFIG, FINISHED, TABLE, data_root
 from seq2att.trainer.machine import environment
@@ -235,7 +235,7 @@ def read_weights(run: Path) -> dict[str, Tensor]:
 
     bundle = open_bundle(run)
     content = bundle.read(WEIGHTS, bundle.size(WEIGHTS))
-    bundle.check_tensors(parse_header(content, f"{run / WEIGHTS}"))
+    bundle.check_tensors(read_header(run / WEIGHTS))
     return load(bytes(content))
 
 
