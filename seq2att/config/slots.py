@@ -87,5 +87,6 @@ def lists_after(before: Lists, values: Mapping[str, Any]) -> Lists:
     lists = dict(before)
     for setting in LISTED.keys() & values.keys():
         value = values[setting]
-        lists[setting] = [value] if isinstance(value, str) else value if isinstance(value, list | None) else []
+        names = value if isinstance(value, list) else [value]
+        lists[setting] = None if value is None else [name for name in names if isinstance(name, str)]
     return lists
