@@ -225,16 +225,16 @@ def test_objects_stay_in_their_process() -> None:
         launch.run(config, [object()])  # type: ignore[list-item]
 
 
-def test_machines_must_know_where_to_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machines_must_know_where_to_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MASTER_ADDR", "SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST"):
         monkeypatch.delenv(name, raising=False)
     with refused("E-process", "trainer.num_nodes=2"):
-        elastic.make_launch_config(4, 2)
+        elastic.make_launch_config(4, 2, tmp_path)
     monkeypatch.setenv("MASTER_ADDR", "first")
-    config = elastic.make_launch_config(4, 2)
+    config = elastic.make_launch_config(4, 2, tmp_path)
     assert (config.min_nodes, config.max_nodes, config.nproc_per_node, config.max_restarts) == (2, 2, 4, 0)
     assert config.rdzv_endpoint == f"first:{environment.PORT}"
-    assert elastic.make_launch_config(4, 1).rdzv_endpoint == "localhost:0"
+    assert elastic.make_launch_config(4, 1, tmp_path).rdzv_endpoint == "localhost:0"
 
 
 USER = worker.Failure(3.0, 1, worker.USER, ["E-size", "encoder.size=0", "must be at least 1", ""])
@@ -297,7 +297,7 @@ def test_what_a_worker_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """A failure for each error, in the order of time; a parent that is gone is a signal."""
     ticks = itertools.count(1.0)
     monkeypatch.setattr(worker.time, "time", lambda: next(ticks))
-    monkeypatch.setattr(worker, "end_with_parent", lambda parent: None)
+    monkeypatch.setattr(worker, "end_with_parent", lambda parent, folder: None)
     worker.write_job(tmp_path, {"seed": 3, "run": Path("runs") / "x"})
     config = {"seed": 3, "run": str(Path("runs") / "x")}
     assert json.loads((tmp_path / worker.JOB).read_text("utf-8"))["config"] == config
@@ -330,11 +330,15 @@ def test_what_a_worker_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert sys.path == path
 
 
-def test_a_worker_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_ends_with_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And removes what the parent could not."""
+    (tmp_path / "job").mkdir()
+    worker.write_job(tmp_path / "job", {})
     parents, sent = iter([7, 7, 1]), []
     monkeypatch.setattr(os, "getppid", lambda: next(parents))
     monkeypatch.setattr(os, "kill", lambda *arguments: sent.append(arguments))
     monkeypatch.setattr(worker.time, "sleep", lambda seconds: None)
-    worker.end_with_parent(7)
+    worker.end_with_parent(7, tmp_path / "job")
+    assert not (tmp_path / "job").exists()
     assert sent == [(os.getpid(), signal.SIGTERM)]
     assert next(parents, None) is None

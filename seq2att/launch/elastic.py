@@ -51,19 +51,27 @@ def train_in_workers(
     if callbacks:
         problem = f"objects do not reach the {devices} processes of trainer.devices"
         raise UserError("E-argument", "callbacks", problem, "name them in the setting `callbacks`, or use torchrun")
-    launch_config = make_launch_config(devices, nodes)
-    make_ready(config, say)  # errors in settings and data show here, and the workers read the data from the cache
-    meeting = f" here; all {devices * nodes} on {nodes} machines meet at {launch_config.rdzv_endpoint}"
-    say(f"starting {devices} process{'es' * (devices > 1)}{meeting * (nodes > 1)}")
-    sys.stdout.flush()
     with tempfile.TemporaryDirectory(prefix="seq2att-") as name:
-        worker.write_job(Path(name), config, command)
-        run_workers(launch_config, Path(name))
+        folder = Path(name)
+        launch_config = make_launch_config(devices, nodes, folder)
+        make_ready(config, say)  # errors in settings and data show here, and the workers read the data from the cache
+        meeting = f" here; all {devices * nodes} on {nodes} machines meet at {launch_config.rdzv_endpoint}"
+        say(f"starting {devices} process{'es' * (devices > 1)}{meeting * (nodes > 1)}")
+        sys.stdout.flush()
+        worker.write_job(folder, config, command)
+        run_workers(launch_config, folder)
     return Path(config["run"])
 
 
-def make_launch_config(devices: int, nodes: int) -> LaunchConfig:
-    """The settings of the elastic launcher; without restarts, because the same command resumes a run."""
+def make_launch_config(devices: int, nodes: int, folder: Path) -> LaunchConfig:
+    """The settings of the elastic launcher; without restarts, because the same command resumes a run.
+
+    Args:
+        devices: processes on each machine.
+        nodes: machines.
+        folder: where the launcher may write files of its own.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.launcher.api import LaunchConfig
 
     address, port = "localhost", 0
@@ -80,6 +88,7 @@ def make_launch_config(devices: int, nodes: int) -> LaunchConfig:
         min_nodes=nodes,
         max_nodes=nodes,
         nproc_per_node=devices,
+        logs_specs=DefaultLogsSpecs(log_dir=str(folder / "logs")),
         run_id=f"seq2att-{port}",
         rdzv_backend="c10d",
         rdzv_endpoint=f"{address}:{port}",

@@ -12,6 +12,7 @@ import functools
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -50,7 +51,7 @@ def read_failures(folder: Path) -> list[Failure]:
 def main(folder: Path) -> int:
     """Train as one of the workers; return the exit code."""
     job = json.loads((folder / JOB).read_text("utf-8"))
-    threading.Thread(target=end_with_parent, args=(job["parent"],), daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(job["parent"], folder), daemon=True).start()
     sys.path[:] = job["path"]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # as the command line of the parent
@@ -93,10 +94,11 @@ def classify(error: Exception) -> tuple[str, list[str]]:
     return LOST if is_network else BUG, [text]
 
 
-def end_with_parent(parent: int) -> None:
-    """Send this process SIGTERM once its parent is gone (Windows does not report that)."""
+def end_with_parent(parent: int, folder: Path) -> None:
+    """Send this process SIGTERM once its parent is gone (Windows does not report that), and remove the folder."""
     while os.getppid() == parent:
         time.sleep(1.0)
+    shutil.rmtree(folder, ignore_errors=True)  # nobody reads it any more
     os.kill(os.getpid(), signal.SIGTERM)
 
 
