@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +48,7 @@ class Command(NamedTuple):
     folder: Path  # whose calls are counted
     cache: Path  # of the data; below the folder, its writes are disturbed, too
     size: int = 1  # processes
+    config: dict[str, Any] | None = None  # composed before, which takes as long as the training
 
     @property
     def run(self) -> Path:
@@ -99,7 +100,7 @@ def fork(command: Command, environment: Mapping[str, str], fault: Fault, log: Pa
         os.dup2(file, 1)
         os.dup2(file, 2)
         os.environ.update(environment)
-        code = disturbed(command.words(), fault, command.folder, log.with_suffix(".json"))
+        code = disturbed(command, fault, log.with_suffix(".json"))
     except BaseException:
         import traceback
 
@@ -110,15 +111,19 @@ def fork(command: Command, environment: Mapping[str, str], fault: Fault, log: Pa
         os._exit(code)
 
 
-def disturbed(words: Sequence[str], fault: Fault, folder: Path, report: Path) -> int:
+def disturbed(command: Command, fault: Fault, report: Path) -> int:
     """Run a command line under the shim; the exit code. What happened goes into a file of the first process."""
+    import seq2att.config
     from seq2att.cli import main
+
+    if command.config:
+        seq2att.config.compose = lambda recipe, overrides: command.config
 
     shim = ctypes.CDLL(None)
     shim.faults_disarm.restype = ctypes.c_long
-    shim.faults_arm(str(folder).encode(), ctypes.c_long(fault.number), fault.action, fault.error)
+    shim.faults_arm(str(command.folder).encode(), ctypes.c_long(fault.number), fault.action, fault.error)
     try:
-        code = main(list(words))
+        code = main(command.words())
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     calls = shim.faults_disarm()
