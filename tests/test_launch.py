@@ -304,8 +304,8 @@ def test_what_a_worker_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     path = list(sys.path)
 
     def fail(error: BaseException) -> int:
-        def train(job: dict[str, Any]) -> None:
-            assert job == config
+        def train(job: dict[str, Any], command: list[str]) -> None:
+            assert (job, command) == (config, [])
             raise error
 
         monkeypatch.setattr(worker, "train", train)

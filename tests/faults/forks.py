@@ -95,6 +95,8 @@ def fork(command: Command, environment: Mapping[str, str], fault: Fault, log: Pa
     if process:
         return process
     code = 99
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     try:
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)

@@ -6,6 +6,7 @@ import errno
 import importlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,8 @@ def main(arguments: Sequence[str]) -> int:
     if "LD_PRELOAD" not in os.environ:
         return preloaded(arguments)
     os.environ.pop("LD_PRELOAD")
+    for number in (signal.SIGINT, signal.SIGTERM):  # show what was found until then
+        signal.signal(number, signal.default_int_handler)
     prepare()
     every = int(arguments[arguments.index("--short") + 1]) if "--short" in arguments else 1
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
