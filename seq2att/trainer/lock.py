@@ -99,8 +99,10 @@ def take(descriptor: int) -> bool | None:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             os.lseek(descriptor, 0, os.SEEK_SET)
         else:
-            import fcntl
-
+            try:
+                import fcntl
+            except ImportError:  # a system without locks
+                return False
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in UNSUPPORTED:
