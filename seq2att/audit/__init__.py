@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from seq2att import model, registry
+from seq2att.audit.checking import check_blocks, make_context
 from seq2att.audit.cleaning import write_clean
-from seq2att.audit.context import Block, Check, Context, make_side
 from seq2att.audit.intake import Intake
-from seq2att.audit.labels import Labels, Tags
-from seq2att.audit.pairs import Lengths, Shift, Spelling
 from seq2att.audit.report import Report
-from seq2att.audit.splits import Repeats, Sizes, Unseen
+from seq2att.audit.sampling import sampled_remarks
 from seq2att.audit.table import DEFECTS, Defect
-from seq2att.audit.text import NormalForms, OddCharacters, Script
-from seq2att.audit.values import Headers, Numbers, Values
-from seq2att.config.options import DataOptions
-from seq2att.data.reading import SIDES
-from seq2att.field import Field
-from seq2att.reader import SPLITS, Reader
+from seq2att.reader import SPLITS
 
-__all__ = ["DEFECTS", "Defect", "Report", "audit", "check_blocks", "make_context", "write_clean"]
-
-CHECKS: tuple[type[Check], ...] = (
-    Headers,  # the first: it hides the rows that are none
-    Values,
-    OddCharacters,
-    NormalForms,
-    Script,
-    Lengths,
-    Shift,
-    Spelling,
-    Labels,
-    Tags,
-    Numbers,
-    Repeats,
-    Unseen,
-    Sizes,
-)
+__all__ = ["DEFECTS", "Defect", "Report", "audit", "sampled_remarks", "write_clean"]
 
 
 def audit(config: Mapping[str, Any]) -> Report:
@@ -57,26 +32,3 @@ def audit(config: Mapping[str, Any]) -> Report:
     intake = Intake(reader, root, context)
     check_blocks(context, (block for split in SPLITS if split in reader.splits() for block in intake.blocks(split)))
     return Report(context.findings.sorted(context.rows), context.rows, intake)
-
-
-def make_context(config: Mapping[str, Any], fields: Mapping[str, Field], reader: Reader) -> Context:
-    """What the checks need to know of a configuration."""
-    sides = {
-        name: make_side(name, fields[name], config.get(name, {}))
-        for name in SIDES
-        if fields.get(name) is not None and fields[name].has_values and name not in reader.absent
-    }
-    return Context(sides, {**asdict(DataOptions()), **config["data"]}, reader.running)
-
-
-def check_blocks(context: Context, blocks: Iterable[Block]) -> None:
-    """Pass the blocks through all checks that apply."""
-    checks = [check for check in (make(context) for make in CHECKS) if check.applies()]
-    for block in blocks:
-        for number, check in enumerate(checks):
-            if number == 1:
-                context.entries.add(block.split, block.numbers)
-            if len(block):
-                check.see(block)
-    for check in checks:
-        check.finish()

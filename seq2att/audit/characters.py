@@ -84,7 +84,7 @@ class Classes:
         classes = self.table[codes]
         new = codes[classes == UNKNOWN]
         if len(new):
-            for code in np.unique(new).tolist():
+            for code in np.flatnonzero(np.bincount(new)).tolist():
                 self.table[code] = NUMBER[kind_of(chr(code))]
             classes = self.table[codes]
         return classes
@@ -125,8 +125,9 @@ class Characters:
         return np.flatnonzero(self.count(*kinds))
 
     def rows_at(self, positions: Sequence[int] | Numbers) -> Numbers:
-        """The texts that hold these positions, each once, in order."""
-        return np.unique(np.searchsorted(self.offsets, np.asarray(positions, np.int64), "right") - 1)
+        """The texts that hold these positions, which are sorted; each once, in order."""
+        rows = np.searchsorted(self.offsets, np.asarray(positions, np.int64), "right") - 1
+        return np.asarray(rows[np.diff(rows, prepend=-1) > 0])
 
     @functools.cached_property
     def spaces(self) -> npt.NDArray[np.bool_]:

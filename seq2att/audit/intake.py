@@ -73,6 +73,8 @@ class Intake:
         columns = {side: [to_python(row.values[SIDES.index(side)]) for row in rows] for side in context.sides}
         kept = np.ones(len(rows), bool)
         for side, values in () if context.running else columns.items():
+            if self.all_present(values):
+                continue
             for row, value in enumerate(values):
                 name = self.absence(value)
                 if name:
@@ -84,6 +86,12 @@ class Intake:
         if len(numbers) < len(rows):
             columns = {side: list(itertools.compress(values, kept)) for side, values in columns.items()}
         return Block(context, self.split, numbers, columns, is_first)
+
+    def all_present(self, values: Sequence[Any]) -> bool:
+        """Whether all values are texts that say something; False where that takes a closer look."""
+        return (
+            not self.missing and set(map(type, values)) == {str} and all(values) and not any(map(str.isspace, values))
+        )
 
     def absence(self, value: Any) -> str:
         """The defect of a value that is none, `missing` for a text that the settings name; empty for a value."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from seq2att.audit.context import Context
@@ -50,13 +50,14 @@ class Report(NamedTuple):
         if not self.findings:
             yield "nothing found"
 
-    def short(self) -> list[str]:
-        """What a training says: a line for each error and warning."""
-        return [
-            f"{one.severity}: {place_of(one)}: {one.defect.name}: {one.defect.meaning}; {one.remedy}"
-            for one in self.findings
-            if one.severity != "note"
-        ]
+
+def short_lines(findings: Iterable[Finding]) -> list[str]:
+    """What a training says: a line for each error and warning."""
+    return [
+        f"{one.severity}: {place_of(one)}: {one.defect.name}: {one.defect.meaning}; {one.remedy}"
+        for one in findings
+        if one.severity != "note"
+    ]
 
 
 def place_of(finding: Finding) -> str:

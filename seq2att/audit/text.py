@@ -108,9 +108,11 @@ class OddCharacters(Check):
         doubled = np.flatnonzero(spaces[:-1] & spaces[1:] & same)
         full = np.flatnonzero(characters.lengths)
         ends = np.concatenate([characters.offsets[full], characters.offsets[full + 1] - 1])
-        rows = np.union1d(owner[doubled], owner[ends[spaces[ends]]])
-        blank = characters.count("SPACE") == characters.lengths
-        self.add("extra-space", block, side, rows[~blank[rows]].tolist(), lambda row: shown(characters.texts[row]))
+        is_odd = np.zeros(len(block), bool)
+        is_odd[owner[doubled]] = True
+        is_odd[owner[ends[spaces[ends]]]] = True
+        is_odd &= characters.count("SPACE") < characters.lengths
+        self.add("extra-space", block, side, np.flatnonzero(is_odd).tolist(), lambda row: shown(characters.texts[row]))
 
     def match(self, block: Block, side: str, characters: Characters, name: str, pattern: re.Pattern[str]) -> None:
         """Rows in which a pattern occurs."""
@@ -145,7 +147,9 @@ class OddCharacters(Check):
 
     def long_words(self, block: Block, side: str, characters: Characters) -> None:
         """Rows with a very long word."""
-        bounds = np.union1d(characters.offsets, np.flatnonzero(characters.gaps))
+        starts = np.append(characters.gaps, True)
+        starts[characters.offsets] = True
+        bounds = np.flatnonzero(starts)
         rows = characters.rows_at(bounds[:-1][np.diff(bounds) > LONG_WORD + 1])
         scripts = characters.count("CJK", "THAI", "KHMER", "MYANMAR", "TIBETAN")  # these have no spaces
         rows = rows[scripts[rows] == 0]
@@ -185,7 +189,7 @@ class NormalForms(Check):
             characters = block.characters(side.name)
             if side.normalize != "none" or characters.is_ascii:
                 continue
-            letters = map(chr, np.unique(characters.codes[characters.codes > 0x7F]).tolist())
+            letters = map(chr, np.flatnonzero(np.bincount(characters.codes)[0x80:]) + 0x80)
             self.composed.setdefault(side.name, set()).update(filter(unicodedata.decomposition, letters))
             rows = self.decomposed.setdefault((block.split, side.name), {})
             for row in characters.with_kind("MARK").tolist():

@@ -19,6 +19,7 @@ import torch
 import seq2att
 from seq2att import model as models
 from seq2att import registry
+from seq2att.audit import sampled_remarks
 from seq2att.bundle import save
 from seq2att.bundle.owner import sign
 from seq2att.data import prepare
@@ -144,6 +145,9 @@ def make_ready(config: Mapping[str, Any], say: Callable[[str], None], processes:
     run = processes.share(lambda: folder.claim(config))
     callbacks, loggers = make_callbacks(config), make_loggers(config)
     corpora = processes.in_turn(lambda: prepare(config, source, target, reader, say))
+    if processes.first:
+        for line in sampled_remarks(config, {"source": source, "target": target}, reader, corpora):
+            say(line)
     return Ready(run, reader, source, target, corpora, callbacks, loggers)
 
 
