@@ -15,6 +15,8 @@ RECIPES = {
 defaults:
   - config
   - override reader: parallel
+  - override source/tokenizer: char
+  - override target/tokenizer: char
   - _self_
 reader: {train: train, validation: dev, test: test, source: de, target: en}
 """,
@@ -74,6 +76,8 @@ reader: {train: train.tsv, validation: dev.tsv, test: test.tsv}
 defaults:
   - config
   - override reader: jsonl
+  - override source/tokenizer: char
+  - override target/tokenizer: char
   - _self_
 reader: {train: train.jsonl, validation: dev.jsonl, test: test.jsonl}
 """,

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from seq2att.audit import DEFECTS, Report, audit, write_clean
+from seq2att import model, registry
+from seq2att.audit import DEFECTS, Report, audit, sampled_remarks, sampling, write_clean
 from seq2att.cli import main
 from seq2att.config import compose
+from seq2att.data import prepare
 from tests.planted import PLANTS, RECIPES, Plant, make, write
 
 
@@ -150,3 +152,40 @@ def test_the_command_cleans(recipe: tuple[str, Path], tmp_path: Path, capsys: py
 def test_rows_without_a_text_file_are_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "reverse", "--write", str(tmp_path / "clean")]) == 2
     assert "E-conflict" in capsys.readouterr().err
+
+
+# -- a training
+
+
+def prepared(recipe: str, data: Path, cache: Path) -> tuple[list[str], list[str]]:
+    """What a training says about its data, twice."""
+    config = compose(recipe, [f"data.root={data}", f"data.cache={cache}"])
+    reader = registry.build("reader", config)
+    source, target = model.make_fields(config)
+    corpora = prepare(config, source, target, reader, lambda line: None)
+    first = sampled_remarks(config, {"source": source, "target": target}, reader, corpora)
+    return first, sampled_remarks(config, {"source": source, "target": target}, reader, corpora)
+
+
+@pytest.mark.parametrize("corpus", RECIPES)
+def test_a_training_on_clean_data_says_nothing(corpus: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write(make(corpus), tmp_path / "data")
+    (tmp_path / "one.yaml").write_text(RECIPES[corpus])
+    assert prepared(str(tmp_path / "one.yaml"), tmp_path / "data", tmp_path / "cache") == ([], [])
+
+
+def test_a_training_names_what_a_sample_shows_once_for_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    files = make("classes")
+    files["train.csv"][30:60] = [line.rpartition(",")[0] + ",NA" for line in files["train.csv"][30:60]]
+    write(files, tmp_path / "data")
+    (tmp_path / "one.yaml").write_text(RECIPES["classes"])
+    first, second = prepared(str(tmp_path / "one.yaml"), tmp_path / "data", tmp_path / "cache")
+    assert first == second
+    assert "data.missing=[NA]" in first[0]
+    assert "train.csv:31" in first[0]
+    monkeypatch.setattr(sampling, "judge", None)  # the cache has it
+    assert prepared(str(tmp_path / "one.yaml"), tmp_path / "data", tmp_path / "cache")[0] == first

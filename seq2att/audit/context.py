@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -137,6 +137,9 @@ class Context:
 
 class Check:
     """A pass over the rows: `see` gets every block in order, `finish` is called once after the last."""
+
+    needs_all: ClassVar[bool] = False
+    """Whether only all rows together show what is checked."""
 
     def __init__(self, context: Context) -> None:
         self.context = context

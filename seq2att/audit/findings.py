@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ class Finding:
     split: str
     side: str  # source, target, or empty
     total: int = 0  # rows of the split
+    is_sample: bool = False  # whether these are only some of its rows
     value: str = ""  # for the remedy
     numbers: array[int] = field(default_factory=lambda: array("q"))  # entries of the split
     examples: list[Example] = field(default_factory=list)
@@ -74,8 +76,9 @@ class Finding:
     @property
     def severity(self) -> Severity:
         """That of the defect; a note where few rows have it."""
-        is_tolerated = self.count <= self.defect.tolerance * self.total
-        return "note" if is_tolerated else self.defect.severity
+        limit = self.defect.tolerance * self.total
+        limit += 3 * math.sqrt(limit) if self.is_sample else 0  # as many as chance may bring into a sample
+        return "note" if self.count <= limit else self.defect.severity
 
     @property
     def remedy(self) -> str:
@@ -138,10 +141,10 @@ class Findings:
             file = file.removesuffix(suffix) + self.suffixes[side]
         return f"{file}:{line}" if line else file
 
-    def sorted(self, rows: Mapping[str, int]) -> list[Finding]:
+    def sorted(self, rows: Mapping[str, int], is_sample: bool = False) -> list[Finding]:
         """The findings by severity, then by count; `rows` are the rows of each split."""
         for finding in self.found.values():
-            finding.total = rows.get(finding.split, 0)
+            finding.total, finding.is_sample = rows.get(finding.split, 0), is_sample
             finding.numbers = array("q", np.unique(np.array(finding.numbers, np.int64)).tolist())
         order = list(DEFECTS)
         return sorted(

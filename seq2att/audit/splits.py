@@ -34,6 +34,8 @@ def fold(value: Any) -> str:
 class Repeats(Check):
     """Duplicates, contradictions, fillers and leaks, by hashes of all rows."""
 
+    needs_all = True
+
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.hashes = {side: Column(np.int64) for side in context.sides}
@@ -144,6 +146,8 @@ def distinct_partners(keys: Hashes, partners: Hashes) -> Numbers:
 class Unseen(Check):
     """Characters and words of the other splits that training lacks."""
 
+    needs_all = True
+
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.seen = {side.name: np.zeros(0x110000, bool) for side in context.of_kind("text")}
@@ -201,6 +205,8 @@ def joined_words(texts: list[str]) -> list[str]:
 
 class Sizes(Check):
     """Splits that are too small, or larger than training."""
+
+    needs_all = True
 
     def finish(self) -> None:
         rows = self.context.rows
