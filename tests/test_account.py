@@ -1,6 +1,7 @@
 """The account of rows: read = kept + moved + dropped, for every reader, split and rule; and groups of equal rows."""
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from seq2att import registry
-from seq2att.data import Buckets, batches, epochs, numbers, prepare, report, write_account
+from seq2att.data import Buckets, batches, corpus, epochs, numbers, prepare, report, write_account
 from seq2att.data.epochs import Part
 from seq2att.data.report import Places, RowReport
 from seq2att.model import make_fields
@@ -97,22 +98,22 @@ def test_read_is_kept_and_moved_and_dropped(form: str, seed: int, tmp_path: Path
     corpora = prepare(config, source, target, reader, lambda _: None)
     train = corpora["train"].report
     assert train.read == count
-    for split, corpus in corpora.items():
-        account = corpus.report
+    for split, rows in corpora.items():
+        account = rows.report
         dropped = sum(map(len, account.dropped.values()))
         assert account.read == account.kept + sum(account.moved.values()) + dropped
-        assert len(corpus) == account.kept
+        assert len(rows) == account.kept
         for each in account.per_file().values():
             assert each["read"] == sum(number for key, number in each.items() if key != "read")
             assert min(each.values()) >= 0
         if split in train.moved:
             assert account.read == train.moved[split]
         assert all(len(list(places)) == len(places) for places in account.dropped.values())
-        assert sum(corpus.part_sizes) == len(corpus)
-    write_account(tmp_path / "data.json", [corpus.report for corpus in corpora.values()])
+        assert sum(rows.part_sizes) == len(rows)
+    write_account(tmp_path / "data.json", [rows.report for rows in corpora.values()])
     written = json.loads((tmp_path / "data.json").read_text())
     assert {split: each["read"] for split, each in written.items()} == {
-        split: corpus.report.read for split, corpus in corpora.items()
+        split: rows.report.read for split, rows in corpora.items()
     }
 
 
@@ -161,6 +162,27 @@ def test_groups_do_not_depend_on_how_many_hashes_are_sorted_at_once(
         assert found["group"] == group.tolist()
         assert found["members"] == np.argsort(group, kind="stable").tolist()
         assert found["starts"] == [0, *np.cumsum(np.bincount(group)).tolist()]
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_many_values_are_read_as_they_are_mapped(
+    shape: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(1)
+    arrays = [draw.integers(0, 100, (int(size), *shape)).astype(np.int32) for size in draw.integers(0, 9, 50)]
+    with corpus.RaggedWriter(tmp_path, "source") as writer:
+        writer.add(arrays[:20])
+        writer.add(arrays[20:])
+        writer.finish()
+    mapped = corpus.Ragged.load(tmp_path, "source")
+    monkeypatch.setattr(corpus, "LARGE", 0)
+    read = corpus.Ragged.load(tmp_path, "source")
+    assert (mapped.file, read.file is not None) == (None, hasattr(os, "pread"))
+    for rows in ([], [3], [7, 7, 0, 49], list(range(50))):
+        for one, two in zip(mapped.gather(rows), read.gather(rows), strict=True):
+            assert one.dtype == two.dtype
+            assert one.tolist() == two.tolist()
+    assert read.small_lengths().tolist() == list(map(len, arrays))
 
 
 # --- epochs: windows and weights ------------------------------------------------------------------------------------

@@ -324,6 +324,8 @@ def test_check_names_a_missing_file_and_reads_none(tmp_path: Path) -> None:
 MISTAKES = [  # the code and the subject, in which {} is the file
     (Tsv(train="a"), b"a\tb\nno tab\n", "E-column", "{}:2"),
     (Tsv(train="a"), b"a\tb\nc\td\te\n", "E-column", "{}:2"),
+    (Tsv(train="a"), b"a\tb\tc\nd\te\n", "E-column", "{}:2"),
+    (Csv(train="a"), b"source,target,note\na,b\n", "E-column", "{}:2"),
     (Tsv(train="a"), b"a\tb\nc\td \xff\n", "E-encoding", "{}:2"),
     (Tsv(train="a", source="de"), b"a\tb\n", "E-column", "column='de'"),
     (Tsv(train="a", source="de", target="en", header=True), b"den\ten\na\tb\n", "E-column", "{}"),

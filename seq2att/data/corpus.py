@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from seq2att.data.numbers import ROW, NumberWriter, map_numbers
+from seq2att.data.numbers import ROW, NumberWriter, map_numbers, release
 from seq2att.data.reading import Table
 from seq2att.data.report import RowReport
 from seq2att.types import UNKNOWN, Column
 
 PART = 1 << 20  # tokens or rows that are looked at once
+LARGE = 1 << 27  # bytes of values beyond which rows are read, not mapped
 
-Rows = Sequence[int] | npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.int64]
+Rows = Sequence[int] | Numbers
 
 
 class Ragged:
@@ -27,6 +32,7 @@ class Ragged:
     def __init__(self, values: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> None:
         self.values = np.asarray(values)  # [total] ids or [total, F] vectors; not a np.memmap, which is slow to index
         self.offsets = np.asarray(offsets)  # [rows + 1]
+        self.file: int | None = None  # read where the values are many; a mapping would hold them all in time
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -44,6 +50,7 @@ class Ragged:
             if lengths.max(initial=0) > np.iinfo(result.dtype).max:
                 result = result.astype(np.int64)
             result[start : start + PART] = lengths
+        release(self.offsets)
         return result
 
     def gather(self, rows: Rows) -> Column:
@@ -52,10 +59,22 @@ class Ragged:
         starts = self.offsets[rows]  # [B]
         lengths = self.offsets[rows + 1] - starts  # [B]
         steps = np.arange(lengths.max(initial=0))  # [S]
-        padded = self.values.take(starts[:, None] + steps, axis=0, mode="clip")  # [B, S] or [B, S, F]
-        padded[steps >= lengths[:, None]] = 0
+        is_value = steps < lengths[:, None]  # [B, S]
+        if self.file is None:
+            padded = self.values.take(starts[:, None] + steps, axis=0, mode="clip")  # [B, S] or [B, S, F]
+            padded[~is_value] = 0
+        else:
+            padded = np.zeros((*is_value.shape, *self.values.shape[1:]), self.values.dtype)
+            padded[is_value] = self.read(self.file, starts, lengths)
         wide = padded.astype(np.int64 if np.issubdtype(padded.dtype, np.integer) else np.float32, copy=False)
         return Column(torch.from_numpy(wide), torch.from_numpy(lengths))
+
+    def read(self, file: int, starts: Numbers, lengths: Numbers) -> npt.NDArray[Any]:
+        """The values of rows that start there, one after the other `[total]` or `[total, F]`."""
+        size = self.values.itemsize * math.prod(self.values.shape[1:])
+        places = zip((starts * size).tolist(), (lengths * size).tolist(), strict=True)
+        content = b"".join(os.pread(file, count, start) for start, count in places)
+        return np.frombuffer(content, self.values.dtype).reshape(-1, *self.values.shape[1:])
 
     @classmethod
     def of(cls, arrays: Sequence[npt.NDArray[Any]]) -> Ragged:
@@ -70,7 +89,11 @@ class Ragged:
         shape, path = tuple(meta["shape"]), folder / f"{side}.bin"
         is_empty = 0 in shape  # an empty file cannot be mapped
         values = np.zeros(shape, meta["dtype"]) if is_empty else np.memmap(path, meta["dtype"], mode="r", shape=shape)
-        return cls(values, map_numbers(folder / f"{side}.offsets.bin", np.int64))
+        ragged = cls(values, map_numbers(folder / f"{side}.offsets.bin", np.int64))
+        if ragged.values.nbytes > LARGE and hasattr(os, "pread"):  # not on Windows
+            ragged.file = os.open(path, os.O_RDONLY)
+            weakref.finalize(ragged, os.close, ragged.file)
+        return ragged
 
 
 class RaggedWriter:
@@ -143,6 +166,7 @@ class Corpus:
         ids = values if values.ndim == 1 else values[:, 0]
         for start in range(0, len(ids), PART):
             yield start + np.flatnonzero(ids[start : start + PART] == unknown_id)
+            release(values)
 
     def unknown_rate(self, side: str, unknown_id: int = UNKNOWN) -> float:
         """The share of the tokens of a side that are unknown, 0 to 1."""

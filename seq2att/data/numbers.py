@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,15 @@ def map_numbers(path: Path, dtype: Any) -> npt.NDArray[Any]:
     if not path.stat().st_size:
         return np.zeros(0, dtype)
     return np.asarray(np.memmap(path, dtype, mode="r"))  # not a np.memmap, which is slow to index
+
+
+def release(numbers: npt.NDArray[Any]) -> None:
+    """Leave the pages of a mapped file to the system's cache; until they are read again they are not our memory."""
+    base: Any = numbers
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # Linux and macOS
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def write_groups(folder: Path) -> None:

@@ -189,8 +189,8 @@ def next_record(records: Iterator[list[str]]) -> list[str] | None:
 def pick_columns(file: Path, name: str, records: Iterable[tuple[int, list[str]]], reader: Tsv | Csv) -> Iterator[Row]:
     """Yield the columns of every record; a column is a name of the header, or a number from 1.
 
-    A record that is wider than the header, or than the first record, is refused: a separator inside a value would shift
-    its columns.
+    A record that is wider or narrower than the header, or than the first record, is refused: a separator inside a
+    value, or one that is missing, would shift its columns.
     """
     records, columns, header = iter(records), reader.columns, reader.header
     names = next(records, (0, []))[1] if header else []
@@ -209,8 +209,8 @@ def pick_columns(file: Path, name: str, records: Iterable[tuple[int, list[str]]]
             problem = f"{num_columns}, but column {column!r} is needed"
             reader.fault("missing-column", UserError("E-column", f"{file}:{number}", problem, remedy))
             continue
-        if len(record) > width:
-            remedy = "correct the line: a separator inside a value shifts its columns"
+        if len(record) != width:
+            remedy = "correct the line: a separator inside a value, or one that is missing, shifts its columns"
             problem = f"{num_columns}, but the file has {width}"
             reader.fault("extra-column", UserError("E-column", f"{file}:{number}", problem, remedy))
             continue
