@@ -3,20 +3,43 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+OLDEST := $(VENV)-oldest
+OLDEST_TESTS := $(addprefix tests/test_,model.py data.py reader.py tokenizer.py metric.py config.py record.py files.py)
+PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check
+PIP_LOCKED := $(PIP_INSTALL) --require-hashes --no-deps
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+    --no-emit-index-url --custom-compile-command 'make lock'
 DEMO := runs/pronounce
 WORDS := sequence attention knowledge robot michelle
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz sanitize faults hostile docs check clean
+.PHONY: help install lock oldest demo test fuzz sanitize faults hostile docs check clean
 
 help:  ## List what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
 
 install: $(INSTALLED)  ## Make the environment in $(VENV), with the tested versions
 
-$(INSTALLED): pyproject.toml constraints.txt
+# First what builds packages, then all others but PyTorch, each with the hash of its file; then PyTorch and this package.
+$(INSTALLED): pyproject.toml constraints.txt requirements-build.lock requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/$(PIP_LOCKED) -r requirements-build.lock
+	$(BIN)/$(PIP_LOCKED) --no-build-isolation -r requirements.lock
+	$(BIN)/$(PIP_INSTALL) --no-build-isolation -c constraints.txt -e ".[dev]"
+	@touch $@
+
+# PyTorch is left out: which of its builds is right depends on the machine, and the CPU builds are not on every index.
+lock:  ## Write the lock files anew after a change of constraints.txt (needs uv)
+	$(COMPILE) --no-deps --no-emit-package torch -o requirements.lock constraints.txt
+	printf '%s\n' editables hatchling setuptools setuptools-scm | $(COMPILE) -c constraints.txt -o requirements-build.lock -
+
+oldest: $(OLDEST)/.installed  ## Run a selection of the tests with the oldest versions that pyproject.toml allows
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 0 -W default $(OLDEST_TESTS)
+
+$(OLDEST)/.installed: pyproject.toml tests/oldest.py
+	$(PYTHON) -m venv $(OLDEST)
+	$(PYTHON) tests/oldest.py $(PINS) > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/$(PIP_INSTALL) -c $(OLDEST)/constraints.txt -e ".[dev]"
 	@touch $@
 
 demo: $(DEMO)/metrics.json  ## Train a model that pronounces English words (4 minutes), and try it
@@ -57,4 +80,4 @@ check: $(INSTALLED)  ## Lint, format, types and arrows
 	$(BIN)/lint-imports
 
 clean:  ## Remove the environment and caches, not the runs
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(OLDEST) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.oldest import oldest_versions
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 COMPONENTS = (
@@ -90,7 +92,15 @@ def test_wheel_has_version_command_and_extras(built: Built) -> None:
 def test_sdist_carries_what_a_packager_tests_with(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"LICENSE", "Makefile", "constraints.txt", "conf/config.yaml", "recipes/reverse.yaml"} <= names
+    assert {
+        "LICENSE",
+        "Makefile",
+        "constraints.txt",
+        "requirements.lock",
+        "requirements-build.lock",
+        "conf/config.yaml",
+        "recipes/reverse.yaml",
+    } <= names
     assert "tests/test_project.py" in names
 
 
@@ -129,6 +139,22 @@ def test_constraints_pin_every_dependency() -> None:
     needed = {re.split(r"[<>=\[]", name)[0].lower() for name in everything} - {"seq2att"}
     assert "torch" in needed
     assert needed <= pinned, f"constraints.txt misses {sorted(needed - pinned)}"
+
+
+def test_lock_files_hold_a_hash_of_everything_but_pytorch() -> None:
+    """PyTorch is left to the constraints: which of its builds is right depends on the machine."""
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.M))
+    for name in ("requirements.lock", "requirements-build.lock"):
+        text = (ROOT / name).read_text("utf-8")
+        locked = dict(re.findall(r"^([\w.-]+)==(\S+) (?:; [^\\]* )?\\\n    --hash=sha256:[0-9a-f]{64}", text, re.M))
+        assert len(locked) == len(re.findall("==", text)) > 8
+        normal = {re.sub(r"[-_.]+", "-", pin).lower(): version for pin, version in pins.items()}
+        assert {key: normal.get(key) for key in locked} == locked, "run make lock"
+        assert name != "requirements.lock" or normal.keys() - locked.keys() == {"torch"}
+
+
+def test_every_dependency_has_an_oldest_version() -> None:
+    assert list(oldest_versions()) == [re.split(r"[<>=]", name)[0] for name in PROJECT["dependencies"]]
 
 
 def test_every_import_is_a_declared_dependency() -> None:

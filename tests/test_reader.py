@@ -683,10 +683,12 @@ def test_a_class_is_given_by_its_name(tmp_path: Path) -> None:
 
 
 def test_classes_in_lists_are_given_by_their_names(tmp_path: Path) -> None:
-    from datasets import ClassLabel, Dataset, Features, List, Value
+    import datasets
+    from datasets import ClassLabel, Dataset, Features, Value
 
+    of_list = getattr(datasets, "List", None) or datasets.Sequence  # before version 4
     tags = ClassLabel(names=["O", "B-PER"])
-    features = Features({"tokens": List(Value("string")), "ner_tags": List(tags)})
+    features = Features({"tokens": of_list(Value("string")), "ner_tags": of_list(tags)})
     rows = {"tokens": [["Mia", "sings"], []], "ner_tags": [[1, 0], []]}
     Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
     reader = HuggingFace(path="saved", validation=None, test=None, source=("tokens",), target=("ner_tags",))
