@@ -1,7 +1,7 @@
 """The adding problem (Hochreiter and Schmidhuber 1997), and what it shows: how far back a gradient reaches.
 
 Every step of a sequence holds a number from 0 to 1 and a mark. Two steps are marked, one in each half; their sum is to
-be said at the end. Who always says 1 has a mean squared error of 0.167.
+be said at the end. A model that always predicts 1 has a mean squared error of 0.167.
 """
 
 from __future__ import annotations

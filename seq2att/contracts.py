@@ -1,4 +1,4 @@
-"""Contracts: what a component returns is checked where components meet, so that a plugin is told what was expected."""
+"""Contracts: what a component returns is checked where components meet, so that an error names what was expected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seq2att.types import Attended, Decoded, Encoding, Hypotheses, Loss, Memory,
 
 
 def setting_name(kind: str, component: object, slot: str = "") -> str:
-    """The setting that asks for a component (an object or its class), as in `target=tags`."""
+    """The setting that chooses a component (an object or its class), as in `target=tags`."""
     cls = component if isinstance(component, type) else type(component)
     names = [name for name, entry in entries(kind).items() if entry.target is cls]
     return f"{slot or kind}={names[0] if names else cls.__name__}"

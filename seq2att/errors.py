@@ -38,7 +38,7 @@ CODES = {
     "E-run": "A run folder cannot be used: it holds another run, or none.",
     "E-setting": "There is no such setting.",
     "E-size": "A count or size is too small or too large.",
-    "E-split": "The data cannot be split as asked.",
+    "E-split": "The data cannot be split by these settings.",
     "E-syntax": "A setting, a recipe or a line cannot be parsed.",
     "E-task": "The model's task does not support this command or component.",
     "E-type": "A value has the wrong type.",

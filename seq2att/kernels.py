@@ -1,7 +1,8 @@
 """What searching and inference do with numbers: in C++ where it can be compiled, the same in PyTorch elsewhere.
 
 In C++ a row's result is computed from that row alone, in an order that no other row changes: a sentence has the same
-answer to the last bit beside any neighbours. Everything here overwrites what its docstring says and has no gradients.
+answer to the last bit beside any neighbours. Everything here has no gradients, and overwrites the tensors that its
+docstring names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loggers: where the figures of a run go, beside `metrics.csv`, which is always written.
+"""Loggers: where the figures of a run go, in addition to `metrics.csv`, which is always written.
 
 A plugin is a function that returns an object with the interface `Logger`, which Lightning's loggers have (so
 `WandbLogger` works as it is), and imports what it needs inside.

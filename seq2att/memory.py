@@ -24,7 +24,7 @@ class DoesNotFitError(MemoryError):
 
     Args:
         rows: `[B]`, their numbers in the data.
-        reason: what the failed allocation said.
+        reason: the message of the failed allocation.
     """
 
     def __init__(self, rows: Tensor, reason: str) -> None:

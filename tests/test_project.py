@@ -1,7 +1,10 @@
 """The project as a whole: what it ships, which way the arrows point, and what no committed file may hold."""
 
 import ast
+import importlib
+import inspect
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -10,6 +13,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -283,6 +287,36 @@ def test_functions_and_modules_are_as_short_as_contributing_says() -> None:
     assert [function for function in functions if function.lines > most_of_function] == []
     modules = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in paths}
     assert {name: lines for name, lines in modules.items() if lines > most_of_module} == {}
+
+
+def inner_functions(path: Path) -> Iterator[tuple[str, int]]:
+    """The functions inside of functions of a file without a docstring, with the lines of their bodies."""
+    for outer in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(outer) if isinstance(outer, ast.FunctionDef) else ():
+            if node is not outer and isinstance(node, ast.FunctionDef) and not ast.get_docstring(node):
+                assert node.end_lineno is not None
+                yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node.end_lineno - node.body[0].lineno + 1
+
+
+def undocumented_methods(module: ModuleType) -> Iterator[str]:
+    """The methods of a module's classes without a docstring that override none with one; ruff sees functions."""
+    for kind in vars(module).values():
+        if inspect.isclass(kind) and kind.__module__ == module.__name__:
+            for name, method in vars(kind).items():
+                has_words = [getattr(getattr(base, name, None), "__doc__", None) for base in kind.__mro__]
+                is_ours = inspect.isfunction(method) and method.__module__ == module.__name__
+                if is_ours and not name.startswith("__") and not any(has_words):
+                    yield f"{module.__name__}.{kind.__name__}.{name}"
+
+
+def test_every_method_and_longer_function_has_a_docstring() -> None:
+    import seq2att
+
+    longer = [name for path in (ROOT / "seq2att").rglob("*.py") for name, lines in inner_functions(path) if lines > 7]
+    assert longer == []
+    names = [info.name for info in pkgutil.walk_packages(seq2att.__path__, "seq2att.")]
+    modules = [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+    assert [method for module in modules for method in undocumented_methods(module)] == []
 
 
 def committed() -> list[Path]:

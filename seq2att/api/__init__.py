@@ -98,7 +98,7 @@ def train(
     Args:
         recipe: the name of a recipe, or the path of a file.
         overrides: settings as on the command line, such as `["encoder=gru", "seed=3"]`.
-        callbacks: callback objects, beside those that the setting `callbacks` names.
+        callbacks: callback objects, in addition to those that the setting `callbacks` names.
         trust_data: whether to use the files that the settings name where the recipe is the run folder of someone else.
 
     Raises:

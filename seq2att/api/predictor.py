@@ -157,7 +157,7 @@ class Predictor:
         """Predict a tag for every word (or frame) of a text, or of many in their order.
 
         A text is split at spaces; one sentence in words is a list in the list of inputs: `[["to", "new", "york"]]`.
-        `.value` holds the tags with a space between them, `.tokens` each by itself beside `.source_tokens`, and
+        `.value` holds the tags with a space between them, `.tokens` each by itself, aligned with `.source_tokens`, and
         `.token_scores` the log-probability of each. Options are those of `Answering`; errors as for `translate`.
         """
         return self._answer("tag", texts, options, Answering)

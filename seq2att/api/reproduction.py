@@ -99,9 +99,9 @@ def reproduce(
 
     Args:
         run: the run folder.
-        into: the new folder; None: `NAME-reproduced` beside the run.
+        into: the new folder; None: `NAME-reproduced` in the parent folder of the run.
         root: where relative paths of the data start, in place of `data.root`.
-        plugins: files, folders or modules to import beside those that the run names.
+        plugins: files, folders or modules to import in addition to those that the run names.
         trust_data: whether to use the files that the settings name where the run is that of someone else.
         say: receives the lines of the training.
         warn: receives what differs here from the machine of the run.

@@ -58,7 +58,7 @@ COMMANDS = (
   echo "a b c d" | seq2att translate runs/reverse
   seq2att translate runs/reverse input.txt -o output.txt --beam 5
   seq2att translate runs/reverse input.txt -o output.txt --devices 2 --quantize int8
-  seq2att translate runs/reverse                      (asks for one line after the other)
+  seq2att translate runs/reverse                      (reads lines from the terminal)
 
 RUN is a run folder or a bundle. Line n of the output answers line n of the input; an empty line stays empty.
 With --n-best above 1, every answer is a line of its own: number of the input line, score, text, with tabs between.
@@ -115,7 +115,7 @@ likeliest token each time. A sample is the same every time; another --seed gives
 
 
 class Request(NamedTuple):
-    """What a command asks of a model, and what it writes of an answer."""
+    """How a command calls a model, and what it writes of a prediction."""
 
     method: str  # of the predictor
     options: dict[str, Any]  # of that method

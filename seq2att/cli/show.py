@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the answer and what it looked at, and draw that if asked."""
+    """Print the answer and its attention, and draw it with --output."""
     if arguments.text is None and arguments.row is None:
         raise UserError("E-missing", "TEXT", "show needs an input", "give a sentence in quotes, or --row N")
     if arguments.text is not None and arguments.row is not None:

@@ -257,6 +257,7 @@ def resolve(config: dict[str, Any], checker: Checker) -> None:
         return
 
     def visit(block: dict[str, Any], node: Any, path: tuple[str, ...]) -> None:
+        """Replace the interpolations of a block and of those in it."""
         for name, value in block.items():
             here = (*path, name)
             try:

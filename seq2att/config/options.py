@@ -61,7 +61,7 @@ class Settings:
         share: what the source and the target have in common.
         metrics: the metrics of a validation and an evaluation; null for those of the head.
         callbacks: the callbacks of the training.
-        loggers: the loggers beside metrics.csv, which is always written.
+        loggers: the loggers in addition to metrics.csv, which is always written.
     """
 
     recipe: str

@@ -14,7 +14,12 @@ from seq2att.errors import UserError
 from seq2att.registry import suggestion
 from seq2att.registry.value import shorten_value
 
-OF_RUNS = ("manifest.json", "model.safetensors", "checkpoints", "metrics.csv")  # beside the settings of a run
+OF_RUNS = (
+    "manifest.json",
+    "model.safetensors",
+    "checkpoints",
+    "metrics.csv",
+)  # in the folder of a run, with its settings
 BASE = "config"  # the start of every defaults list: conf/config.yaml
 
 
@@ -37,12 +42,12 @@ class Recipe(NamedTuple):
 
 
 def folder(name: str) -> Path:
-    """The folder `conf` or `recipes`: inside an installed package, else beside the package of a checkout."""
+    """The folder `conf` or `recipes`: inside an installed package, or next to the package of a checkout."""
     package = Path(__file__).resolve().parent.parent
     for place in (package / name, package.parent / name):
         if place.is_dir():
             return place
-    raise UserError("E-file", f"{name}/", f"the folder is missing beside {package}", "install seq2att again")
+    raise UserError("E-file", f"{name}/", f"the folder is missing next to {package}", "install seq2att again")
 
 
 def recipes() -> dict[str, Path]:

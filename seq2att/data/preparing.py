@@ -175,6 +175,7 @@ class Preparation:
         key = make_key(train.key, is_shared, self.settings(), importlib.metadata.version("sentencepiece"))
 
         def make(folder: Path) -> None:
+            """Fit the fields, and write what they learned."""
             nonlocal is_made
             is_made = True
             if any("tokenizer" in options for options in self.options.values()):

@@ -27,7 +27,7 @@ def run(
     say: Callable[[str], None] = print,
     command: Sequence[str] = (),
 ) -> Path:
-    """Train a resolved configuration in as many processes as it asks for; return the run folder.
+    """Train a resolved configuration in as many processes as it sets; return the run folder.
 
     Where torchrun, Slurm or the like started this process as one of several, it joins them. The record of the run
     holds the `command`.

@@ -28,7 +28,7 @@ COMMIT = re.compile(r"@([0-9a-f]{40})/")  # in the address of a file on the hub
 class HuggingFace(TableReader):
     """A Hugging Face data set: a name on the hub, or a folder (of `save_to_disk`, or of data files).
 
-    With `files` and `data.root` the same data are read from local files, and the hub is not asked. A class is given by
+    With `files` and `data.root` the same data are read from local files, and the hub is not used. A class is given by
     its name.
 
     Args:

@@ -2,7 +2,7 @@
 
 The kernels compute where they can be compiled, on plain float32 or float64 tensors of a CPU. All else is the
 reference: a GPU (which has cuDNN), other precisions, autocast, `torch.compile`, tracing, `torch.func`, and modules that
-are subclassed, hooked or changed. `SEQ2ATT_KERNEL=torch` asks for the reference everywhere; `SEQ2ATT_KERNEL=cpp` makes
+are subclassed, hooked or changed. `SEQ2ATT_KERNEL=torch` selects the reference everywhere; `SEQ2ATT_KERNEL=cpp` makes
 it an error that the kernels cannot be built.
 """
 
@@ -24,7 +24,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 
 def requested_kernel() -> str | None:
-    """The tier that `SEQ2ATT_KERNEL` asks for, or None."""
+    """The tier that `SEQ2ATT_KERNEL` selects, or None."""
     kernel = os.environ.get(VARIABLE) or None
     if kernel is not None and kernel not in KERNELS:
         raise UserError(

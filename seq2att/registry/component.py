@@ -77,6 +77,7 @@ def kind(name: str) -> Callable[[T], T]:
     """Declare a kind by its base class or function: the program passes the parameters before its star."""
 
     def decorate(base: T) -> T:
+        """Note the kind and what the program passes."""
         taken = _kinds.get(name)
         if taken is not None and identity(taken.base) != identity(base):
             problem = f"{location(base)} declares a kind that {location(taken.base)} declares already"
@@ -93,6 +94,7 @@ def register(kind: str, name: str) -> Callable[[T], T]:
     """Make a class or function the component `kind=name`; an error tells what to change in its signature."""
 
     def decorate(target: T) -> T:
+        """Note the component and its options."""
         if kind in COMPONENTS and kind not in _kinds:
             importlib.import_module(f"seq2att.{kind}")
         taken = entries(kind).get(name)

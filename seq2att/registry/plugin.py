@@ -24,7 +24,7 @@ ENTRY_POINTS = "seq2att.plugins"
 def load(plugins: Iterable[str] = ()) -> None:
     """Fill the registry: our own components, installed plugins (entry points), then the named files and packages.
 
-    An installed plugin that cannot be imported is noted, and named where a component is asked for that nobody has.
+    An installed plugin that cannot be imported is noted, and named in the error about an unknown component.
     """
     for module in COMPONENTS:
         importlib.import_module(f"seq2att.{module}")

@@ -25,7 +25,7 @@ WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that an option may have; always finite, whole numbers of at most 2147483647 unless said otherwise.
+    """The numbers that an option may have; always finite, whole numbers below 2^31 unless a range says otherwise.
 
     Args:
         low: the smallest number.

@@ -121,7 +121,7 @@ def reader_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) 
         require(has_place, f"a row of {split} has no place", "a Row names its file, and its line from 1")
         sides = [dict(zip(("source", "target"), row.values, strict=False)) for row in rows]
         is_absent = all(values.get(side) is None for values in sides for side in one.absent)
-        problem = f"a row of {split} has a value on a side that is said to be absent"
+        problem = f"a row of {split} has a value on a side that `absent` names"
         require(is_absent, problem, "`absent` names the sides that no row has")
         is_same = one.fingerprint(split, None) == other.fingerprint(split, None)
         cause = "`fingerprint` is a hash of options and content: no ids, times or `hash()`"
@@ -153,8 +153,8 @@ def metric_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) 
     cause = "the best of several right answers counts; set `higher_is_better = False` where less is better"
     require(is_better, f"right answers score {best.value}, wrong ones {worse.value}", cause)
     again = metric(wrong[::-1], references[::-1]).value
-    require(again == worse.value, "the order of rows matters", "rows are judged one by one; sum with `math.fsum`")
-    require(bool(best.signature), "no signature", "the signature names all that the value depends on beside the texts")
+    require(again == worse.value, "the order of rows matters", "score rows one by one; sum with `math.fsum`")
+    require(bool(best.signature), "no signature", "the signature names all that the value depends on except the texts")
 
 
 def optimizer_laws(name: str, options: Mapping[str, Any], examples: Sequence[Any]) -> None:

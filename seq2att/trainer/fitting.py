@@ -261,7 +261,7 @@ def checked_callbacks(callbacks: Sequence[Any]) -> list[Callback]:
 
 @contextmanager
 def deterministic(is_on: bool) -> Iterator[None]:
-    """PyTorch's deterministic algorithms inside the block, where they are asked for."""
+    """PyTorch's deterministic algorithms inside the block, if `trainer.deterministic` is set."""
     if not is_on:
         yield
         return

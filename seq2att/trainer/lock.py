@@ -131,7 +131,7 @@ def is_touched(lock: Path, heartbeat: float) -> bool:
 
 
 def modified(lock: Path) -> int:
-    """When the file was touched, 0 if it is gone; asks the opened file, for network folders remember older answers."""
+    """When the file was touched, 0 if it is gone; of the open file: network folders cache older times."""
     try:
         with lock.open("rb") as file:
             return os.fstat(file.fileno()).st_mtime_ns

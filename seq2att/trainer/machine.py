@@ -1,4 +1,4 @@
-"""What the numbers of a run depend on beside its settings and data: versions, processor, kernels."""
+"""What the numbers of a run depend on in addition to its settings and data: versions, processor, kernels."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def begin_run(
 def describe_start(
     config: Mapping[str, Any], command: Sequence[str], num_processes: int, callbacks: Sequence[object]
 ) -> dict[str, Any]:
-    """What a start of a run depends on, beside its data."""
+    """What a start of a run depends on, except its data."""
     device = torch.device("cuda" if gpus(config["trainer"]["accelerator"]) else "cpu")
     return {
         "command": [without_home(str(word)) for word in command],

@@ -1,4 +1,4 @@
-"""Compiles the C++ sources beside this file, once for each machine and version, and loads them by ctypes.
+"""Compiles the C++ sources in this folder, once for each machine and version, and loads them by ctypes.
 
 The sources use neither PyTorch's headers nor Python's: a compiler takes seconds over them, and one library serves every
 version of both. It lies in the user's cache folder, under a hash of all that it depends on and one of its content. What
@@ -196,7 +196,7 @@ def processor() -> str:
 
 
 def sources(pattern: str) -> list[Path]:
-    """The files beside this one, in order."""
+    """The files of this folder that match a pattern, in order."""
     return sorted(SOURCES.glob(pattern))
 
 

@@ -1,4 +1,4 @@
-"""Every native function and its arguments, field by field as in the C++ headers beside this file.
+"""Every native function and its arguments, field by field as in the C++ headers in this folder.
 
 The first two texts of a struct name its integers and its sizes.
 """
