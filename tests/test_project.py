@@ -336,7 +336,9 @@ def committed() -> list[Path]:
     ],
 )
 def test_no_committed_file_names(meaning: str, pattern: str) -> None:
-    texts = [path for path in committed() if path.name != Path(__file__).name and path.suffix not in (".png", ".safetensors")]
+    texts = [
+        path for path in committed() if path.name != Path(__file__).name and path.suffix not in (".png", ".safetensors")
+    ]
     assert ROOT / "pyproject.toml" in texts
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}"
