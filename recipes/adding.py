@@ -111,8 +111,8 @@ def gradient_norms(training: Training, rows: int) -> npt.NDArray[np.float64]:
     distances = lengths - 1 - np.arange(norms.shape[1])  # [B, S], below 0 on padding
     real = distances >= 0
     sums = np.bincount(distances[real], norms[real])
-    found: npt.NDArray[np.float64] = sums / np.bincount(distances[real])
-    return found
+    means: npt.NDArray[np.float64] = sums / np.bincount(distances[real])
+    return means
 
 
 def write(run: Path, norms: Mapping[int, npt.NDArray[np.float64]]) -> None:

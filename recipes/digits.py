@@ -139,9 +139,9 @@ def images_of(split: str) -> list[Image]:
     """The images of a split, always the same."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    columns = (found.images / 16).transpose(0, 2, 1).tolist()  # [1797, 8, 8]
-    images = [Image(*pair) for pair in zip(columns, found.target.tolist(), strict=True)]
+    data = load_digits()
+    columns = (data.images / 16).transpose(0, 2, 1).tolist()  # [1797, 8, 8]
+    images = [Image(*pair) for pair in zip(columns, data.target.tolist(), strict=True)]
     random.Random(0).shuffle(images)
     parts = (images[VALIDATION + TEST :], images[:VALIDATION], images[VALIDATION : VALIDATION + TEST])
     return dict(zip(SPLITS, parts, strict=True))[split]

@@ -73,10 +73,10 @@ class Surnames(Reader):
 
     def read(self, split: str, root: Path | None) -> Iterator[Row]:
         names = {origin: list(surnames(origin)) for origin in self.origins}
-        origins = Counter(name for found in names.values() for name in dict.fromkeys(found))
-        for origin, found in names.items():
+        origins = Counter(name for own in names.values() for name in dict.fromkeys(own))
+        for origin, own in names.items():
             seen = set()
-            for line, name in enumerate(found, 1):
+            for line, name in enumerate(own, 1):
                 values = (name, origin) if self.source == "name" else (origin, name)
                 again = "the same surname again" if name in seen else ""
                 several = "surname of several origins" if self.shared == "skip" and origins[name] > 1 else ""

@@ -50,14 +50,14 @@ class Matrix:
     def pack(self) -> Prepared:
         """The weight in the order in which the compiled product reads it."""
         kind, struct, pack, source = TYPES[self.dtype], native.MATRIX, native.PACK, self.weight
-        given: dict[str, Any] = {"outputs": self.outputs, "inputs": self.inputs, "bias": self.bias}
+        operands: dict[str, Any] = {"outputs": self.outputs, "inputs": self.inputs, "bias": self.bias}
         if self.scales is not None:
             kind, struct, pack, source = "i8", native.MATRIX_INT8, native.PACK_INT8, self.weight.to(torch.int8)
-            given["scales"] = self.scales
+            operands["scales"] = self.scales
         room = packed_size(kind, self.outputs, self.inputs)
         self.weight = torch.empty(room, dtype=torch.uint8 if self.scales is not None else self.dtype)
         pack(weight=source, packed=self.weight)
-        return struct.prepare(packed=self.weight, **given)
+        return struct.prepare(packed=self.weight, **operands)
 
     def __call__(self, inputs: Tensor, out: Tensor | None = None, add: bool = False, tanh: bool = False) -> Tensor:
         """The product `[N, M]` of `inputs` `[N, K]`; `add` adds it to `out` instead, `tanh` is taken at the end.
@@ -249,6 +249,6 @@ def best(values: Tensor, starts: Tensor, count: int) -> tuple[Tensor, Tensor]:
     values, starts = values.contiguous(), starts.to(values.dtype).contiguous()
     if not (values.is_cpu and is_native(values.dtype)):
         return (starts.unsqueeze(2) + values.view(batch, width, -1)).flatten(1).topk(count, -1)
-    found, places = values.new_empty(batch, count), starts.new_empty(batch, count, dtype=torch.long)
-    native.BEST(values=values, starts=starts, found=found, index=places)
-    return found, places
+    largest, places = values.new_empty(batch, count), starts.new_empty(batch, count, dtype=torch.long)
+    native.BEST(values=values, starts=starts, found=largest, index=places)
+    return largest, places

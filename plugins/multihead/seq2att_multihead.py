@@ -41,8 +41,8 @@ class MultiHead(Attention):
         queries = self.split(self.query(query)) * keys.size(3) ** -0.5  # [B, heads, T, d]
         scores = queries @ keys.mT  # [B, heads, T, S]
         weights = masked_softmax(scores.flatten(1, 2), memory.mask).unflatten(1, scores.shape[1:3])
-        found = (weights @ values).transpose(1, 2).flatten(2)  # [B, T, heads * d]
-        return Attended(self.context(found), weights.mean(1), state)
+        outputs = (weights @ values).transpose(1, 2).flatten(2)  # [B, T, heads * d]
+        return Attended(self.context(outputs), weights.mean(1), state)
 
     def split(self, tensor: Tensor) -> Tensor:
         """The heads of `[B, S, heads * d]`: `[B, heads, S, d]`."""

@@ -325,8 +325,8 @@ class Predictor:
                 scores[numbers] = torch.cat(in_parts(lambda part, _: model.score(part).float().cpu(), batch))
         ends = int(isinstance(model.head, Generator))  # a text ends with a symbol
         perplexity = model.head.loss_metrics.get("perplexity")
-        found = zip(scores.tolist(), (targets.lengths + ends).tolist(), strict=True)
-        return [Scored(score, size, perplexity and perplexity(-score / size)) for score, size in found]
+        sums = zip(scores.tolist(), (targets.lengths + ends).tolist(), strict=True)
+        return [Scored(score, size, perplexity and perplexity(-score / size)) for score, size in sums]
 
     def _encode_pairs(
         self, pairs: Sequence[tuple[Any, Any]], first: int

@@ -53,8 +53,8 @@ REPAIRS: dict[str, Callable[[str], str]] = {
 
 def repair(text: str, defects: Iterable[str]) -> str:
     """A text without these defects."""
-    wanted = set(defects)
+    chosen_defects = set(defects)
     for name, function in REPAIRS.items():
-        if name in wanted:
+        if name in chosen_defects:
             text = function(text)
     return text

@@ -116,34 +116,34 @@ class OddCharacters(Check):
 
     def match(self, block: Block, side: str, characters: Characters, name: str, pattern: re.Pattern[str]) -> None:
         """Rows in which a pattern occurs."""
-        found: dict[int, str] = {}
+        details: dict[int, str] = {}
         for match in pattern.finditer(characters.joined):
             row = int(np.searchsorted(characters.offsets, match.start(), "right")) - 1
             if match.end() <= characters.offsets[row + 1] and is_left_over(name, match[0]):
-                found.setdefault(row, match[0])
-        self.add(name, block, side, list(found), lambda row: shown(found[row]))
+                details.setdefault(row, match[0])
+        self.add(name, block, side, list(details), lambda row: shown(details[row]))
 
     def garbled(self, block: Block, side: str, characters: Characters) -> None:
         """Rows in which UTF-8 was read as Latin-1 or Windows-1252."""
-        found: dict[int, str] = {}
+        details: dict[int, str] = {}
         for match in GARBLED.finditer(characters.joined):
             row = int(np.searchsorted(characters.offsets, match.start(), "right")) - 1
-            if row not in found and (fixed := ungarble(match[0])):
-                found[row] = f"{shown(match[0])} for {shown(fixed)}"
-        self.add("mojibake", block, side, list(found), found.__getitem__)
+            if row not in details and (fixed := ungarble(match[0])):
+                details[row] = f"{shown(match[0])} for {shown(fixed)}"
+        self.add("mojibake", block, side, list(details), details.__getitem__)
 
     def look_alike(self, block: Block, side: str, characters: Characters) -> None:
         """Words with letters of two scripts that look alike."""
         latin = characters.count("LATIN", "UPPER") > 0
         rows = np.flatnonzero(latin & (characters.count("CYRILLIC", "GREEK") > 0)).tolist()
-        found = {}
+        details = {}
         for row in rows:
             for word in characters.texts[row].split():
                 if LOOK_ALIKE.search(word):
                     odd = next(c for c in word if not c.isascii() and c.isalpha())
-                    found[row] = f"{shown(word)} has {name_of(odd)}"
+                    details[row] = f"{shown(word)} has {name_of(odd)}"
                     break
-        self.add("look-alike-letter", block, side, list(found), found.__getitem__)
+        self.add("look-alike-letter", block, side, list(details), details.__getitem__)
 
     def long_words(self, block: Block, side: str, characters: Characters) -> None:
         """Rows with a very long word."""

@@ -63,13 +63,13 @@ class Values(Check):
         self.findings.add("overlong-row", block.split, list(detail), detail.__getitem__, side.name)
 
     def finish(self) -> None:
-        for (split, side), found in self.markers.items():
+        for (split, side), markers in self.markers.items():
             kind = self.context.sides[side].kind
             is_sentence = float(np.median(self.words.get(side, [0]))) >= SENTENCE
             counts: dict[str, int] = {}
-            for _, value in found:
+            for _, value in markers:
                 counts[value] = counts.get(value, 0) + 1
-            for number, value in found:
+            for number, value in markers:
                 if kind != "text" or is_sentence or counts[value] >= FEWEST:
                     commonest = max(counts, key=lambda one: counts[one])
                     self.findings.add("missing-marker", split, [number], shown(value), side, commonest)

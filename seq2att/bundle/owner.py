@@ -41,8 +41,8 @@ def is_own(path: Path) -> bool:
     """Whether this user trained the run in a folder with the settings that it holds."""
     key = user_key(create=False)
     try:
-        found = bytes(read_regular(path / SIGNATURE, 200)).strip()
-        return key is not None and hmac.compare_digest(found, signature(path, key).encode("ascii"))
+        content = bytes(read_regular(path / SIGNATURE, 200)).strip()
+        return key is not None and hmac.compare_digest(content, signature(path, key).encode("ascii"))
     except UserError:
         return False
 

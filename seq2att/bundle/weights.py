@@ -172,11 +172,11 @@ def check_tensors(model: nn.Module, places: Mapping[str, Place], place: str) -> 
     known = set()
     for names, tensor in by_tensor(model):
         known.update(names)
-        found = [name for name in names if name in places]
-        if len(found) != 1:
-            problem = "two names of one tensor" if found else "this tensor is missing"
+        saved_names = [name for name in names if name in places]
+        if len(saved_names) != 1:
+            problem = "two names of one tensor" if saved_names else "this tensor is missing"
             raise UserError("E-bundle", f"{place}: {', '.join(names)}"[:200], problem, COPY)
-        for name in found:
+        for name in saved_names:
             if places[name].shape != tuple(tensor.shape):
                 problem = f"has the shape {list(places[name].shape)}, its settings make {list(tensor.shape)}"
                 raise UserError("E-bundle", f"{place}: {name}", problem, COPY)

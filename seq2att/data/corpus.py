@@ -174,9 +174,9 @@ class Corpus:
 
     def rows_with_unknown(self, side: str, unknown_id: int = UNKNOWN, most: int | None = None) -> Rows:
         """The first rows, at most so many, that have an unknown token on a side, in order."""
-        offsets, found = getattr(self, side).offsets, [np.zeros(0, np.int64)]
+        offsets, parts = getattr(self, side).offsets, [np.zeros(0, np.int64)]
         for positions in self.unknown(side, unknown_id):
-            found.append(np.unique(np.searchsorted(offsets, positions, "right") - 1))
-            if most is not None and sum(map(len, found)) > most:  # the last of one part may be the first of the next
+            parts.append(np.unique(np.searchsorted(offsets, positions, "right") - 1))
+            if most is not None and sum(map(len, parts)) > most:  # the last of one part may be the first of the next
                 break
-        return np.unique(np.concatenate(found))[:most].astype(np.int64)
+        return np.unique(np.concatenate(parts))[:most].astype(np.int64)

@@ -82,9 +82,9 @@ def rows_by_part(hashes: npt.NDArray[Any], num_bits: int) -> Iterable[npt.NDArra
     """The rows of all hashes with equal first bits, for each value of these bits."""
     shift = np.uint64(64 - num_bits)
     for part in range(1 << num_bits):
-        found = [np.zeros(0, np.int64)]
+        parts = [np.zeros(0, np.int64)]
         for start in range(0, len(hashes), SCANNED):
             chunk = hashes[start : start + SCANNED]
             is_here = (chunk >> shift) == part if num_bits else np.ones(len(chunk), bool)
-            found.append(start + np.flatnonzero(is_here))
-        yield np.concatenate(found)
+            parts.append(start + np.flatnonzero(is_here))
+        yield np.concatenate(parts)

@@ -81,10 +81,10 @@ def whereabouts(path: Path, root: Path | None) -> str:
         return f"there is no folder {path.parent.resolve()} either; {setting}, set data.root=DIR to where the data lies"
     names = sorted(entry.name for entry in path.parent.iterdir())
     if close := difflib.get_close_matches(path.name, names, 3):
-        found = f"similar names there: {', '.join(close)}"
+        near = f"similar names there: {', '.join(close)}"
     else:
-        found = f"the folder holds {', '.join(names[:8]) or 'nothing'}{', ...' if len(names) > 8 else ''}"
-    return f"{found}; {setting}, correct the name or set data.root=DIR"
+        near = f"the folder holds {', '.join(names[:8]) or 'nothing'}{', ...' if len(names) > 8 else ''}"
+    return f"{near}; {setting}, correct the name or set data.root=DIR"
 
 
 def shorten(text: str, size: int = 40) -> str:

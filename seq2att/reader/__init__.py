@@ -143,14 +143,16 @@ class FileReader(Reader):
     def data_files(self, split: str, root: Path | None) -> list[DataFiles]:
         """All files of a split, in the order in which they are read; `E-conflict` where one is there twice."""
         names = enumerate(self.names[split])
-        found = [data._replace(part=part) for part, name in names for data in self.find(f"reader.{split}", name, root)]
+        data_files = [
+            data._replace(part=part) for part, name in names for data in self.find(f"reader.{split}", name, root)
+        ]
         seen: dict[tuple[Path, ...], str] = {}
-        for data in found:
+        for data in data_files:
             if data.paths in seen:
                 problem = f"names {data.name} twice"
                 raise UserError("E-conflict", f"reader.{split}", problem, "name it once; data.weights weighs it")
             seen[data.paths] = data.name
-        return found
+        return data_files
 
     def files(self, split: str, root: Path | None) -> list[Path]:
         """The paths of the files of a split; `E-file` where one is missing."""
@@ -166,17 +168,17 @@ class FileReader(Reader):
         raise NotImplementedError
 
     def describe(self, split: str, root: Path | None) -> str:
-        found = self.data_files(split, root)
+        files = self.data_files(split, root)
         forms: dict[str, str] = {}
-        for path in (path for data in found for path in data.paths):
+        for path in (path for data in files for path in data.paths):
             if form := describe_form(path):
                 forms.setdefault(form, path.name)
-        many = f"{len(found):,} files, {found[0].name} to {found[-1].name}" if len(found) > 1 else ""
+        many = f"{len(files):,} files, {files[0].name} to {files[-1].name}" if len(files) > 1 else ""
         return ", ".join([many] * bool(many) + [f"{form} as in {name}" for form, name in forms.items()])
 
     def fingerprint(self, split: str, root: Path | None) -> str:
-        found = self.data_files(split, root)
-        return digest(self, repr([(data.name, data.part) for data in found]), (p for data in found for p in data.paths))
+        files = self.data_files(split, root)
+        return digest(self, repr([(data.name, data.part) for data in files]), (p for data in files for p in data.paths))
 
     def origin(self, split: str, root: Path | None) -> dict[str, Any]:
         return {"files": [describe_file(file, root) for file in self.files(split, root)]}

@@ -104,10 +104,10 @@ def ranges(annotation: Any) -> Iterator[tuple[type, Range]]:
 
 def range_words(annotation: Any) -> str:
     """The range of the numbers in an annotation; empty without one."""
-    found = list(ranges(annotation))
-    if len(found) == 1:
-        return "" if found[0][1] == Range() else str(found[0][1])
-    return " or ".join(f"{base.__name__} {limits}" for base, limits in found)
+    bounds = list(ranges(annotation))
+    if len(bounds) == 1:
+        return "" if bounds[0][1] == Range() else str(bounds[0][1])
+    return " or ".join(f"{base.__name__} {limits}" for base, limits in bounds)
 
 
 def convert(annotation: Any, value: Any, subject: str) -> Any:

@@ -59,9 +59,9 @@ def versions() -> dict[str, str]:
 
 def version(name: str, module: str) -> str:
     """The version of a module that is imported, else that of its distribution."""
-    found = getattr(sys.modules.get(module), "__version__", None)
+    imported = getattr(sys.modules.get(module), "__version__", None)
     try:
-        return str(found or importlib.metadata.version(name))
+        return str(imported or importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
 

@@ -63,7 +63,7 @@ class NGram:
             raise UserError("E-empty", "train", "has no text to count n-grams in", "name a training split with rows")
         inside = np.arange(len(tokens)) - starts  # [n] how many tokens of the text stand before
         contexts = np.zeros(len(tokens), np.int64)  # the number of the k-gram that ends here; of none there is one
-        found: list[Counted] = []
+        tables: list[Counted] = []
         for length in range(1, self.order + 1):
             places = np.flatnonzero(inside >= length - 1)  # the ends of k-grams
             before = contexts[places - 1] if length > 1 else contexts[places]
@@ -73,11 +73,11 @@ class NGram:
             contexts = np.full(len(tokens), -1)
             contexts[places] = number
             last = places[first]  # [n] where each is seen first
-            found.append(Counted(keys, count, inside[last] == length - 1, contexts, last))
+            tables.append(Counted(keys, count, inside[last] == length - 1, contexts, last))
         self.orders = []
-        for level, counted in enumerate(found):
-            above = found[level + 1] if level + 1 < len(found) else None
-            size = len(found[level - 1].keys) if level else 1
+        for level, counted in enumerate(tables):
+            above = tables[level + 1] if level + 1 < len(tables) else None
+            size = len(tables[level - 1].keys) if level else 1
             self.orders.append(self.discounted(counted, above, size))
         return self
 
@@ -120,10 +120,10 @@ class NGram:
         texts = [[*context, token] for token in range(self.size)]
         ends, self.ends = self.ends, False
         try:
-            found, _ = self.log_probs(texts)
+            log_probs, _ = self.log_probs(texts)
         finally:
             self.ends = ends
-        probabilities: Numbers = np.exp(found.reshape(self.size, -1)[:, -1])
+        probabilities: Numbers = np.exp(log_probs.reshape(self.size, -1)[:, -1])
         probabilities[list(UNPREDICTED)] = 0.0
         return probabilities
 
