@@ -10,6 +10,9 @@ import pytest
 from seq2att import registry
 from seq2att.cli import main
 from seq2att.errors import CODES
+from seq2att.trainer import folder
+from seq2att.trainer.lock import LOCK
+from seq2att.trainer.state import STATE
 from tests.markdown import blocks
 
 registry.load()
@@ -28,6 +31,12 @@ def test_links_lead_somewhere(page: Path) -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
     assert [link for link in links if not (page.parent / link).exists()] == []
     assert 2 * len(blocks(text)) == len(re.findall(r"^\s*```", text, re.M))
+
+
+def test_the_page_of_the_run_folder_names_all_that_a_run_writes() -> None:
+    text = (ROOT / "docs" / "run-folder.md").read_text("utf-8")
+    names = [*folder.FILES, *(f"{name}/" for name in folder.FOLDERS), LOCK, STATE]
+    assert [name for name in names if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

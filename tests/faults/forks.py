@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seq2att.trainer.lock import LOCK
+
 KILL, TEAR, FAIL, FAIL_ON = 1, 2, 3, 4  # as in shim.c; 0 counts only
 RACE = 5  # no fault: the command is given twice at once
 LIMIT = 120.0  # seconds after which a run hangs
@@ -171,7 +173,7 @@ def results(folder: Path) -> dict[str, Any]:
     for name in ("config.yaml", "manifest.json", "signature", "record.json"):  # they name folders and times
         files.pop(name)
     steps = [state[name]["step"] for name in ("last", "best")]
-    names = sorted(file.name for file in folder.iterdir() if file.name != "steps")
+    names = sorted(file.name for file in folder.iterdir() if file.name not in ("steps", LOCK))
     return {"phase": state["phase"], "steps": steps, "table": rows, "files": files, "names": names}
 
 
