@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from seq2att.errors import UserError
+from seq2att.registry.plugin import describe_error, failed_plugin
 
 FAULT, USER_ERROR, INTERRUPTED, PIPE_CLOSED, TERMINATED = 1, 2, 130, 141, 143  # as of argparse and of a shell
 TRACEBACK = "SEQ2ATT_TRACEBACK"  # environment variable; 1 prints the traceback of what has no better message
@@ -137,6 +138,9 @@ def explained(error: Exception) -> UserError:
         return UserError("E-file", subject, problem, REMEDIES.get(error.errno or 0, "check that it is there"))
     if isinstance(error, UnicodeError):
         return UserError("E-encoding", "a name or a text", f"is not UTF-8 ({error})", "give it in UTF-8")
+    if place := failed_plugin(error):
+        remedy = f"correct the plugin; {TRACEBACK}=1 prints the whole traceback"
+        return UserError("E-plugin", place, describe_error(error), remedy)
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "seq2att"
     problem = f"{type(error).__name__}: {error}".removesuffix(": ")

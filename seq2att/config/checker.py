@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +12,36 @@ from seq2att.config.recipe import presets
 from seq2att.config.slots import LISTED, SETTING_OF, TRAINER, Lists, Schema, Slots
 from seq2att.errors import UserError
 from seq2att.registry import MISSING, Option, entries, format_value, suggestion, unknown_component
-from seq2att.registry.value import parts, shorten_value
+from seq2att.registry.value import closest, parts, shorten_value
+
+ALIASES = {  # what other toolkits call our options
+    **dict.fromkeys(("lr", "rate", "step_size"), "learning_rate"),
+    **dict.fromkeys(("wd", "l2"), "weight_decay"),
+    **dict.fromkeys(("eps",), "epsilon"),
+    **dict.fromkeys(("betas", "beta_1"), "beta1"),
+    **dict.fromkeys(("beta_2",), "beta2"),
+    **dict.fromkeys(("hidden_size", "hidden_dim", "hidden", "units", "num_units", "rnn_size", "vocab_size"), "size"),
+    **dict.fromkeys(("beam", "beam_size", "num_beams", "beam_width"), "size"),
+    **dict.fromkeys(("num_layers", "n_layers", "nlayers", "depth"), "layers"),
+    **dict.fromkeys(("emb_size", "emb_dim", "embedding_dim", "embed_dim", "word_vec_size"), "embedding_size"),
+    **dict.fromkeys(("dropout_rate", "dropout_prob", "drop"), "dropout"),
+    **dict.fromkeys(("bidir", "birnn"), "bidirectional"),
+    **dict.fromkeys(("batch", "bs", "batchsize", "per_device_train_batch_size"), "batch_size"),
+    **dict.fromkeys(("max_len", "max_seq_length", "max_target_length"), "max_length"),
+    **dict.fromkeys(("max_epochs", "num_epochs", "epoch", "num_train_epochs", "n_epochs"), "epochs"),
+    **dict.fromkeys(("train_steps", "num_steps", "max_updates"), "max_steps"),
+    **dict.fromkeys(("grad_clip", "clip_norm", "max_grad_norm", "gradient_clip_val", "clip_gradient"), "clip"),
+    **dict.fromkeys(("accum_count", "update_freq", "accumulate_grad_batches"), "accumulate"),
+    **dict.fromkeys(("warmup", "warmup_updates", "num_warmup_steps"), "warmup_steps"),
+    **dict.fromkeys(("early_stopping", "early_stopping_patience"), "patience"),
+    **dict.fromkeys(("device",), "accelerator"),
+    **dict.fromkeys(("gpus", "num_gpus", "n_gpu", "world_size"), "devices"),
+    **dict.fromkeys(("random_seed", "manual_seed"), "seed"),
+    **dict.fromkeys(("optim", "solver"), "optimizer"),
+    **dict.fromkeys(("scheduler", "lr_scheduler"), "schedule"),
+    **dict.fromkeys(("output_dir", "save_dir", "run_dir", "model_dir"), "run"),
+    **dict.fromkeys(("smoothing", "label_smooth"), "label_smoothing"),
+}
 
 
 class Checker:
@@ -54,6 +82,11 @@ class Checker:
         key, value = override.key, override.value
         slot = key.replace(".", "/").removesuffix("/name")
         try:
+            if override.is_hydra:
+                remedy = "add --multirun, or leave it out"
+                raise ConfigError(
+                    "E-setting", override.text, "settings of Hydra are for a sweep of several runs", remedy
+                )
             if slot in self.choices and "/" in key.replace(".", "/"):
                 remedy = f"write {slot}={value}"
                 raise ConfigError("E-syntax", override.text, "a component is chosen by its slot", remedy)
@@ -111,10 +144,13 @@ class Checker:
         if len(path) > 1:
             parent = ("." if path[0] in SETTING_OF else "/").join(path[:-1])
             owner = f"{parent}={self.choices[parent]}" if parent in self.choices and parent != TRAINER else parent
-            remedy = suggestion(name, set(level) - {"name"})
+            names = set(level) - {"name"}
+            alias = ALIASES.get(name.lower(), "")
+            remedy = f"did you mean {parent}.{alias}?".replace("/", ".") if alias in names else suggestion(name, names)
             return ConfigError("E-option", subject, f"{owner} has no such option", remedy)
-        close = self.places(name) or difflib.get_close_matches(name, self.schema, 1)
-        remedy = f"did you mean {' or '.join(close)}?" if close else suggestion(name, self.schema)
+        alias = ALIASES.get(name.lower(), name)
+        near = self.places(alias) or [key for key in (alias, closest(name, self.schema)) if key in self.schema]
+        remedy = f"did you mean {' or '.join(near)}?" if near else suggestion(name, self.schema)
         return ConfigError("E-setting", subject, "there is no such setting", remedy)
 
     def places(self, name: str, schema: Schema | None = None, prefix: str = "") -> list[str]:

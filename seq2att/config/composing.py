@@ -20,7 +20,6 @@ from seq2att.registry import MISSING, Option, entries
 def compose(recipe: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The resolved configuration of a recipe (a name or a path) under overrides, as a plain dictionary.
 
-    Settings of Hydra itself (`hydra.*`) are for a sweep, and have no effect here.
     Raises `UserError`, which names everything that is wrong, before any data is touched.
     """
     source, changes = read_recipe(recipe), split_overrides(overrides)
@@ -120,7 +119,7 @@ class Composer:
         layer, options = Layer("", {}, values, []), []
         for override in overrides:
             if override.key not in self.slots.kinds and override.key != TRAINER:
-                options += [] if override.is_hydra or override.key == "plugins" else [override]
+                options += [] if override.key == "plugins" else [override]
             elif is_sweep(override):
                 self.problems.append(sweep_problem(override))
             else:

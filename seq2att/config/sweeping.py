@@ -50,7 +50,8 @@ def sweep(
     load_plugins(read_recipe(recipe), changes)
     values = {one.key: job_values(one) for one in changes if not one.is_hydra}
     texts = {f"++{key}={hydra_value(value)}": f"{key}={value}" for key in values for value in values[key] or ()}
-    config = check_jobs(recipe, changes, values, check) if "--multirun" in flags else compose(recipe, overrides)
+    ours = [one.text for one in changes if not one.is_hydra]
+    config = check_jobs(recipe, changes, values, check) if "--multirun" in flags else compose(recipe, ours)
     arguments = [hydra_line(one, values.get(one.key)) for one in changes if one.is_hydra or is_sweep(one)]
     fixed = [one.key for one in changes if not is_sweep(one)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from seq2att.errors import UserError
@@ -44,9 +44,13 @@ class Columns(NamedTuple):
         return self.join.join(parts) if any(parts) else ""
 
 
-def missing_column(place: str, column: str, names: str) -> UserError:
-    """The error about a column that is not in a table."""
-    return UserError("E-column", place, f"no column is called {column!r}", f"{names}; set reader.source, reader.target")
+def missing_column(place: str, column: str, names: Iterable[str]) -> UserError:
+    """The error about a column that is not in a table, with an example that names columns of it."""
+    names = list(names)
+    plain = [name for name in names if name.isidentifier()]
+    example = f", as in reader.source={plain[0]} reader.target={plain[-1]}" if len(plain) > 1 else ""
+    remedy = f"{suggestion(column, names)}; set reader.source and reader.target{example}"
+    return UserError("E-column", place, f"no column is called {column!r}", remedy)
 
 
 def make_columns(source: Names, target: Names, join: str) -> Columns:
@@ -80,6 +84,6 @@ def dig(record: dict[str, Any], column: str, place: str) -> Any:
     for key in column.split("."):
         if not isinstance(value, dict) or key not in value:
             names = value if isinstance(value, dict) else record
-            raise missing_column(place, column, suggestion(key, names))
+            raise missing_column(place, column, names)
         value = value[key]
     return value

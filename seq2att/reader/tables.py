@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from seq2att.errors import UserError
 from seq2att.reader import DataFiles, Row, TableReader
 from seq2att.reader.columns import dig, missing_column
-from seq2att.registry import register, suggestion
+from seq2att.registry import register
 
 CHUNK = 4096  # rows converted to Python values at once
 
@@ -39,7 +39,7 @@ def outer_columns(place: str, columns: Sequence[str], names: Sequence[str]) -> l
     outer = [column if column in names else column.partition(".")[0] for column in columns]
     for column, name in zip(columns, outer, strict=True):
         if name not in names:
-            raise missing_column(place, column, suggestion(name, names))
+            raise missing_column(place, column, names)
     return list(dict.fromkeys(outer))
 
 

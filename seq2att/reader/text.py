@@ -13,7 +13,7 @@ from seq2att.errors import UserError
 from seq2att.files import Line, find_files, plain_name, read_lines, shorten
 from seq2att.reader import DataFiles, FileReader, Row, TableReader
 from seq2att.reader.columns import dig, missing_column
-from seq2att.registry import Inherited, register, suggestion
+from seq2att.registry import Inherited, register
 
 MOST_REPLAYED = 100_000  # lines that an open quote has swallowed
 FIELD_LIMIT = 2**31 - 1  # characters of a value: the largest that `csv` takes on every platform
@@ -225,7 +225,7 @@ def column_index(file: Path, column: str, names: Sequence[str], header: bool) ->
         return int(column) - 1
     if not header:
         raise UserError("E-column", f"column={column!r}", "must be a number from 1", "or set reader.header=true")
-    raise missing_column(f"{file}", column, suggestion(column, names))
+    raise missing_column(f"{file}", column, names)
 
 
 @register("reader", "jsonl")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from seq2att.registry.option import Inherited, Option, RegistryError, make_option, parse_args
+from seq2att.registry.value import closest
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -249,8 +249,8 @@ def expect(value: Any, expected: type[T], kind: str, component: object) -> T:
 def suggestion(name: str, names: Iterable[str]) -> str:
     """The remedy for an unknown name: the names there are, and the nearest one."""
     names = sorted(names)
-    close = difflib.get_close_matches(name, names, 1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    near = closest(name, names)
+    hint = f"; did you mean {near!r}?" if near else ""
     return f"known: {', '.join(names) or 'none'}{hint}"
 
 

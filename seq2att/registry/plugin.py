@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from seq2att.errors import UserError
-from seq2att.registry.component import COMPONENTS, _broken
+from seq2att.registry.component import COMPONENTS, _broken, entries, identity, kinds
 from seq2att.registry.option import RegistryError
 
 ENTRY_POINTS = "seq2att.plugins"
@@ -86,15 +86,25 @@ def load_plugin(plugin: str) -> None:
         if isinstance(error, ModuleNotFoundError) and error.name == plugin.partition(".")[0]:
             problem = "there is no such file, folder or module"
             raise RegistryError("E-plugin", f"plugins={plugin}", problem, "check it, or install it with pip") from error
-        problem = f"{error_line(error)}: {describe_error(error)}"
+        problem = f"{error_line(error, path)}: {describe_error(error)}"
         raise RegistryError("E-plugin", f"plugins={plugin}", problem, "correct the plugin") from error
 
 
-def error_line(error: BaseException) -> str:
-    """The `file:line` that an error at import comes from."""
+def failed_plugin(error: BaseException) -> str:
+    """The `file:line` of a component's plugin that an exception comes from, the innermost; empty where it is ours."""
+    targets = [entry.target for kind in kinds() for entry in entries(kind).values()]
+    files = {identity(target)[0] for target in targets if target.__module__.partition(".")[0] != "seq2att"}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def error_line(error: BaseException, path: Path) -> str:
+    """The `file:line` that an error at import comes from, in the plugin's own file or folder where it is there."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).resolve().is_relative_to(path.resolve())]
+    frame = (own or frames)[-1]
     return f"{frame.filename}:{frame.lineno}"
 
 

@@ -10,7 +10,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from seq2att.errors import UserError
 
 MISSING = "???"  # what OmegaConf calls a value that must be set
 LARGEST = 2**31 - 1  # of whole numbers without another bound: what an index of 32 bits holds
+SIMILAR = 0.7  # of difflib's ratio: names that are less alike are not suggested
 WIDTH = 120  # characters of a value in a message
 UNIONS = (typing.Union, types.UnionType)
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
@@ -180,12 +181,17 @@ def convert_text(annotation: Any, value: Any, subject: str) -> str:
         text = str(value) if isinstance(value, int) else value
         if isinstance(text, str) and (not choices or text in choices):
             return text
-        close = difflib.get_close_matches(str(text), choices, 1)
+        near = closest(str(text), choices)
         problem = f"must be {describe(annotation)}"
-        remedy = f"did you mean {close[0]!r}?" if close else ""
+        remedy = f"did you mean {near!r}?" if near else ""
     if choices:
         raise UserError("E-choice", subject, problem, remedy)
     raise UserError("E-type", subject, problem, remedy)
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """The name that is most like another, empty where none is."""
+    return next(iter(difflib.get_close_matches(name, list(names), 1, SIMILAR)), "")
 
 
 def describe(annotation: Any) -> str:

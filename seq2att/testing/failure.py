@@ -18,6 +18,10 @@ class LawError(AssertionError):
     """A component breaks a law."""
 
 
+class MissingMethodError(LawError):
+    """A component lacks a method that its base class leaves to it."""
+
+
 def require(condition: bool, problem: str, cause: str = "") -> None:
     """Raise `LawError` with the problem and its likeliest cause unless the condition holds."""
     if not condition:
@@ -33,8 +37,16 @@ def held(place: str, target: Callable[..., Any], shapes: str = "") -> Iterator[N
     """
     try:
         yield
+    except MissingMethodError:
+        raise
     except LawError as error:
         raise LawError(f"{place}: {error}") from None
+    except NotImplementedError as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if not frame.f_globals.get("__name__", "").startswith("seq2att."):
+            raise LawError(f"{place}: {describe(error, target, shapes)}") from error
+        name = getattr(target, "__name__", "the component")
+        raise MissingMethodError(str(error) or f"{name} must define {frame.f_code.co_name}") from error
     except UserError as error:
         if error.code != "E-contract":
             raise
