@@ -124,7 +124,7 @@ def test_everything_has_its_place() -> None:
     assert config["source"]["embedding_size"] == 32
     assert config["source"]["tokenizer"] == {"name": "char", "min_count": 1, "lower": True}
     assert config["target"]["tokenizer"]["name"] == "sentencepiece"
-    assert config["reader"]["train"] == "한국.tsv"
+    assert config["reader"]["train"] == ["한국.tsv"]
     assert config["decoder"]["order"] == "luong"
     assert type(config["decoder"]["order"]) is str
     assert list(config["data"]) == [*options_of(DataOptions)]
@@ -202,9 +202,8 @@ OVERRIDES = {
     ("callbacks=[peek]", "callback.peek.of.a=1"): {"callback.peek.of": {"a": 1}},
     ("loggers=[csv]",): {"logger": {"csv": {}}},
     ("seed=${encoder.size}", "decoder.size=${encoder.size}"): {"seed": 64, "decoder.size": 64},
-    ("reader.train=${data.language}/${seed}",): {"reader.train": "한국/7"},
+    ("reader.train=${data.language}/${seed}",): {"reader.train": ["한국/7"]},
     ("recipe=other",): {"run": "runs/other"},
-    ("hydra.job.name=x", "++hydra.job.env_set.A=한국"): {"seed": 7},
     ("trainer=gpu",): {"trainer.accelerator": "gpu", "trainer.epochs": 3},
     ("trainer=debug",): {"trainer.epochs": 1},
     ("trainer=debug", "trainer.epochs=2"): {"trainer.epochs": 2},
@@ -228,7 +227,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("start", range(0, len(TEXTS), 5))
 def test_a_text_is_what_stands_after_the_equal_sign(start: int) -> None:
-    keys = ("source.remove", "target.remove", "reader.train", "data.root", "run")
+    keys = ("source.remove", "target.remove", "data.cache", "data.root", "run")
     texts = dict(zip(keys, TEXTS[start : start + 5], strict=False))
     config = compose("r.yaml", [f"{key}={text}" for key, text in texts.items()])
     assert {key: at(config, key) for key in texts} == texts
@@ -394,6 +393,8 @@ def annotated(**hints: Any) -> dict[str, Any]:
 # What is wrong
 
 WRONG = {
+    "hydra.job.name=x": ("E-setting", "hydra.job.name=x"),
+    "optimizer.lr=1": ("E-option", "optimizer.lr"),
     "data.root=${": ("E-syntax", "data.root=${...}"),
     "seed=???": ("E-missing", "seed"),
     "encoder=grru": ("E-component", "encoder=grru"),
@@ -453,6 +454,10 @@ def test_wrong_overrides(override: str) -> None:
 
 
 HINTS = {
+    "optimizer.lr=1": ("did you mean optimizer.learning_rate?",),
+    "encoder.hidden_size=3": ("did you mean encoder.size?",),
+    "batch=3": ("did you mean data.batch_size?",),
+    "lr_scheduler=cosine": ("did you mean schedule?",),
     "encoder=grru": ("did you mean 'gru'?", "plugins=[your_file.py]"),
     "size=3": ("encoder.size or decoder.size",),
     "tokenize=char": ("did you mean metric.bleu.tokenize?",),
@@ -579,7 +584,11 @@ def test_whole_numbers_may_stand_for_text() -> None:
 def test_recipes_in_korean() -> None:
     mine = write("reader: {train: 데이터/학습.tsv}\nrun: 실행/${recipe}\n", "레시피.yaml")
     config = compose(mine)
-    assert (config["recipe"], config["run"], config["reader"]["train"]) == ("레시피", "실행/레시피", "데이터/학습.tsv")
+    assert (config["recipe"], config["run"], config["reader"]["train"]) == (
+        "레시피",
+        "실행/레시피",
+        ["데이터/학습.tsv"],
+    )
 
 
 # Plugins

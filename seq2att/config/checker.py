@@ -116,7 +116,7 @@ class Checker:
 
     def unknown_listed(self, key: str, name: str) -> UserError:
         """The error about a name that no component has, in a setting or a block of listed components."""
-        return unknown_component(LISTED.get(key, key), name, f"{self.prefix}{key}={name}")
+        return unknown_component(LISTED.get(key, key), name, f"{self.prefix}{key}={shorten_value(name)}")
 
     def lookup(self, path: tuple[str, ...]) -> Option | Schema:
         """The option or block at a path; raises what is wrong with a path that does not exist."""
@@ -149,7 +149,8 @@ class Checker:
             remedy = f"did you mean {parent}.{alias}?".replace("/", ".") if alias in names else suggestion(name, names)
             return ConfigError("E-option", subject, f"{owner} has no such option", remedy)
         alias = ALIASES.get(name.lower(), name)
-        near = self.places(alias) or [key for key in (alias, closest(name, self.schema)) if key in self.schema]
+        keys = dict.fromkeys((alias, closest(name, self.schema)))
+        near = self.places(alias) or [key for key in keys if key in self.schema]
         remedy = f"did you mean {' or '.join(near)}?" if near else suggestion(name, self.schema)
         return ConfigError("E-setting", subject, "there is no such setting", remedy)
 

@@ -55,7 +55,7 @@ def split_overrides(texts: Iterable[str]) -> list[Override]:
 def parse_value(text: str, annotation: Any) -> Any:
     """The value of an override for an option of this type, or the text where it cannot be parsed."""
     parsed = parse(text)
-    if is_text(annotation):
+    if is_text(annotation) or (holds_texts(annotation) and not text.startswith(("[", "{"))):
         is_quoted = parsed is not None and text[:1] in "'\"" and len(split_commas(text)) == 1
         is_null = text.lower() == "null" and type(None) in parts(annotation)
         return parsed.value() if parsed is not None and (is_quoted or is_null) else text
@@ -119,6 +119,13 @@ def sweep_problem(override: Override, annotation: Any = str) -> UserError:
     remedy = "add --multirun to train with one after the other"
     remedy += f", or write one list: {override.key}=[{override.value}]" if has_list else ""
     return ConfigError("E-argument", override.text, "these are several values", remedy)
+
+
+def holds_texts(annotation: Any) -> bool:
+    """Whether an option is a list of texts, of which one may stand alone."""
+    return any(
+        typing.get_origin(part) in (list, tuple) and is_text(typing.get_args(part)[0]) for part in parts(annotation)
+    )
 
 
 def is_text(annotation: Any) -> bool:
