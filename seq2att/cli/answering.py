@@ -61,6 +61,7 @@ COMMANDS = (
   seq2att translate runs/reverse                      (reads lines from the terminal)
 
 RUN is a run folder or a bundle. Line n of the output answers line n of the input; an empty line stays empty.
+Killed before its output is whole, the same command goes on where it was, and ends with the same bytes.
 With --n-best above 1, every answer is a line of its own: number of the input line, score, text, with tabs between.
 With --devices N, N processes share the lines, each with its part of the threads or its own GPU.""",
         searches=True,
