@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import sys
 from pathlib import Path
@@ -247,3 +248,50 @@ def test_a_bundle_made_by_hand_is_accepted_without_its_manifest(tmp_path: Path) 
     (tmp_path / "bundle/config.yaml").write_text(yaml.safe_dump({**config, "format": 1}))
     (tmp_path / "bundle" / MANIFEST).unlink()
     assert seq2att.load(tmp_path / "bundle").config["search"]["size"] == 2
+
+
+@pytest.mark.posix
+def test_a_hostile_checkpoint_is_one_line(tmp_path: Path, executed: Path) -> None:
+    import zipfile
+
+    from seq2att.trainer.checkpoint import is_intact, read_checkpoint
+
+    file = tmp_path / "1.ckpt"
+    corrupted = {
+        "pickle": lambda: file.write_bytes(pickle.dumps(corruptions.Evil())),
+        "empty": lambda: file.write_bytes(b""),
+        "text": lambda: file.write_text("hello"),
+        "pipe": lambda: os.mkfifo(file),
+        "link": lambda: file.symlink_to("/dev/zero"),
+        "folder": lambda: file.mkdir(),
+        "sparse": lambda: corruptions.sparse(7 << 30)(file),
+    }
+    for make in corrupted.values():
+        make()
+        with refused("E-checkpoint", f"{file}"):
+            read_checkpoint(file)
+        corruptions.remove(file)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(corruptions.Evil()))
+        archive.writestr("archive/data/0", bytes(10_000_000))
+    with refused("E-checkpoint", f"{file}"):
+        read_checkpoint(file)
+    corruptions.replace(file, os.mkfifo)
+    assert not is_intact(file, "0" * 64)
+    assert not executed.exists()
+
+
+@pytest.mark.posix
+def test_the_figures_of_a_run_are_read_under_limits(tmp_path: Path) -> None:
+    from seq2att.files.untrusted import read_figures
+
+    file = tmp_path / "metrics.json"
+    file.write_text('{"perplexity": Infinity}')
+    assert read_figures(file) == {"perplexity": float("inf")}
+    for content in ("[" * 100_000, "[]", "{", '{"a": 1, "a": 2}', " " * (5 << 20)):
+        file.write_text(content)
+        with refused("E-bundle", f"{file}"):
+            read_figures(file)
+    corruptions.replace(file, os.mkfifo)
+    with refused("E-bundle", f"{file}"):
+        read_figures(file)

@@ -23,6 +23,7 @@ from seq2att.bundle.manifest import WEIGHTS
 from seq2att.bundle.owner import check_training
 from seq2att.bundle.weights import read_header
 from seq2att.errors import UserError
+from seq2att.files.untrusted import read_figures
 from seq2att.trainer.folder import CONFIG, FINISHED, TABLE, data_root
 from seq2att.trainer.machine import environment
 from seq2att.trainer.record import describe_data, describe_plugins, last_start, read_record
@@ -264,8 +265,7 @@ def table_values(path: Path) -> dict[str, Any]:
 
 def final_figures(path: Path) -> dict[str, Any]:
     """What `metrics.json` holds, without the versions, which the record compares."""
-    figures: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return {name: value for name, value in figures.items() if name != "versions"}
+    return {name: value for name, value in read_figures(path).items() if name != "versions"}
 
 
 def compare_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> Comparison:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any
 
 from seq2att.cli.model import Commands, add_parser
 from seq2att.errors import UserError
+from seq2att.files.untrusted import read_figures
 
 EXAMPLES = """examples:
   seq2att train reverse
@@ -116,8 +116,7 @@ def measure(config: dict[str, Any], command: Sequence[str] = ()) -> float:
 
 def results(config: dict[str, Any]) -> dict[str, Any]:
     """The metrics of a finished run."""
-    metrics: dict[str, Any] = json.loads((Path(config["run"]) / "metrics.json").read_text("utf-8"))
-    return metrics
+    return read_figures(Path(config["run"]) / "metrics.json")
 
 
 def table(jobs: list[dict[str, Any]]) -> list[str]:

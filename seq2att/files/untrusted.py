@@ -20,6 +20,7 @@ from seq2att.errors import UserError
 MAX_DEPTH = 24  # of YAML
 MAX_NODES = 20_000  # of YAML
 NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|]{1,100}")  # of a file on every system
+MAX_FIGURES = 4 << 20  # bytes of a metrics.json
 MAX_ENTRIES = 100  # of a folder
 FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 KINDS = {
@@ -105,11 +106,12 @@ def parse_text(content: bytes | bytearray, place: str) -> str:
         raise UserError("E-bundle", place, problem, COPY) from error
 
 
-def parse_json(content: bytes | bytearray, place: str) -> Any:
-    """The value of JSON text; NaN, infinities and deep nesting are refused."""
+def parse_json(content: bytes | bytearray, place: str, is_finite: bool = True) -> Any:
+    """The value of JSON text; deep nesting is refused, and so are NaN and infinities, unless `is_finite` is false."""
     text = parse_text(content, place)
+    constant = refuse_constant if is_finite else float
     try:
-        return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=unique_pairs)
+        return json.loads(text, parse_constant=constant, object_pairs_hook=unique_pairs)
     except RecursionError as error:
         raise UserError("E-bundle", place, "is nested too deeply", COPY) from error
     except ValueError as error:
@@ -128,6 +130,14 @@ def unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         raise ValueError("a key occurs twice")
     return values
+
+
+def read_figures(path: Path) -> dict[str, Any]:
+    """The figures of a run in its `metrics.json`, which may be NaN or infinite."""
+    figures = parse_json(read_regular(path, MAX_FIGURES), f"{path}", is_finite=False)
+    if not isinstance(figures, dict):
+        raise UserError("E-bundle", f"{path}", "must be a mapping of figures", COPY)
+    return figures
 
 
 def as_names(values: Any, place: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import hashlib
 import random
 import signal
 import threading
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ import torch
 
 from seq2att.errors import UserError
 from seq2att.files import open_atomic
+from seq2att.files.untrusted import regular_size
 
 OVERWRITE = "set overwrite=true to train anew"
 
@@ -100,15 +102,17 @@ def write_checkpoint(state: Mapping[str, Any], path: Path) -> tuple[int, str]:
 def is_intact(path: Path, digest: str) -> bool:
     """Whether a checkpoint is there and has this SHA-256 digest."""
     try:
+        regular_size(path)  # no link, no pipe
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == digest
-    except OSError:
+    except (OSError, UserError):
         return False
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The state in a checkpoint, on the CPU."""
     try:
+        check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that was changed may raise anything
         problem = f"cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})"
@@ -116,6 +120,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise UserError("E-checkpoint", f"{path}", "is no checkpoint of seq2att", OVERWRITE)
     return state
+
+
+def check_archive(path: Path) -> None:
+    """Raise ValueError for an archive that holds more than its file: PyTorch compresses nothing."""
+    size = regular_size(path)
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > size:
+            raise ValueError("it unpacks to more than it holds")
 
 
 def random_states() -> dict[str, Any]:

@@ -12,10 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
+from omegaconf import OmegaConf
 
 from seq2att.bundle.manifest import MANIFEST, WEIGHTS
 from seq2att.bundle.owner import SIGNATURE
+from seq2att.config.saved import read_saved
 from seq2att.data import RowReport, write_account
 from seq2att.drawing import CONFUSION, SCATTER
 from seq2att.errors import UserError
@@ -108,12 +109,9 @@ def refuse_differences(path: Path, config: Mapping[str, Any]) -> None:
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings of the run in a folder, without what a bundle adds to them."""
     try:
-        settings = yaml.safe_load((path / CONFIG).read_text("utf-8"))
-        settings.pop("format", None)
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-        problem = f"cannot be read ({str(error).splitlines()[0]})"
-        raise UserError("E-run", f"{path / CONFIG}", problem, OVERWRITE) from error
-    return dict(settings)
+        return read_saved(path / CONFIG).values
+    except UserError as error:
+        raise UserError("E-run", error.subject, error.problem, OVERWRITE) from error
 
 
 def intact_checkpoint(path: Path, state: State | None, config: Mapping[str, Any]) -> Checkpoint | None:
@@ -169,7 +167,7 @@ def start(path: Path, config: Mapping[str, Any], reports: Iterable[RowReport] = 
     for name in FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
     remove_partial(path)
-    write_file(path / CONFIG, yaml.safe_dump(to_yaml_types(config), allow_unicode=True, sort_keys=False))
+    write_file(path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(to_yaml_types(config))))  # as in a bundle
     write_account(path / ACCOUNT, reports)
     change_phase(path, "training")
 

@@ -7,17 +7,21 @@ process may be killed at any moment: what the file does not name was not saved, 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from seq2att.errors import UserError
 from seq2att.files import write_file
+from seq2att.files.untrusted import parse_json, read_regular
 from seq2att.trainer.checkpoint import OVERWRITE, write_checkpoint
 
 STATE, CHECKPOINTS = "state.json", "checkpoints"
 FORMAT = 3  # of the state and of the checkpoints; versions before it had no state.json
 OTHER_VERSION = ("is of another version of seq2att", f"finish the run with the one that began it, or {OVERWRITE}")
+
+MAX_BYTES = 1 << 20
 
 Phase = Literal[
     "starting",  # files of an earlier run may be there; nothing is trained yet
@@ -51,16 +55,21 @@ class State(NamedTuple):
 def read_state(folder: Path) -> State | None:
     """The state of the run in a folder; None if it has none, as before the start and from earlier versions."""
     file = folder / STATE
+    if not os.path.lexists(file):
+        return None
     try:
-        content = json.loads(file.read_text("utf-8"))
+        content = parse_json(read_regular(file, MAX_BYTES), f"{file}")
+    except UserError as error:
+        raise UserError("E-checkpoint", error.subject, error.problem, OVERWRITE) from error
+    try:
         if content["format"] != FORMAT:
             raise UserError("E-checkpoint", f"{file}", *OTHER_VERSION)
         if content["phase"] not in get_args(Phase):
             raise ValueError(content["phase"])
         last, best = (one and Checkpoint(**one) for one in (content["last"], content["best"]))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        if not all(isinstance(one.number, int) and isinstance(one.sha256, str) for one in (last, best) if one):
+            raise ValueError("a checkpoint is no number with a digest")
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError("E-checkpoint", f"{file}", f"cannot be read ({error})", OVERWRITE) from error
     return State(content["phase"], last, best)
 
