@@ -67,7 +67,7 @@ sanitize: $(INSTALLED)  ## Fuzz the native functions under AddressSanitizer (ski
 faults: $(INSTALLED)  ## Kill runs at every write, let every write fail, and compare how they end (20 minutes)
 	$(BIN)/python -m tests.faults
 
-hostile: $(INSTALLED)  ## Load 2,200 damaged and hostile bundles: one line or a right answer (a minute)
+hostile: $(INSTALLED)  ## Load 2,200 damaged and hostile bundles: one line or a right answer (4 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.hostile
 
 docs: $(INSTALLED)  ## Write the generated pages docs/errors.md and docs/reference.md
