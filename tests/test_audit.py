@@ -2,7 +2,9 @@
 
 import copy
 import functools
+import gzip
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +191,47 @@ def test_a_training_names_what_a_sample_shows_once_for_the_same_rows(
     assert "train.csv:31" in first[0]
     monkeypatch.setattr(sampling, "judge", None)  # the cache has it
     assert prepared(str(tmp_path / "one.yaml"), tmp_path / "data", tmp_path / "cache")[0] == first
+
+
+# -- remedies and files
+
+
+def test_settings_in_remedies_are_settings(tmp_path: Path) -> None:
+    """What a remedy says in the form key=value can be pasted behind the command."""
+    recipe = tmp_path / "one.yaml"
+    recipe.write_text(RECIPES["table"])
+    settings = set()
+    for defect in DEFECTS.values():
+        remedy = defect.remedy.format(side="source", split="validation", value="2")
+        words = [word.rstrip(";,:") for word in shlex.split(remedy.replace("one's", "ones"))]
+        settings |= {(word, *(other for other in words if "=" in other)) for word in words if "=" in word}
+    assert len(settings) > 20
+    for words in settings:
+        if not any(word.startswith(("reader.train and", "reader=csv")) for word in words):
+            compose(str(recipe), list(dict.fromkeys(words)))
+    compose(str(recipe), ["reader=csv", "reader.train=x.csv", 'reader.separator="\\t"'])
+
+
+def test_a_truncated_archive_is_found_with_what_was_read(tmp_path: Path) -> None:
+    write(make("table"), tmp_path)
+    content = (tmp_path / "train.tsv").read_bytes()
+    (tmp_path / "train.tsv").unlink()
+    (tmp_path / "train.tsv.gz").write_bytes(gzip.compress(content)[:-40])
+    report = report_of("table", tmp_path)
+    (finding,) = [one for one in report.findings if one.defect.name == "unreadable-file"]
+    assert (finding.severity, finding.examples[0].place) == ("error", "train.tsv.gz")
+
+
+def test_a_compressed_file_is_cleaned_as_one(tmp_path: Path) -> None:
+    (tmp_path / "dirty").mkdir()
+    files = make("table")
+    files["train.tsv"][16] = "no label"
+    write(files, tmp_path / "dirty")
+    train = tmp_path / "dirty" / "train.tsv"
+    (tmp_path / "dirty" / "train.tsv.gz").write_bytes(gzip.compress(train.read_bytes()))
+    train.unlink()
+    list(write_clean(report_of("table", tmp_path / "dirty"), tmp_path / "clean"))
+    del files["train.tsv"][16]
+    text = gzip.decompress((tmp_path / "clean" / "train.tsv.gz").read_bytes()).decode()
+    assert text.splitlines() == files["train.tsv"]
+    assert serious(report_of("table", tmp_path / "clean")) == []

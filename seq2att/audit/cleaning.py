@@ -10,8 +10,12 @@ import json
 import lzma
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from seq2att.audit.findings import Finding
 from seq2att.audit.intake import relative
@@ -19,25 +23,29 @@ from seq2att.audit.labels import spelling
 from seq2att.audit.repairing import repair
 from seq2att.audit.report import Report
 from seq2att.errors import UserError
-from seq2att.files import one_word, read_lines, write_file
-from seq2att.reader import Conll, ConllU, Csv, FileReader, Folder, Jsonl, Lines, Parallel, Reader, Tsv
+from seq2att.files import one_word, open_atomic, read_lines, write_file
+from seq2att.reader import Conll, ConllU, Csv, DataFiles, FileReader, Folder, Jsonl, Lines, Parallel, Reader, Tsv
 from seq2att.reader.sentences import Sentences
 
 LEFT_OUT = "left_out.tsv"
 COLUMN = re.compile(r"[^ \t\r\n]+")
 LABELS = "look-alike-labels"
-PACKERS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
+PACKERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 WRITABLE = (Parallel, Tsv, Csv, Jsonl, Lines, Folder, Conll, ConllU)
 
 Change = Callable[[str], str]
 
 
 class Plan(NamedTuple):
-    """What happens to the lines of one file."""
+    """What happens to the lines of files."""
 
-    starts: frozenset[int]  # lines where a row begins
+    starts: npt.NDArray[np.int64]  # lines where a row begins, sorted
     dropped: dict[int, str]  # line -> defect
     repaired: dict[int, set[str]]  # line -> defects
+
+    def named(self) -> dict[int, str]:
+        """The repaired lines, each with its defects as text."""
+        return {line: ", ".join(sorted(defects)) for line, defects in self.repaired.items()}
 
 
 def write_clean(report: Report, folder: Path) -> Iterator[str]:
@@ -56,41 +64,45 @@ def write_clean(report: Report, folder: Path) -> Iterator[str]:
     labels = common_spellings(report, serious)
     lines = ["place\tdone\tdefect"]
     for split in report.rows:
-        for file in reader.files(split, root):
-            name = relative(str(file), root)
-            plan = plan_of(report, serious, split, file, isinstance(reader, Parallel))
-            target = folder / (Path(name).name if Path(name).is_absolute() or ".." in Path(name).parts else name)
-            text = "".join(cleaned(reader, file, plan, labels))
-            write_file(target, PACKERS.get(file.suffix, bytes)(text.encode("utf-8", "surrogatepass")))
-            lines += [f"{name}:{line}\tleft out\t{defect}" for line, defect in sorted(plan.dropped.items())]
-            lines += [
-                f"{name}:{line}\trepaired\t{', '.join(sorted(defects))}"
-                for line, defects in sorted(plan.repaired.items())
-                if line not in plan.dropped
-            ]
-            yield f"{target}: left out {len(plan.dropped):,} rows, repaired {len(plan.repaired):,}"
+        for data in reader.data_files(split, root):
+            plan = plan_of(report, serious, split, data)
+            for file in data.paths:
+                name = relative(str(file), root)
+                target = folder / (Path(name).name if Path(name).is_absolute() or ".." in Path(name).parts else name)
+                with open_atomic(target) as stream, packed(stream, file.suffix) as output:
+                    for text in cleaned(reader, file, plan, labels):
+                        output.write(text.encode("utf-8", "surrogatepass"))
+                yield f"{target}: left out {len(plan.dropped):,} rows, repaired {len(plan.repaired):,}"
+            lines += [f"{data.name}:{line}\tleft out\t{defect}" for line, defect in sorted(plan.dropped.items())]
+            lines += [f"{data.name}:{line}\trepaired\t{names}" for line, names in sorted(plan.named().items())]
     write_file(folder / LEFT_OUT, "\n".join(lines) + "\n")
     yield f"{folder / LEFT_OUT} names all of them; data.root={folder} trains on the rest"
 
 
-def plan_of(report: Report, findings: Iterable[Finding], split: str, file: Path, is_parallel: bool) -> Plan:
-    """What happens to the lines of a file of a split."""
+def packed(stream: BinaryIO, suffix: str) -> AbstractContextManager[Any]:
+    """The stream of a compressed file, by its suffix; any other as it is."""
+    return PACKERS[suffix](stream, "wb") if suffix in PACKERS else nullcontext(stream)
+
+
+def plan_of(report: Report, findings: Iterable[Finding], split: str, data: DataFiles) -> Plan:
+    """What happens to the lines of files of a split that are read together."""
     places = report.context.findings.places[split]
-    ours = {index for name, index in places.files.items() if is_parallel or Path(name).name == file.name}
-    ours |= {index for name, index in places.files.items() if f"{name}{file.suffix}".endswith(file.name)}
-    mine = [number for number in range(len(places)) if places.file[number] in ours]
-    dropped: dict[int, str] = {}
-    repaired: dict[int, set[str]] = {}
+    names = {data.name, *(relative(str(path), report.intake.root) for path in data.paths)}
+    ours = {index for name, index in places.files.items() if name in names}
+    is_ours = np.isin(np.asarray(places.file), list(ours))
+    plan = Plan(np.sort(np.asarray(places.line)[is_ours]), {}, {})
     for finding in findings:
         numbers = finding.numbers if finding.split == split else ()
         if finding.defect.name.endswith("leaked-row"):
             numbers = finding.in_training if split == "train" else ()
         for number in numbers:
-            if places.file[number] in ours and finding.defect.cleaning == "drop":
-                dropped.setdefault(places.line[number], finding.defect.name)
-            elif places.file[number] in ours:
-                repaired.setdefault(places.line[number], set()).add(finding.defect.name)
-    return Plan(frozenset(places.line[number] for number in mine), dropped, repaired)
+            if is_ours[number] and finding.defect.cleaning == "drop":
+                plan.dropped.setdefault(places.line[number], finding.defect.name)
+            elif is_ours[number]:
+                plan.repaired.setdefault(places.line[number], set()).add(finding.defect.name)
+    for line in plan.dropped:
+        plan.repaired.pop(line, None)
+    return plan
 
 
 def common_spellings(report: Report, findings: Iterable[Finding]) -> dict[str, str]:
@@ -110,18 +122,22 @@ def cleaned(reader: Reader, file: Path, plan: Plan, labels: dict[str, str]) -> I
         yield change(reader, text, defects, labels if LABELS in defects else {}) if defects else text
 
 
-def records(reader: Reader, file: Path, starts: frozenset[int]) -> Iterator[tuple[int, str]]:
-    """The rows of a file as text with their line ends, each with its first line."""
+def records(reader: Reader, file: Path, starts: npt.NDArray[np.int64]) -> Iterator[tuple[int, str]]:
+    """The rows of a file as text with their line ends, each with its first line: a sentence, a record, or a line."""
     lines: list[str] = []
     first = 1
+    coming = iter(starts.tolist() if isinstance(reader, Csv) else ())
+    start = next(coming, 0)
     for number, text in read_lines(file, ends=True, fault=lambda *_: None):
-        is_blank = isinstance(reader, Sentences) and not text.strip()
-        if lines and number in starts and not isinstance(reader, Sentences):
+        while start and start < number:
+            start = next(coming, 0)
+        is_start = number == start if isinstance(reader, Csv) else not isinstance(reader, Sentences)
+        if lines and is_start:
             yield first, "".join(lines)
             lines = []
         first = first if lines else number
         lines.append(text)
-        if is_blank:
+        if isinstance(reader, Sentences) and not text.strip():
             yield first, "".join(lines)
             lines = []
     if lines:
@@ -135,11 +151,12 @@ def change(reader: Reader, text: str, defects: set[str], labels: dict[str, str])
         cell = repair(cell, defects)
         return labels.get(spelling(cell), cell) if labels else cell
 
-    body, end = (text[:-1], "\n") if text.endswith("\n") else (text, "")
+    body = text.rstrip("\r\n")
+    end = text[len(body) :]
     if isinstance(reader, Tsv):
         return "\t".join(one_line(value(cell), "\t") for cell in body.split("\t")) + end
     if isinstance(reader, Csv):
-        return change_csv(reader, text, value)
+        return change_csv(reader, body, value) + end
     if isinstance(reader, Jsonl):
         return json.dumps(change_json(json.loads(text), value), ensure_ascii=False) + end
     if isinstance(reader, Sentences):
@@ -157,7 +174,7 @@ def one_line(text: str, *others: str) -> str:
 def change_csv(reader: Csv, text: str, value: Change) -> str:
     """A record of a CSV file with its values changed."""
     output = io.StringIO()
-    writer = csv.writer(output, delimiter=reader.separator, lineterminator="\n")
+    writer = csv.writer(output, delimiter=reader.separator, lineterminator="")
     for record in csv.reader(io.StringIO(text, newline=""), delimiter=reader.separator):
         writer.writerow([value(cell) for cell in record])
     return output.getvalue()

@@ -107,7 +107,7 @@ class Context:
         self.separator = ""  # between the columns of a file
         self.width = 0  # columns of a file
         self.can_quote = False  # whether values of a file may stand in quotes
-        self.entries = Column(np.int64)  # the entry of each row of a split
+        self.entries = Column(np.int32)  # the entry of each row of a split
 
     def of_kind(self, *kinds: str) -> list[Side]:
         """The sides of these kinds."""

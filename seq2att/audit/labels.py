@@ -22,6 +22,7 @@ COMMON = 20  # rows of the median class, from which a rare one is remarkable
 UNBALANCED = 0.95  # share of the largest class
 DIFFERENT = 0.3  # half the sum of the differences of the shares of all classes
 MANY = 0.5  # classes for each row
+MOST_CLASSES = 100_000  # different labels, beyond which they are none
 ENOUGH = 50  # rows, below which shares say little
 SPAN_TAGS = 0.98  # share of the tags that are those of spans, from which others are odd
 ANOTHER_SCHEME = 0.3  # share of the training rows that break the rules of BIO, from which they follow another one
@@ -72,6 +73,8 @@ class Labels(Names):
         self.candidates: list[tuple[str, int, str, str]] = []  # split, entry, label, source
 
     def see(self, block: Block) -> None:
+        if len(self.index) > MOST_CLASSES:
+            return
         names = [text.strip() for text in block.texts(self.side)]
         self.counts.setdefault(block.split, Counter()).update(names)
         for name in set(names):
@@ -84,6 +87,9 @@ class Labels(Names):
 
     def finish(self) -> None:
         train = self.counts.get("train", Counter())
+        if len(self.index) > MOST_CLASSES:
+            self.findings.add("too-many-classes", "train", [0], f"more than {MOST_CLASSES:,} classes", self.side)
+            return
         self.alike = self.commonest()
         odd = self.report_swapped() | set(self.alike)
         for split in self.ids.splits():

@@ -13,7 +13,7 @@ from seq2att.audit.characters import Characters
 from seq2att.audit.context import Block, Check, Column, Context
 from seq2att.audit.findings import shown
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating[Any]]
 FEATURES = (("length",), ("DIGIT",), ("QUESTION",), ("COMMA",), ("STOP",), ("UPPER",))
 """What a source and its target have alike: how many characters there are, and of each of these classes."""
 RATIO = math.log(4)  # a text this many times longer or shorter than usual is an outlier
@@ -85,7 +85,7 @@ class Shift(Check):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.features = [(Column(np.uint16), Column(np.uint16)) for _ in FEATURES]
+        self.features = [(Column(np.uint16), Column(np.uint16)) for _ in FEATURES]  # [features] of both sides
 
     def applies(self) -> bool:
         return self.context.is_pair
@@ -99,42 +99,48 @@ class Shift(Check):
 
     def finish(self) -> None:
         for split in self.features[0][0].splits():
-            pairs = [tuple(standardized(column.of(split)) for column in columns) for columns in self.features]
-            for step, which in ((1, "next"), (-1, "previous")):
-                segment = shifted_segment(pairs, step)
+            for gain, which in zip(self.gains(split), ("next", "previous"), strict=True):
+                segment = rising_segment(gain)
                 if segment is not None:
                     rows = np.arange(*segment)
                     detail = f"from about here on, {len(rows):,} sources fit the {which} target better than their own"
                     self.context.add("shifted-pairs", split, rows, detail)
+        self.features.clear()
+
+    def gains(self, split: str) -> tuple[Floats, Floats]:
+        """How much more every source is like the next and the previous target than like its own.
+
+        That is summed over the features, with their correlation as weight.
+        """
+        rows = len(self.features[0][0].of(split))
+        gains = (np.zeros(rows, np.float32), np.zeros(rows, np.float32))
+        for one, other in self.features:
+            source, target = standardized(one.of(split)), standardized(other.of(split))
+            aligned = source * target
+            for gain, step in zip(gains, (1, -1), strict=True):
+                moved = source * np.roll(target, -step)
+                weight = max(float(aligned.mean()), float(moved.mean())) if rows else 0.0
+                if weight > 0.2:
+                    gain += np.float32(weight) * (moved - aligned)
+        if rows:
+            gains[0][-1] = gains[1][0] = 0.0
+        return gains
 
 
 def standardized(counts: npt.NDArray[Any]) -> Floats:
     """The logarithm of counts with mean 0 and deviation 1; zeros where all are equal."""
-    values = np.log1p(counts.astype(np.float64))
-    deviation = values.std() if len(values) else 0.0
-    return np.asarray((values - values.mean()) / deviation if deviation > 1e-9 else np.zeros_like(values))
+    values = np.log1p(counts, dtype=np.float32)
+    values -= values.mean(dtype=np.float64) if len(values) else 0.0
+    deviation = float(values.std(dtype=np.float64)) if len(values) else 0.0
+    return np.asarray(values / np.float32(deviation) if deviation > 1e-6 else np.zeros_like(values))
 
 
-def shifted_segment(pairs: list[tuple[Floats, ...]], step: int) -> tuple[int, int] | None:
-    """The rows whose sources fit the targets `step` rows further better than their own; None without evidence.
-
-    Of each row the gain is how much more alike source and shifted target are, summed over the features with their
-    correlation as weight. The segment of the largest sum counts where a walk of aligned rows would not reach it.
-    """
-    rows = len(pairs[0][0])
-    if rows < LEAST_SHIFTED:
+def rising_segment(gain: Floats) -> tuple[int, int] | None:
+    """The rows with the largest sum of gains; None where a walk over aligned rows could reach it by chance."""
+    rows, deviation = len(gain), float(gain.std()) if len(gain) else 0.0
+    if rows < LEAST_SHIFTED or deviation < 1e-6:
         return None
-    gain = np.zeros(rows)
-    for source, target in pairs:
-        moved = np.roll(target, -step)
-        weight = max(float((source * target).mean()), float((source * moved).mean()))
-        if weight > 0.2:
-            gain += weight * source * (moved - target)
-    gain[-1 if step == 1 else 0] = 0.0
-    deviation = float(gain.std())
-    if deviation < 1e-9:
-        return None
-    walk = np.concatenate([[0.0], np.cumsum(gain / deviation)])
+    walk = np.concatenate([[0.0], np.cumsum(gain, dtype=np.float64)]) / deviation
     rise = walk - np.minimum.accumulate(walk)
     end = int(rise.argmax())
     start = int(walk[: end + 1].argmin())

@@ -72,7 +72,8 @@ class Values(Check):
             for number, value in markers:
                 if kind != "text" or is_sentence or counts[value] >= FEWEST:
                     commonest = max(counts, key=lambda one: counts[one])
-                    self.findings.add("missing-marker", split, [number], shown(value), side, commonest)
+                    setting = commonest if commonest.isalnum() else f'"{commonest}"'  # YAML reads some signs otherwise
+                    self.findings.add("missing-marker", split, [number], shown(value), side, setting)
 
 
 class Headers(Check):

@@ -75,7 +75,7 @@ class PackageFile(Reader):
                 yield Row((), name, number, "line that reader.skip matches")
             elif match is None:
                 problem, remedy = f"{shorten(text)} does not match reader.pattern", "widen it, or set reader.skip"
-                raise UserError("E-row", f"{file}:{number}", problem, remedy)
+                self.fault("malformed-row", UserError("E-row", f"{file}:{number}", problem, remedy))
             else:
                 source = None if "source" in self.absent else match["source"] or ""
                 target = "" if "target" in self.absent else match["target"] or ""
