@@ -52,6 +52,7 @@ def test_every_error_of_the_system_is_one_line(number: int, capsys: pytest.Captu
         (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed"), 2, "error [E-encoding]: "),
         (io.UnsupportedOperation("not writable"), 2, "error [E-file]: "),
         (OSError(), 2, "error [E-file]: "),
+        (MemoryError(), 2, "error [E-memory]: memory: ran out"),
         (ValueError("wrong\nin two lines"), 1, "error [E-internal]: test_boundary.py:"),
         (AssertionError(), 1, "error [E-internal]: test_boundary.py:"),
         (RecursionError("deep"), 1, "error [E-internal]: "),

@@ -21,6 +21,7 @@ import yaml
 import seq2att
 from seq2att import launch
 from seq2att.cli.train import measure
+from seq2att.model import Model
 from seq2att.trainer.state import read_state
 
 STEPS = 26  # of a run: 2 epochs of 13 batches
@@ -273,3 +274,38 @@ def test_a_sweep_in_two_processes_with_accumulation(
     capsys.readouterr()
     assert measure(config) == facts["validation"]["loss"]
     assert capsys.readouterr().out == f"{swept}: finished before with the same settings; not trained again\n"
+
+
+SCARCE = """
+import math
+import os
+
+from seq2att.model import Model
+
+forward = Model.forward
+
+
+def scarce(self, batch, state=()):
+    if self.training and len(batch.rows) > 1 and os.environ.get("RANK") == "1":
+        raise MemoryError
+    loss = forward(self, batch, state)
+    return loss._replace(total=loss.total * math.nan) if self.training and 7 in batch.rows else loss
+
+
+Model.forward = scarce
+"""
+
+
+def test_processes_agree_on_a_step_that_diverged_in_one_of_them(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 7 is in one's part of a batch, the other computes its rows one by one; together they are one process."""
+    (here / "scarce.py").write_text(SCARCE)
+    plugins = f"plugins=[{here / 'trouble.py'},{here / 'scarce.py'}]"
+    monkeypatch.setattr(Model, "forward", Model.forward)  # what the plugin changes comes back
+    whole = train_here(here, "whole", plugins, "trainer.on_divergence=skip")
+    ended = train(here, "run=parts", plugins, "trainer.devices=2", "trainer.on_divergence=skip")
+    assert ended.code == 0, ended.error
+    assert "2 steps diverged and were left out" in ended.out
+    assert "batches did not fit into memory" in ended.out
+    same(here / "parts", whole)
+    report = json.loads((here / "parts" / "divergence.json").read_text("utf-8"))
+    assert len(report["rows"]) == 5, "those of both"

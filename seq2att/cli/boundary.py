@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from seq2att.errors import UserError
+from seq2att.errors import UserError, is_out_of_memory
 from seq2att.registry.plugin import describe_error, failed_plugin
 
 FAULT, USER_ERROR, INTERRUPTED, PIPE_CLOSED, TERMINATED = 1, 2, 130, 141, 143  # as of argparse and of a shell
@@ -131,7 +131,11 @@ def print_error(error: UserError) -> None:
 
 
 def explained(error: Exception) -> UserError:
-    """An exception that is none of ours: of the system, of text that cannot be written, or a fault of seq2att."""
+    """An exception that is none of ours: of memory, the system, text that cannot be written, or a fault of seq2att."""
+    if is_out_of_memory(error):
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        remedy = "free memory, give less text at a time, or use a smaller model"
+        return UserError("E-memory", "memory", f"ran out ({reason})", remedy)
     if isinstance(error, OSError):
         subject = str(error.filename or "a file or a stream")
         problem = f"{error.strerror or error}".strip().lower() or type(error).__name__

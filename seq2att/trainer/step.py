@@ -71,7 +71,8 @@ class Stepper:
     def accumulate(self, batch: Batch) -> Loss:
         """Add the gradient of a batch to those of the step; returns its loss."""
         if self.num_parts == 0:
-            self.optimizer.zero_grad()
+            parameters = self.parameters()
+            set_gradients(parameters, [None] * len(parameters))  # `zero_grad` takes ten times as long
             self.stream_before = self.stream.state
         self.num_parts += 1
         if not len(batch.rows):  # all its rows are those of other processes
