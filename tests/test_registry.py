@@ -398,3 +398,16 @@ def test_what_only_looks_like_a_plugin_of_ours_is_not_imported(here: Path) -> No
     registry.load_shipped(["mine.py", "./digits.py", str(here / "digits.py"), "os"])
     with raises("E-plugin", "plugins=digits.py"):
         registry.load_plugin("digits.py")  # asked for by name, the one here comes first
+
+
+def test_the_line_of_a_plugin_that_fails_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text("import json\njson.loads('{')\n")
+    with raises("E-plugin", "plugins=broken.py") as caught:
+        registry.load_plugin("broken.py")
+    assert "broken.py:2: JSONDecodeError" in caught.value.problem
+
+
+def test_names_that_are_not_alike_are_not_suggested() -> None:
+    assert "did you mean" not in registry.suggestion("lr", ["learning_rate", "monitor"])
+    assert "did you mean 'size'" in registry.suggestion("sise", ["size", "share"])

@@ -85,14 +85,17 @@ class Checker:
             if override.is_hydra:
                 remedy = "add --multirun, or leave it out"
                 raise ConfigError(
-                    "E-setting", override.text, "settings of Hydra are for a sweep of several runs", remedy
+                    "E-setting",
+                    shorten_value(override.text),
+                    "settings of Hydra are for a sweep of several runs",
+                    remedy,
                 )
             if slot in self.choices and "/" in key.replace(".", "/"):
                 remedy = f"write {slot}={value}"
-                raise ConfigError("E-syntax", override.text, "a component is chosen by its slot", remedy)
+                raise ConfigError("E-syntax", shorten_value(override.text), "a component is chosen by its slot", remedy)
             if "/" in key:
                 remedy = f"write {slot.replace('/', '.')}={value}"
-                raise ConfigError("E-syntax", override.text, "an option is written with dots", remedy)
+                raise ConfigError("E-syntax", shorten_value(override.text), "an option is written with dots", remedy)
             option = self.lookup(tuple(key.split(".")))
             annotation = option.annotation if isinstance(option, Option) else None
             if is_sweep(override) and not is_text(annotation):

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from seq2att.config.options import ConfigError
 from seq2att.errors import UserError
-from seq2att.registry.value import parts
+from seq2att.registry.value import parts, shorten_value
 
 SHAPE = re.compile(r"(\+\+|\+|~|)([^=]*)(=?)(.*)", re.DOTALL)
 PIECES = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[][{}():,]|[^][{}():,'"]+|.""", re.DOTALL)
@@ -41,11 +41,14 @@ def split_overrides(texts: Iterable[str]) -> list[Override]:
         shape = SHAPE.fullmatch(text)
         assert shape is not None  # it matches everything
         sign, key, equal, value = shape.groups()
+        shown = shorten_value(text)
         if sign == "~" and not key.startswith("hydra"):
             remedy = "leave it out: settings that the head does not use are ignored"
-            problems.append(ConfigError("E-syntax", text, "a setting cannot be removed", remedy))
-        elif not key or (not equal and sign != "~"):
-            problems.append(ConfigError("E-syntax", text, "must have the form key=value", "write it as in encoder=gru"))
+            problems.append(ConfigError("E-syntax", shown, "a setting cannot be removed", remedy))
+        elif not key or not key.isprintable() or (not equal and sign != "~"):
+            problems.append(
+                ConfigError("E-syntax", shown, "must have the form key=value", "write it as in encoder=gru")
+            )
         overrides[key] = Override(text, key, value)
     if problems:
         raise ConfigError.of(problems)
@@ -118,7 +121,7 @@ def sweep_problem(override: Override, annotation: Any = str) -> UserError:
     has_list = not origins.isdisjoint({list, tuple}) and not SWEEPS.fullmatch(override.value)
     remedy = "add --multirun to train with one after the other"
     remedy += f", or write one list: {override.key}=[{override.value}]" if has_list else ""
-    return ConfigError("E-argument", override.text, "these are several values", remedy)
+    return ConfigError("E-argument", shorten_value(override.text), "these are several values", remedy)
 
 
 def holds_texts(annotation: Any) -> bool:
