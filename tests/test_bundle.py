@@ -295,3 +295,12 @@ def test_the_figures_of_a_run_are_read_under_limits(tmp_path: Path) -> None:
     corruptions.replace(file, os.mkfifo)
     with refused("E-bundle", f"{file}"):
         read_figures(file)
+
+
+def test_a_key_whose_writer_was_killed_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    key = owner.user_key(create=True)
+    assert key
+    (tmp_path / "seq2att" / "key").write_bytes(b"")
+    assert owner.user_key(create=False) is None
+    assert owner.user_key(create=True) not in (None, key)

@@ -58,6 +58,8 @@ def user_key(create: bool) -> bytes | None:
     with suppress(OSError, RuntimeError, UserError):
         folder = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "seq2att"
         file = folder / "key"
+        if create and file.exists() and file.stat().st_size != KEY_BYTES:  # its writer was killed
+            file.unlink()
         if create and not file.exists():
             make_folder(folder)
             with suppress(FileExistsError):

@@ -170,8 +170,8 @@ def results(folder: Path) -> dict[str, Any]:
         if file.is_file() and file.name not in ("metrics.csv", "state.json") and file.suffix not in (".ckpt", ".png")
     }
     files = {name: content for name, content in files.items() if not name.startswith("steps")}  # one for each start
-    for name in ("config.yaml", "manifest.json", "signature", "record.json"):  # they name folders and times
-        files.pop(name)
+    for name in ("config.yaml", "manifest.json", "signature", "record.json", LOCK):  # they name folders and times
+        files.pop(name, None)
     steps = [state[name]["step"] for name in ("last", "best")]
     names = sorted(file.name for file in folder.iterdir() if file.name not in ("steps", LOCK))
     return {"phase": state["phase"], "steps": steps, "table": rows, "files": files, "names": names}
