@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2att.data.corpus import Corpus
+from seq2att.data.numbers import release
 from seq2att.data.reading import SIDES
 from seq2att.data.report import RowReport
 from seq2att.data.splitting import Shares
@@ -158,4 +159,5 @@ def count_common(few: npt.NDArray[np.uint64], many: npt.NDArray[np.uint64]) -> i
         part = many[start : start + PART]
         positions = np.minimum(np.searchsorted(few, part), len(few) - 1)
         is_found[positions[few[positions] == part]] = True
+        release(many)
     return int(is_found.sum())

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2att.data.corpus import RaggedWriter
-from seq2att.data.numbers import ROW, NumberWriter
+from seq2att.data.numbers import ROW, NumberWriter, trim
 from seq2att.data.reading import CHUNK, Table
 from seq2att.data.report import RowReport
 from seq2att.errors import UserError
@@ -55,10 +55,12 @@ def fit_fields(fields: Mapping[str, Field], table: Table, is_shared: bool) -> No
     if is_shared:
         with located(*values.values()):
             fields["source"].fit_shared(values["source"], fields["target"], values["target"])
+        trim()
         return
     for side, field in fields.items():
         with located(values[side]):
             field.fit(values[side])
+        trim()
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import mmap
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 ROW = np.int32  # a row of a split, of which there are at most 2**31 - 1
-GROUPED = 1 << 22  # hashes that are sorted at once
+GROUPED = 1 << 20  # hashes that are sorted at once
 SCANNED = 1 << 20  # hashes that are looked at once
 
 
@@ -49,6 +52,13 @@ def release(numbers: npt.NDArray[Any]) -> None:
         base = base.base
     if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # Linux and macOS
         base.madvise(mmap.MADV_DONTNEED)
+
+
+def trim() -> None:
+    """Give memory that is free again back to the system, where the C library (glibc) would keep it for itself."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def write_groups(folder: Path) -> None:

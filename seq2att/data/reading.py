@@ -155,6 +155,8 @@ class Table:
 
     def parts_of(self, number: int) -> npt.NDArray[np.int64]:
         """For each row of a chunk, which name in the settings its file is of."""
+        if not self.parts.any():
+            return np.zeros(self.batches[number].num_rows, np.int64)
         parts: npt.NDArray[np.int64] = self.parts[self.batches[number].column("file").to_numpy()]
         return parts
 
