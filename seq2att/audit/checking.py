@@ -55,5 +55,5 @@ def check_blocks(context: Context, blocks: Iterable[Block], is_sample: bool = Fa
                 context.entries.add(block.split, block.numbers)
             if len(block):
                 check.see(block)
-    for check in checks:
-        check.finish()
+    while checks:
+        checks.pop(0).finish()  # and free what it gathered

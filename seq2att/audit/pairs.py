@@ -72,7 +72,7 @@ class Lengths(Check):
     def ratios(self, split: str) -> Floats:
         """The logarithm of the ratio of the lengths of every row."""
         source, target = (self.sizes[side].of(split) + SMOOTHING for side in ("source", "target"))
-        return np.asarray(np.log(target / source))
+        return np.asarray(np.log(np.divide(target, source, dtype=np.float32)))
 
 
 def digits(text: str) -> str:

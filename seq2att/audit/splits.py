@@ -129,10 +129,12 @@ def first_equal(keys: Hashes) -> Numbers:
     """The first row with the same key, for every row."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(keys) else np.zeros(0, int)
-    sizes = np.diff(np.append(starts, len(keys)))
+    is_first = np.ones(len(keys), bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    del ordered  # of millions of rows, as much as the keys
+    starts = np.flatnonzero(is_first)
     first = np.empty(len(keys), np.int64)
-    first[order] = np.repeat(order[starts], sizes)
+    first[order] = np.repeat(order[starts], np.diff(np.append(starts, len(keys))))
     return first
 
 
