@@ -268,3 +268,15 @@ def test_the_command_ends_with_0_1_or_2(tmp_path: Path, capsys: pytest.CaptureFi
     for wrong, code in (("factr=1", "E-option"), ("factor=much", "E-type"), ("factor", "E-syntax")):
         assert main([*command, wrong]) == 2
         assert f"[{code}]" in capsys.readouterr().err
+
+
+class Unwritten(Attention):
+    """Lacks what every attention needs."""
+
+
+def test_a_method_that_is_missing_is_all_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.component, "_entries", {k: dict(v) for k, v in registry.component._entries.items()})
+    registry.register("attention", "unwritten")(Unwritten)
+    with pytest.raises(testing.LawError) as info:
+        testing.check("attention", "unwritten")
+    assert str(info.value) == "Unwritten must define score(query, keys) -> [B, T, S]"
