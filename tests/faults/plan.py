@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(number, signal.default_int_handler)
     prepare()
     every = int(arguments[arguments.index("--short") + 1]) if "--short" in arguments else 1
-    with tempfile.TemporaryDirectory(prefix="faults-") as name:
+    with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as name:  # a fork may still write
         os.environ["XDG_STATE_HOME"] = name
         cases = list(plan(Path(name), every))
         random.Random(1).shuffle(cases)  # so that the table of a run that is stopped stands for all
