@@ -69,7 +69,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
     found: list[str] = []
 
-    def train(config: dict[str, Any]) -> Path:
+    def train(config: dict[str, Any], command: object = None) -> Path:
         name, path = config["attention"]["name"], Path(config["run"])
         if name == "additive" and "additive" in found:
             raise UserError("E-data", "attention=additive", "no more additive")
