@@ -14,6 +14,7 @@ from seq2att.field.text import NORMAL_FORMS
 
 Hashes = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int32]
 FEWEST_REPEATS = 10  # different partners of one text, from which it is a filler
 SHARE_OF_REPEATS = 0.01  # and of the rows
 MANY_UNSEEN = 0.25  # share of the words of a split that training lacks
@@ -87,7 +88,7 @@ class Repeats(Check):
             self.findings.found[name, split, ""].in_training.extend(in_training)
         return rows
 
-    def says(self, split: str, rows: Numbers, partners: Numbers, verb: str, other: str) -> Any:
+    def says(self, split: str, rows: Numbers, partners: npt.NDArray[Any], verb: str, other: str) -> Any:
         """A function from an entry to what is wrong with it: its partner's place."""
         some = slice(0, 3)
         names = [self.findings.place(other, number) for number in self.context.numbers(other, partners[some])]
@@ -121,24 +122,26 @@ def mix(columns: list[Hashes]) -> Hashes:
     """One hash for each row."""
     mixed = np.zeros(len(columns[0]), np.int64)
     for column in columns:
-        mixed = mixed * np.int64(6364136223846793005) + column
+        mixed *= np.int64(6364136223846793005)
+        mixed += column
     return mixed
 
 
-def first_equal(keys: Hashes) -> Numbers:
+def first_equal(keys: Hashes) -> Rows:
     """The first row with the same key, for every row."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     is_first = np.ones(len(keys), bool)
     is_first[1:] = ordered[1:] != ordered[:-1]
     del ordered  # of millions of rows, as much as the keys
-    starts = np.flatnonzero(is_first)
-    first = np.empty(len(keys), np.int64)
-    first[order] = np.repeat(order[starts], np.diff(np.append(starts, len(keys))))
+    group = np.cumsum(is_first, dtype=np.int32) - np.int32(1)  # [rows] in the order of the keys
+    leaders = order[is_first].astype(np.int32)
+    first = np.empty(len(keys), np.int32)
+    first[order] = leaders[group]
     return first
 
 
-def distinct_partners(keys: Hashes, partners: Hashes) -> Numbers:
+def distinct_partners(keys: Hashes, partners: Hashes) -> npt.NDArray[np.integer[Any]]:
     """With how many different partners the key of every row occurs."""
     first = first_equal(keys)
     is_new = first_equal(mix([keys, partners])) == np.arange(len(keys))
