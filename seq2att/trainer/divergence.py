@@ -1,31 +1,20 @@
-"""Divergence: when the losses of a run are no longer those of a model that learns, and what is kept of the step."""
+"""Divergence: when the losses of a run are no longer those of a model that learns."""
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from torch import Tensor
 
-from seq2att.files import write_file
-from seq2att.trainer.checkpoint import read_checkpoint
-from seq2att.trainer.state import read_state
-
-if TYPE_CHECKING:
-    from seq2att.trainer.loop import Training
-
-REPORT = "divergence.json"
 WINDOW = 100  # steps whose median loss is compared with
 FACTOR = 10.0  # times that median is too much
 PATIENCE = 10  # steps in a row that make a divergence of losses which are too high, or of steps left out
 LEAST = 1.0  # a loss up to this is never too high: near zero a single mistake is many times the median
 MOST_LOWERED = 5  # times that the learning rate is lowered in a run
-RATE_FACTOR = 0.5
 
 
 class DivergedError(Exception):
@@ -105,58 +94,3 @@ class LossWatch:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from there."""
         vars(self).update({**state, "losses": deque(state["losses"], maxlen=WINDOW)})
-
-
-def write_report(training: Training, error: DivergedError) -> None:
-    """Write what is known about the step that diverged, and the rows of its batch; all processes must call it."""
-    rows = error.rows if error.rows is not None else training.last_rows  # a validation blames the last step
-    mine = np.zeros(0, np.int64) if rows is None else rows.cpu().numpy()
-    parts = training.processes.collect(mine)
-    if not training.processes.first:
-        return
-    watch, corpus = training.watch, training.corpora["train"]
-    report = {
-        "step": error.step,
-        "epoch": training.progress,
-        "problem": error.reason,
-        "loss": watch.loss,
-        "gradient_norm": watch.norm,
-        "learning_rate": training.stepper.learning_rate,
-        "on_divergence": watch.policy,
-        "steps_left_out": watch.skipped,
-        "learning_rate_lowered": watch.lowered,
-        "first_loss": watch.first,
-        "losses_before": list(watch.losses),
-        "rows": [{"row": row, "place": corpus.place(row)} for part in parts for row in part.tolist()],
-    }
-    content = json.dumps({key: jsonable(value) for key, value in report.items()}, indent=1, ensure_ascii=False)
-    write_file(training.folder / REPORT, content + "\n")
-
-
-def jsonable(value: Any) -> Any:
-    """A number that JSON has, or its name as a text."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def return_to_best(training: Training) -> None:
-    """Go back to the best checkpoint, or to the start, with a lower learning rate; all processes must call it.
-
-    Not to the last one: where a run was interrupted, which changes nothing else, would change where it goes back to.
-    """
-    lowered, elapsed = training.watch.lowered + 1, training.seconds()
-    state = training.processes.share(lambda: read_state(training.folder))
-    assert state is not None
-    checkpoint = state.best or state.last  # there is no best one where the policy changed before the first validation
-    assert checkpoint is not None
-    training.forget_step()
-    training.load_state_dict(read_checkpoint(checkpoint.path(training.folder)))
-    training.elapsed_before += elapsed - training.seconds()  # `max_minutes` counts what was in vain
-    training.stepper.lower_rate(RATE_FACTOR)
-    training.watch.lowered = lowered
-    training.save()
-    training.notify("on_start")  # as of a run that is resumed
-    training.restore_random()
-    training.say(
-        f"went back to step {training.step:,} and lowered the learning rate to {training.stepper.learning_rate:.4g} "
-        f"(trainer.on_divergence=lower, {lowered} of {MOST_LOWERED} times)"
-    )

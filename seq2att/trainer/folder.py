@@ -22,7 +22,6 @@ from seq2att.drawing import CONFUSION, SCATTER
 from seq2att.errors import UserError
 from seq2att.files import PARTIAL, remove_partial, unwritable, write_file
 from seq2att.trainer.checkpoint import OVERWRITE, is_intact
-from seq2att.trainer.divergence import REPORT
 from seq2att.trainer.lock import LOCK
 from seq2att.trainer.state import (
     CHECKPOINTS,
@@ -40,6 +39,7 @@ CONFIG, TABLE, CURVES, FINISHED = "config.yaml", "metrics.csv", "curves.png", "m
 BEST = "best"  # the bundle of the best weights of a run that diverged
 RECORD = "record.json"
 ACCOUNT = "data.json"  # which rows were read, kept and dropped
+REPORT = "divergence.json"  # the step where the run diverged
 NORMS, NORMS_CURVES = "gradient_norms.csv", "gradient_norms.png"
 BUNDLE = (FINISHED, MANIFEST, WEIGHTS, "README.md")
 FIGURES = (TABLE, CURVES, CONFUSION, SCATTER, NORMS, NORMS_CURVES)

@@ -20,14 +20,8 @@ from torch import Tensor
 from seq2att.data import batches
 from seq2att.trainer import callback as protocol
 from seq2att.trainer.checkpoint import Interrupted, Interruption, random_states, restore_random_states
-from seq2att.trainer.divergence import (
-    MOST_LOWERED,
-    PATIENCE,
-    DivergedError,
-    LossWatch,
-    return_to_best,
-    write_report,
-)
+from seq2att.trainer.divergence import MOST_LOWERED, PATIENCE, DivergedError, LossWatch
+from seq2att.trainer.failures import return_to_best, write_report
 from seq2att.trainer.processes import seed
 from seq2att.trainer.state import save_checkpoint
 from seq2att.trainer.step import Stepper
