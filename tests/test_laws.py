@@ -361,7 +361,7 @@ MUTANTS: list[tuple[str, Callable[..., Any], str]] = [
     ("tokenizer", Hurried, "unknown pieces in its own training data|a batch is cut differently"),
     ("field", Reversed, "differently after restoring"),
     ("reader", Restless, "the fingerprint of train changes"),
-    ("reader", Sourceless, "on a side that is said to be absent"),
+    ("reader", Sourceless, "on a side that `absent` names"),
     ("metric", Backwards, "right answers score"),
     ("head", Overlooking, "loss law"),
     ("head", Diluted, "padding law"),

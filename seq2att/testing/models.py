@@ -11,10 +11,12 @@ from torch import Tensor
 
 from seq2att import registry
 from seq2att.bundle import load, save
+from seq2att.config.composing import block_at
+from seq2att.config.slots import Slots
 from seq2att.decoder import Decoder
 from seq2att.head import Generator
 from seq2att.model import Model
-from seq2att.testing.cases import Case, row_of
+from seq2att.testing.cases import Case, Config, row_of
 from seq2att.testing.failure import require
 from seq2att.types import END, Batch, CarriedState, Column, Encoding, Loss, State, detach, leaves, select
 
@@ -238,12 +240,20 @@ def without_values(case: Case) -> Iterator[Batch]:
 def bundle(case: Case) -> None:
     """Saving and loading gives the same scores."""
     with tempfile.TemporaryDirectory() as folder:
-        save(case.model, case.config, Path(folder), {})
+        save(case.model, used_slots(case.config), Path(folder), {})
         loaded, _ = load(Path(folder))
         pickles = [file.name for file in Path(folder).rglob("*") if file.suffix in {".pkl", ".pt", ".bin", ".ckpt"}]
     require(not pickles, f"the bundle has pickles: {pickles}")
     cause = "a number is neither a parameter nor a buffer (`register_buffer`), or is drawn in `__init__`"
     equal(loaded.double().score(case.batch), case.model.score(case.batch), "scores before saving and after", cause)
+
+
+def used_slots(config: Config) -> Config:
+    """The slots of a case that its head uses, which are those that the configuration of a run has."""
+    registry.load()
+    slots = Slots()
+    used = slots.used({slot: block_at(config, slot).get("name", name) for slot, name in slots.choices.items()})
+    return {slot: options for slot, options in config.items() if slot in used}
 
 
 Law = Callable[[Case], None]
