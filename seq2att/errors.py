@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 CODES = {
     "E-argument": "A command or a function was called with arguments that do not go together.",
     "E-bundle": "A saved model cannot be loaded.",
@@ -62,6 +64,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out: that of Python, NumPy, a kernel, PyTorch, or of a GPU."""
     if any(one.__name__ in MEMORY_CLASSES for one in type(error).__mro__):
         return True
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno == errno.ENOMEM  # its text depends on the locale, and holds the name of a file
     is_of_a_library = isinstance(error, RuntimeError | OSError)
     return is_of_a_library and any(message in str(error) for message in MEMORY_MESSAGES)
 

@@ -40,7 +40,8 @@ def outcome(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[i
 def test_every_error_of_the_system_is_one_line(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     code, (line,) = outcome(OSError(number, os.strerror(number), "some/file"), capsys)
     assert code == 2
-    assert line.startswith("seq2att: error [E-file]: some/file: ")
+    kind = "[E-memory]: memory" if number == errno.ENOMEM else "[E-file]: some/file"
+    assert line.startswith(f"seq2att: error {kind}: ")
     code, (line,) = outcome(OSError(number, os.strerror(number)), capsys)
     assert (code, ";" in line) == (2, True)
 

@@ -617,7 +617,7 @@ def test_list_of_a_component_shows_its_options(capfdbinary: Capture) -> None:
         first, *lines = run(capfdbinary, "list", pattern).out.splitlines()
         assert first == f"attention.additive: {entry.doc}"
         assert lines[0] == "  size: int = 256"
-        assert " ".join(" ".join(lines[1:]).split()) == entry.options["size"].doc
+        assert " ".join(" ".join(lines[1:]).split()) == entry.options["size"].meaning
     tokenizer = run(capfdbinary, "list", "tokenizer.char").out
     assert tokenizer.startswith("tokenizer.char (in the slots source/tokenizer, target/tokenizer): ")
 
@@ -630,7 +630,7 @@ def test_list_by_pattern_and_of_settings(capfdbinary: Capture) -> None:
     assert "batch_by: sentences|tokens = sentences" in settings
     assert "max_length: int|null = null\n      tokens that a source or a target may have; null for any" in settings
     assert "precision: 32|bf16|16|64 = 32" in settings
-    assert "train: str (required)" in run(capfdbinary, "list", "reader.tsv").out
+    assert "train: list[str] (required)" in run(capfdbinary, "list", "reader.tsv").out
     assert [line.split()[0] for line in run(capfdbinary, "list", "settings").out.splitlines()] == [
         "settings", "run", "data", "trainer"
     ]  # fmt: skip
@@ -710,7 +710,7 @@ def test_importing_the_package_loads_nothing_and_everything_is_there() -> None:
 
 def test_type_checkers_see_the_names_that_the_package_exports() -> None:
     source = Path(seq2att.__file__).read_text("utf-8")
-    imports = re.findall(r"^    from seq2att\.(\w+) import (\w+) as (\w+)$", source, re.MULTILINE)
+    imports = re.findall(r"^    from seq2att\.([\w.]+) import (\w+) as (\w+)$", source, re.MULTILINE)
     assert {name: module for module, name, alias in imports if name == alias} == seq2att.HOMES
 
 

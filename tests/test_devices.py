@@ -208,7 +208,7 @@ def stopped_together(run: Path, ended: Ended) -> None:
     assert 5 <= step < STEPS
     assert checkpoint(run)["position"][0] == step
     names = {"checkpoints", "config.yaml", "data.json", "signature", "metrics.csv", "curves.png", "state.json"}
-    assert {path.name for path in run.iterdir()} <= names
+    assert {path.name for path in run.iterdir()} <= names | {"record.json"}
 
 
 def joined(here: Path, *overrides: str, **environment: str) -> list[Ended]:

@@ -61,7 +61,15 @@ def test_every_kind_of_shortage_is_known(shortage: Callable[[], None]) -> None:
     assert is_out_of_memory(raised.value)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("size mismatch"), OSError(28, "No space left"), ValueError("memory")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("size mismatch"),
+        OSError(28, "No space left"),
+        OSError(2, "No such file", "out of memory.txt"),
+        ValueError("memory"),
+    ],
+)
 def test_other_errors_are_none(error: Exception) -> None:
     assert not is_out_of_memory(error)
 

@@ -16,7 +16,7 @@ from seq2att.kernels import Matrix
 from seq2att.recurrence.choice import is_compiled
 from seq2att.recurrence.native import build
 
-CACHED = (build.library, build.failure, build.attempt, build.compiler)
+CACHED = [value for value in vars(build).values() if hasattr(value, "cache_clear")]
 
 
 @pytest.fixture

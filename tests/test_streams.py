@@ -1,5 +1,6 @@
 """Commands where a standard stream is closed, the disk is full, or there is no home folder: a message, no traceback."""
 
+import errno
 import os
 import shlex
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from seq2att import cli
 from tests.refusals import refused
 
 pytestmark = pytest.mark.posix
@@ -46,20 +48,38 @@ def test_closed_streams(command: str, code: int, error: str, reverse_run: Path, 
 
 @needs_full
 @pytest.mark.parametrize(
-    "command",
+    ("command", "subject"),
     [
-        f"echo a b | seq2att translate $RUN > {FULL}",
-        f"echo a b | seq2att translate $RUN -o {FULL}",
-        f"seq2att list > {FULL}",
-        f"seq2att train --cfg job reverse > {FULL}",
+        (f"echo a b | seq2att translate $RUN > {FULL}", "standard output"),
+        (f"echo a b | seq2att translate $RUN -o {FULL}", FULL),
+        (f"seq2att list > {FULL}", "standard output"),
+        (f"seq2att train --cfg job reverse > {FULL}", "standard output"),
     ],
 )
-def test_a_full_disk(command: str, reverse_run: Path, tmp_path: Path) -> None:
+def test_a_full_disk(command: str, subject: str, reverse_run: Path, tmp_path: Path) -> None:
     done = shell(command, reverse_run, tmp_path)
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("seq2att: error [E-file]: ")
-    assert "no space is left on the disk" in done.stderr
+    assert done.stderr.startswith(f"seq2att: error [E-file]: {subject}: ")
+    assert os.strerror(errno.ENOSPC).lower() in done.stderr.lower()
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_disk_that_is_full_for_a_file(
+    call: str,
+    reverse_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.chdir(tmp_path)
+    Path("in").write_text("a b\n")
+    monkeypatch.setattr(os, call, fail)
+    assert cli.main(["translate", str(reverse_run), "in", "-o", "out"]) == 2
+    assert capsys.readouterr().err.startswith("seq2att: error [E-file]: out: ")
 
 
 def test_no_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

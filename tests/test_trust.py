@@ -17,7 +17,7 @@ from seq2att.recurrence.native import build
 from tests.refusals import refused
 
 pytestmark = pytest.mark.posix
-CACHED = (build.library, build.failure, build.attempt, build.compiler)
+CACHED = [value for value in vars(build).values() if hasattr(value, "cache_clear")]
 SOUND = 'extern "C" int answer() { return 42; }'
 PLANTED = """#include <cstdio>
 __attribute__((constructor)) static void run() { std::fclose(std::fopen(MARKER, "w")); }

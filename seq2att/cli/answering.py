@@ -26,7 +26,7 @@ from seq2att.cli.model import (
 )
 from seq2att.cli.output import Output, written
 from seq2att.cli.searching import add_search, search_options
-from seq2att.cli.text import Chunk, check_output, chunks, opened, put, standard_output
+from seq2att.cli.text import Chunk, check_output, chunks, opened, put, standard_output, write_bytes
 from seq2att.cli.workers import Answer, Answering, share, split
 from seq2att.errors import UserError
 
@@ -167,7 +167,7 @@ def answer_prompt(arguments: argparse.Namespace, request: Request) -> None:
         raise UserError("E-argument", f"{arguments.file} and --prompt", "exclude each other", "leave one out")
     prediction = getattr(load(arguments), request.method)(arguments.prompt, attention=False, **request.options)
     if arguments.n_best == 1:
-        standard_output().write(f"{prediction.text}\n".encode("utf-8", "replace"))
+        write_bytes(standard_output(), f"{prediction.text}\n".encode("utf-8", "replace"))
     else:
         put(standard_output(), output_lines(prediction, 1, request))
 

@@ -32,7 +32,6 @@ REMEDIES = {
     errno.ENAMETOOLONG: "give a shorter name",
     errno.EISDIR: "name a file",
     errno.ENOTDIR: "name a folder",
-    errno.ENOMEM: "free memory",
 }
 """What to do about an error of the system, by its number."""
 
@@ -56,6 +55,30 @@ class Diagnostics(io.TextIOWrapper):
             super().flush()
 
 
+class Printed(io.TextIOWrapper):
+    """Standard output, whose errors name it."""
+
+    def write(self, text: str) -> int:
+        """Write the text."""
+        with naming("standard output"):
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Flush what was written."""
+        with naming("standard output"):
+            super().flush()
+
+
+@contextmanager
+def naming(stream: str) -> Iterator[None]:
+    """An error of the system in the block has the name of the stream."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = stream
+        raise
+
+
 def prepare_streams() -> None:
     """Print in UTF-8, whatever the locale or the code page of Windows is; give closed streams the null device."""
     fill_descriptors()
@@ -65,6 +88,9 @@ def prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
         elif name == "stderr" and type(stream) is io.TextIOWrapper and stream is sys.__stderr__:
             sys.stderr = Diagnostics(stream.buffer, "utf-8", "backslashreplace", line_buffering=True)
+        elif name == "stdout" and type(stream) is io.TextIOWrapper and stream is sys.__stdout__:
+            buffering = (stream.line_buffering, stream.write_through)
+            sys.stdout = Printed(stream.buffer, "utf-8", "backslashreplace", None, *buffering)
         elif mode == "w" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 

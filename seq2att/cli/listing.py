@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seq2att.cli.model import Commands, add_parser, plugins
-from seq2att.cli.text import standard_output
+from seq2att.cli.text import standard_output, write_bytes
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
         blocks += [section(title, lines, arguments.paths)] if lines else []
         blocks += ["\n".join(detail_lines(title, row, width, arguments.paths)) for row in details]
     blocks += [f"{title}\n  no components; a plugin may add some" for title in empty]
-    standard_output().write(("\n\n".join(blocks) + "\n").encode())
+    write_bytes(standard_output(), ("\n\n".join(blocks) + "\n").encode())
 
 
 def gather(names: list[str]) -> dict[str, list[Row]]:

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from seq2att.cli.boundary import terminable
-from seq2att.cli.text import Chunk, put, standard_output, stream_of, to_bytes
+from seq2att.cli.text import Chunk, put, standard_output, stream_of, to_bytes, write_bytes
 from seq2att.errors import UserError
-from seq2att.files import unwritable
+from seq2att.files import writing_to
 from seq2att.files.untrusted import parse_json, read_regular
 from seq2att.files.writing import sync_folder
 
@@ -88,18 +88,17 @@ class FileOutput(Output):
         self.progress = Progress(0, 0, 0, hashlib.sha256(), hashlib.sha256())
         self.is_at_end = True  # of the lines that are answered already
         self.last_commit = time.monotonic()
-        try:
+        with writing_to(target):
             self.file = io.FileIO(
                 os.open(self.partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+"
             )
-        except OSError as error:
-            raise unwritable(target, error) from error
         try:
             lock(self.file, self.partial)
             if resume and os.fstat(self.file.fileno()).st_size:
                 self.resume()
             if not self.progress.size:
-                self.commit()  # first: what lies there without a journal is of somebody else
+                with writing_to(target):
+                    self.commit()  # first: what lies there without a journal is of somebody else
             self.file.truncate(self.progress.size)
             self.file.seek(self.progress.size)
         except BaseException:
@@ -151,16 +150,15 @@ class FileOutput(Output):
     def add(self, piece: Chunk, lines: Sequence[str]) -> None:
         """Write the answers to a piece; now and then the journal, too."""
         data = to_bytes(lines)
-        view = memoryview(data)
-        while view:
-            view = view[self.file.write(view) :]
+        write_bytes(self.file, data, self.target)
         inputs, answers, size, read, written = self.progress
         read, written = read.copy(), written.copy()
         read.update(item_bytes(piece.lines))
         written.update(data)
         self.progress = Progress(inputs + len(piece.lines), answers + len(lines), size + len(data), read, written)
         if time.monotonic() >= self.last_commit + COMMIT:
-            self.commit()
+            with writing_to(self.target):
+                self.commit()
 
     def commit(self) -> None:
         """Put the answers on the disk, then the journal."""
@@ -228,7 +226,8 @@ def written(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Iterat
         try:
             with terminable():
                 yield output
-                output.finish()
+                with writing_to(path):
+                    output.finish()
         except BaseException as error:
             output.keep(error)
             raise

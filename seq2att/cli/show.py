@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2att.cli.model import Commands, add_model, add_parser, add_split, load, positive
-from seq2att.cli.text import put, standard_output
+from seq2att.cli.text import put, standard_output, write_bytes
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def draw(prediction: Prediction, output: str | None, frames: Any) -> None:
     attention = (prediction.attention, prediction.source_tokens, prediction.tokens or (prediction.text,))
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     width = shutil.get_terminal_size((100, 24)).columns
-    standard_output().write(f"\n{drawing.attention_text(*attention, width=width, color=color).rstrip()}\n".encode())
+    picture = drawing.attention_text(*attention, width=width, color=color).rstrip()
+    write_bytes(standard_output(), f"\n{picture}\n".encode())
     if output:
         drawing.attention_map(*attention, Path(output), frames)
         print(f"drawn into {output}", file=sys.stderr)

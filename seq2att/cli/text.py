@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from seq2att.errors import UserError
-from seq2att.files import decode
+from seq2att.files import decode, writing_to
 
 CHUNK_BYTES = 1 << 17  # read, and so answered, together
 LONGEST_LINE = 1 << 26  # bytes
@@ -58,7 +58,7 @@ def check_output(output: str | None, *inputs: str | None) -> None:
 def stream_of(file: Path, mode: Literal["rb", "ab"]) -> BinaryIO:
     """The file opened; UserError says why it cannot be."""
     try:
-        return file.open(mode)
+        return file.open(mode, buffering=-1 if mode == "rb" else 0)  # 0: closing it has nothing left that can fail
     except OSError as error:
         what = "read" if mode == "rb" else "written"
         raise UserError("E-file", f"{file}", f"cannot be {what} ({error.strerror})", "check the path") from error
@@ -66,8 +66,16 @@ def stream_of(file: Path, mode: Literal["rb", "ab"]) -> BinaryIO:
 
 def put(stream: BinaryIO, lines: Sequence[str]) -> None:
     """Write lines at once."""
-    stream.write(to_bytes(lines))
-    stream.flush()
+    write_bytes(stream, to_bytes(lines))
+
+
+def write_bytes(stream: BinaryIO, data: bytes, target: Path | None = None) -> None:
+    """Write all bytes at once; `E-file` about the target, or the stream, where the system refuses."""
+    view = memoryview(data)
+    with writing_to(target or Path("standard output" if stream is sys.stdout.buffer else stream.name)):
+        while view:
+            view = view[stream.write(view) :]  # the system may take a part
+        stream.flush()
 
 
 def to_bytes(lines: Sequence[str]) -> bytes:

@@ -11,7 +11,7 @@ from seq2att.errors import UserError
 from seq2att.files.encoding import decode
 from seq2att.files.lines import Fault, Line, describe_form, read_lines
 from seq2att.files.opening import SUFFIXES, plain_name
-from seq2att.files.writing import PARTIAL, open_atomic, remove_partial, unwritable, write_file
+from seq2att.files.writing import PARTIAL, open_atomic, remove_partial, unwritable, write_file, writing_to
 
 SPACE = re.compile(r"\s+")
 
@@ -34,6 +34,7 @@ __all__ = [
     "unwritable",
     "whereabouts",
     "write_file",
+    "writing_to",
 ]
 
 

@@ -43,7 +43,8 @@ def open_zstd(stream: BinaryIO) -> Any:
     import pyarrow as pa
 
     if not pa.Codec.is_available("zstd"):
-        raise UserError("E-package", "zstd", "this build of pyarrow lacks it", "unpack the file with `zstd -d`")
+        remedy = f"unpack it with `zstd -d {shlex.quote(stream.name)}`"
+        raise UserError("E-package", stream.name, "needs zstd, which this build of pyarrow lacks", remedy)
     return pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")
 
 
@@ -52,11 +53,13 @@ def open_zip(stream: BinaryIO) -> Any:
     archive = zipfile.ZipFile(stream)
     names = [entry.filename for entry in archive.infolist() if is_content(entry)]
     if "[Content_Types].xml" in names:
-        raise UserError("E-file", "", "is an Office document (Excel, Word), no text", "save it as CSV UTF-8 there")
+        document = "is an Office document (Excel, Word), no text"
+        raise UserError("E-file", stream.name, document, "save it as CSV UTF-8 there")
     if len(names) != 1:
         listed = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
         problem = f"is a zip archive of {len(names)} files{f' ({listed})' if names else ''}, not of one"
-        raise UserError("E-file", "", problem, "unpack it with `unzip {}` and name a file of it")
+        remedy = f"unpack it with `unzip {shlex.quote(stream.name)}` and name a file of it"
+        raise UserError("E-file", stream.name, problem, remedy)
     return archive.open(names[0])
 
 
@@ -122,12 +125,7 @@ def open_content(path: Path) -> Iterator[ByteStream]:
             check_text(path, head)
             yield file
             return
-        try:
-            content = packing.open(file)
-        except UserError as error:
-            remedy = error.remedy.replace("{}", shlex.quote(str(path)))
-            raise UserError(error.code, f"{path}", error.problem, remedy) from error
-        with content:
+        with packing.open(file) as content:
             yield Unpacked(content, path)
 
 

@@ -36,7 +36,7 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
         UserError: `E-file` if the system refuses; the old file is as it was.
     """
     name, path = path, Path(os.path.realpath(path))  # a link stays a link
-    try:
+    with writing_to(name):
         if path.exists() and not path.is_file():
             with path.open("wb") as stream:
                 yield stream
@@ -56,8 +56,17 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
                 partial.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """What the system refuses in the block is an `E-file` of this file; a pipe that nobody reads stays one."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise unwritable(name, error) from error
+        raise unwritable(path, error) from error
 
 
 def sync_folder(path: Path) -> None:
