@@ -39,7 +39,8 @@ def share_kernels(cache: Path, first: bool) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip on Windows what it cannot run."""
+    """Start what takes minutes first, so that the other processes have work beside it; skip what Windows cannot run."""
+    items.sort(key=lambda item: item.get_closest_marker("minutes") is None)
     if os.name == "nt":
         for item in items:
             if item.get_closest_marker("posix"):
@@ -60,10 +61,11 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """A test's numbers do not depend on the tests that ran before it."""
+    """A test's numbers do not depend on the tests that ran before it, which may have loaded a model."""
     import torch
 
     torch.manual_seed(0)
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

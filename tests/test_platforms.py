@@ -77,6 +77,7 @@ def test_training_without_unix(root: Path, here: Path) -> None:
         done = on_windows(root, here, "-m", "seq2att", *TRAIN, "overwrite=true")
         assert done.returncode == 0, done.stderr.decode()
         assert "감사" in done.stdout.decode(), "the examples are UTF-8, whatever the code page"
+        assert not (here / "out" / "train.lock").exists(), "or the next run waits for its owner"
 
 
 def test_several_processes_without_unix(root: Path, here: Path) -> None:

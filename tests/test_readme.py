@@ -83,6 +83,7 @@ def paste(block: Block, desk: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.minutes
 @pytest.mark.posix
 def test_the_blocks_run_as_pasted(desk: Path) -> None:
     outputs: dict[str, str] = {}

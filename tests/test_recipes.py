@@ -539,7 +539,7 @@ def test_errors_come_before_data_are_read(monkeypatch: pytest.MonkeyPatch) -> No
     with refused("E-choice", "reader.language=klingon"):
         registry.build("reader", {"reader": {"name": "digits", "language": "klingon"}}).check(None)
     with refused("E-size", "callback.distance.rows=0"):
-        registry.build("callback", {"callback": {"name": "distance", "rows": 0}})
+        registry.build_listed("callback", {"callback": {"distance": {"rows": 0}}}, "distance")
     for name, package in (("digits", "scikit-learn"), ("surnames", "Faker")):
         reader = registry.build("reader", {"reader": {"name": name}})
         monkeypatch.setattr(sys.modules[type(reader).__module__], "find_spec", lambda _: None)

@@ -53,6 +53,9 @@ def load(
 ) -> Predictor:
     """Load a trained model from a run folder or a bundle.
 
+    From then on numbers below 1e-38 are 0 in this thread and those that it starts, for speed, as they are in training;
+    `torch.set_flush_denormal(False)` takes that back.
+
     Args:
         path: the folder.
         device: `cpu`, `cuda` or `cuda:N`.

@@ -54,14 +54,24 @@ def locked(path: Path, heartbeat: float = HEARTBEAT) -> Iterator[None]:
         yield
     finally:
         end.set()
-        if os.name == "nt":  # which removes no open file
-            os.close(descriptor)
-        with suppress(OSError):
-            lock.unlink()
-        if os.name != "nt":
-            os.close(descriptor)
+        release(lock, descriptor)
         with suppress(OSError):  # not empty
             path.rmdir()
+
+
+def release(lock: Path, descriptor: int) -> None:
+    """Remove the lock file while it is still locked; where no open file can be removed, as on Windows, afterwards."""
+    is_open = False
+    try:
+        lock.unlink()
+    except PermissionError:
+        is_open = True
+    except OSError:
+        pass  # gone already: what has its name by now is another's
+    os.close(descriptor)
+    if is_open:
+        with suppress(OSError):
+            lock.unlink()
 
 
 def acquire(lock: Path, heartbeat: float) -> int:
