@@ -228,6 +228,18 @@ def test_a_run_repeats_to_the_last_bit(here: Path, capsys: pytest.CaptureFixture
         again()
 
 
+def test_a_small_model_does_not_depend_on_the_threads_of_its_process(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = []
+    for count in (1, 2):
+        monkeypatch.setattr(launch.threads, "threads_per_process", lambda processes=1, count=count: count)
+        seq2att.train("small.yaml", [f"run=runs/threads{count}", "encoder.size=256", "trainer.max_steps=1", *QUIET])
+        weights.append(Path("runs", f"threads{count}", "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    assert again("runs/threads2").is_identical
+
+
 def test_the_examples_of_the_help_work_as_pasted(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.move("runs/small", "runs/reverse")
     examples = EXAMPLES.partition("\n\n")[0].splitlines()[1:]

@@ -104,12 +104,13 @@ def start(path: Path, config: Mapping[str, Any], corpora: Mapping[str, Corpus]) 
 
 def make_model(config: Mapping[str, Any], ready: Ready, say: Callable[[str], None]) -> models.Model:
     """The model before training, and as many threads as help it."""
+    threads = torch.get_num_threads()
     torch.manual_seed(config["seed"])
+    torch.set_num_threads(1)  # an orthogonal matrix is rounded by the number of threads, and every machine begins alike
     model = models.make(config, ready.source, ready.target)
     if not ready.run.resume:
         init_embeddings(model, folder.data_root(config), say)
-    if config["trainer"]["threads"] is None:
-        torch.set_num_threads(useful_threads(model, torch.get_num_threads()))
+    torch.set_num_threads(useful_threads(model, threads) if config["trainer"]["threads"] is None else threads)
     return model
 
 
