@@ -16,6 +16,7 @@ from seq2att.cli import main
 from seq2att.config import compose
 from seq2att.data import prepare
 from tests.planted import PLANTS, RECIPES, Plant, make, write
+from tests.refusals import refused
 
 
 @functools.cache
@@ -235,3 +236,34 @@ def test_a_compressed_file_is_cleaned_as_one(tmp_path: Path) -> None:
     text = gzip.decompress((tmp_path / "clean" / "train.tsv.gz").read_bytes()).decode()
     assert text.splitlines() == files["train.tsv"]
     assert serious(report_of("table", tmp_path / "clean")) == []
+
+
+@pytest.mark.parametrize("suffix", ["de", "en"])
+def test_a_file_in_another_encoding_is_one_finding_with_its_name_and_is_not_cleaned(
+    suffix: str, tmp_path: Path
+) -> None:
+    write(make("pairs"), tmp_path)
+    texts = [f"  나는 오늘  학교에 가고 있다 그리고 이야기를 했다 {number} " for number in range(40)]
+    other = "en" if suffix == "de" else "de"
+    (tmp_path / f"train.{suffix}").write_bytes("".join(f"{text}\n" for text in texts).encode("cp949"))
+    (tmp_path / f"train.{other}").write_text("".join(f"word {number}\n" for number in range(40)), "utf-8")
+    report = report_of("pairs", tmp_path)
+    encoding = [one for one in report.findings if one.defect.name == "undecodable-bytes"]
+    assert [one.count for one in encoding] == [40]
+    assert "iconv -f CP949" in encoding[0].remedy
+    assert encoding[0].examples[0].place.endswith(f"train.{suffix}:1")
+    texts_judged = {one.defect.name for one in report.findings if one.split == "train" and one.side}
+    assert not texts_judged & {"extra-space", "private-character", "odd-space", "unequal-lengths"}
+    with refused("E-encoding", f"{tmp_path / 'train'}.{suffix}:1"):
+        list(write_clean(report, tmp_path / "clean"))
+    assert not (tmp_path / "clean").exists()
+
+
+def test_a_line_is_counted_once_though_the_columns_are_read_before(tmp_path: Path) -> None:
+    write(make("classes"), tmp_path)
+    file = tmp_path / "train.csv"
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines[5] = b"\xff" + lines[5]
+    file.write_bytes(b"".join(lines))
+    [finding] = [one for one in report_of("classes", tmp_path).findings if one.defect.name == "undecodable-bytes"]
+    assert finding.count == 1

@@ -52,7 +52,7 @@ def write_clean(report: Report, folder: Path) -> Iterator[str]:
     """Write cleaned copies of all files into a folder, which must be new or empty; yields what was done, in lines.
 
     Raises:
-        UserError: the folder holds files, or the rows come from no text file.
+        UserError: the folder holds files, the rows come from no text file, or a file is in another encoding.
     """
     reader, root = report.intake.reader, report.intake.root
     if folder.exists() and any(folder.iterdir()):
@@ -60,6 +60,7 @@ def write_clean(report: Report, folder: Path) -> Iterator[str]:
     if not isinstance(reader, WRITABLE) or not isinstance(reader, FileReader):
         problem = "its rows are in no text file that could be written again"
         raise UserError("E-conflict", f"reader={type(reader).__name__.lower()}", problem, "leave --write out")
+    report.intake.check_encodings()
     serious = [one for one in report.findings if one.severity != "note" and one.defect.cleaning]
     labels = common_spellings(report, serious)
     lines = ["place\tdone\tdefect"]

@@ -64,6 +64,7 @@ class Finding:
     total: int = 0  # rows of the split
     is_sample: bool = False  # whether these are only some of its rows
     value: str = ""  # for the remedy
+    advice: str = ""  # a remedy for these rows in place of that of the defect
     numbers: array[int] = field(default_factory=lambda: array("q"))  # entries of the split
     examples: list[Example] = field(default_factory=list)
     in_training: array[int] = field(default_factory=lambda: array("q"))  # leaks: the entries of training to leave out
@@ -84,7 +85,7 @@ class Finding:
     def remedy(self) -> str:
         """What to do, with the values of this finding."""
         side = self.side or "source"
-        return self.defect.remedy.format(side=side, split=self.split, value=self.value or "NA")
+        return self.advice or self.defect.remedy.format(side=side, split=self.split, value=self.value or "NA")
 
     def to_json(self) -> dict[str, Any]:
         """The finding as plain values."""

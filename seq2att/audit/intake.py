@@ -13,14 +13,17 @@ from seq2att.audit.context import Block, Context
 from seq2att.audit.findings import shown
 from seq2att.data.reading import SIDES, to_python
 from seq2att.errors import UserError
+from seq2att.files.encoding import OtherEncodingError
 from seq2att.reader import Csv, Parallel, Reader, Row, TableReader, Tsv
 from seq2att.reader.hub import HuggingFace
 
 ROWS = 4096  # of a block
 CHARACTERS = 1 << 20  # of a block, about
 FEW = 64  # rows that are read before their characters are counted
+MOST_DAMAGED = 0.05  # share of rows with wrong bytes, above which a file is in another encoding, not damaged
+UNDECODABLE = "undecodable-bytes"
 OF_CODE = {
-    "E-encoding": "undecodable-bytes",
+    "E-encoding": UNDECODABLE,
     "E-length": "unequal-lines",
     "E-row": "malformed-row",
     "E-file": "unreadable-file",
@@ -42,6 +45,8 @@ class Intake:
         self.reader, self.root, self.context = file_reader(reader, root), root, context
         self.missing = frozenset(context.data["missing"])
         self.split = ""
+        self.faults: dict[tuple[str, str, str], set[int]] = {}  # defect, split and file -> lines
+        self.encodings: dict[tuple[str, str], OtherEncodingError] = {}  # split and file -> the first such error
         if isinstance(self.reader, Parallel):
             context.findings.suffixes = dict(zip(SIDES, self.reader.suffixes, strict=False))
 
@@ -82,6 +87,8 @@ class Intake:
                 if name in ("blank-text", "empty-side"):
                     detail = "white space only" if name == "blank-text" else f"no {side}"
                     context.findings.add(name, self.split, [start + row], detail, side)
+        if self.faults:
+            kept &= ~np.array([self.is_undecodable(row) for row in rows], bool)
         numbers = start + np.flatnonzero(kept)
         if len(numbers) < len(rows):
             columns = {side: list(itertools.compress(values, kept)) for side, values in columns.items()}
@@ -106,11 +113,32 @@ class Intake:
     def fault(self, name: str, error: UserError) -> None:
         """Count a line that the reader cannot read."""
         place, colon, line = error.subject.rpartition(":")
-        file = place if colon and line.isdecimal() else error.subject
-        number = self.context.findings.places[self.split].add(
-            relative(file, self.root), int(line) if file == place else 0
-        )
-        self.context.findings.add(name, self.split, [number], error.problem)
+        file = relative(place if colon and line.isdecimal() else error.subject, self.root)
+        at = int(line) if colon and line.isdecimal() else 0
+        lines = self.faults.setdefault((name, self.split, file), set())
+        if at and at in lines:  # the first lines are read twice, for the names of the columns
+            return
+        lines.add(at)
+        findings = self.context.findings
+        findings.add(name, self.split, [findings.places[self.split].add(file, at)], error.problem)
+        if isinstance(error, OtherEncodingError) and (self.split, file) not in self.encodings:
+            self.encodings[self.split, file] = error
+            finding = findings.found[name, self.split, ""]
+            finding.advice = finding.advice or error.remedy
+
+    def is_undecodable(self, row: Row) -> bool:
+        """Whether the first line of a row, in any of its files, has bytes that are not text."""
+        files = {row.file}
+        if isinstance(self.reader, Parallel):
+            name = row.file.removesuffix(self.reader.suffixes[0])
+            files |= {f"{name}{suffix}" for suffix in self.reader.suffixes}
+        return any(row.line in self.faults.get((UNDECODABLE, self.split, file), ()) for file in files)
+
+    def check_encodings(self) -> None:
+        """Raise `E-encoding` where cleaning would leave out more than a few rows, as a file is in another encoding."""
+        for (split, file), error in self.encodings.items():
+            if len(self.faults[UNDECODABLE, split, file]) > MOST_DAMAGED * self.context.rows[split]:
+                raise error
 
     def columns(self, split: str) -> None:
         """Judge the names of the columns, where a file has some."""

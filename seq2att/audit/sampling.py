@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def sampled_remarks(
     lines: list[str] = json.loads((folder / FILE).read_text("utf-8"))
     if len(lines) > MOST:
         lines = [*lines[: MOST - 1], f"{len(lines) - MOST + 1} more kinds of defects"]
-    return [*lines, f"seq2att data {config['recipe']} looks at all rows"] if lines else []
+    hint = f"`seq2att data {shlex.quote(str(config['recipe']))}` with the settings of this run looks at all rows"
+    return [*lines, f"{hint}; --write is an option of it"] if lines else []
 
 
 def judge(context: Context, tables: Mapping[str, Table]) -> list[str]:

@@ -96,6 +96,10 @@ def decode(raw: bytes, place: str) -> str:
         raise UserError("E-encoding", place, problem, f"convert it, as in `iconv -f {name} -t UTF-8`") from error
 
 
+class OtherEncodingError(UserError):
+    """The error about a file that is text in another encoding as a whole."""
+
+
 def not_utf8(path: Path, line: int, index: int, offset: int) -> UserError:
     """The error about a byte of a file, by its line, its index there and its offset in the file, all from 0."""
     with open_content(path) as stream:
@@ -110,7 +114,9 @@ def not_utf8(path: Path, line: int, index: int, offset: int) -> UserError:
     elif count_valid(decoded) >= FEWEST_VALID * wrong:
         remedy = f"the rest is UTF-8 ({wrong:,} such place{'s' * (wrong != 1)}): correct the line"
     else:
-        remedy = convert(path, plausible_encodings(content))
+        encodings = plausible_encodings(content)
+        kind = OtherEncodingError if encodings else UserError
+        return kind("E-encoding", f"{path}:{line + 1}", problem, convert(path, encodings))
     return UserError("E-encoding", f"{path}:{line + 1}", problem, remedy)
 
 
