@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import yaml
 import seq2att
 from seq2att.bundle import owner, read_config
 from seq2att.bundle.manifest import MANIFEST
-from seq2att.cli import main
+from seq2att.cli import main, make_parser
 from seq2att.config import compose, saved
 from seq2att.files.untrusted import parse_yaml, read_regular
 from tests import corruptions, hostile
@@ -200,6 +201,28 @@ def test_data_that_the_user_names_are_opened(bundle: Path) -> None:
     corruptions.setting("reader.test", "../mine/mine.tsv")(bundle)
     with refused("E-bundle", "reader.test=../mine/mine.tsv"):
         seq2att.evaluate(bundle, root="mine")
+
+
+@pytest.mark.parametrize(
+    ("words", "train", "flags"),
+    [
+        (["evaluate", "bundle"], "dates.tsv", {"--test", "--root", "--trust-data"}),
+        (["evaluate", "bundle"], "/etc/passwd", {"--test", "--trust-data"}),  # a root changes no absolute path
+        (["show", "bundle", "--row", "3"], "dates.tsv", {"--root", "--trust-data"}),
+        (["show", "bundle", "--row", "3"], "/etc/passwd", {"--trust-data"}),
+        (["train", "bundle", "run=x"], "dates.tsv", {"--trust-data"}),
+    ],
+)
+def test_a_command_names_only_flags_that_it_has(
+    bundle: Path, words: list[str], train: str, flags: set[str], capsys: Any
+) -> None:
+    hostile_recipe(bundle, train=train, test=None)
+    corruptions.setting("plugins", [])(bundle)
+    assert main(words) == 2
+    message = capsys.readouterr().err
+    assert set(re.findall(r"--[a-z-]+", message)) == flags
+    assert flags <= set(re.findall(r"--[a-z-]+", make_parser()[1][words[0]].format_help()))
+    assert f"reader.train={train}" in message or words[0] == "train"
 
 
 def test_made_data_need_no_trust(bundle: Path) -> None:

@@ -168,10 +168,12 @@ def test_neither_goes_on_for_ever(tmp_path: Path, policy: str, monkeypatch: pyte
             return super().forward(batch)
 
     lines: list[str] = []
-    with refused("E-loss", f"step {PATIENCE if policy == 'skip' else 1}"):
+    with refused("E-loss", f"step {PATIENCE if policy == 'skip' else 1}") as error:
         toy(make_config(tmp_path / "run", on_divergence=policy), say=lines.append, model=Hopeless())
     report = json.loads((tmp_path / "run" / "divergence.json").read_text("utf-8"))
     assert report["learning_rate_lowered"] == (MOST_LOWERED if policy == "lower" else 0)
+    assert ("lower optimizer.learning_rate" in error.value.remedy) == (policy == "skip"), "not what was just tried"
+    assert "on_divergence=lower" not in error.value.remedy
     assert report["steps_left_out"] == (PATIENCE - 1 if policy == "skip" else 0)
 
 

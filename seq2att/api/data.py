@@ -24,17 +24,19 @@ def corpus_of(
     say: Callable[[str], None] = lambda _: None,
     *,
     trust_data: bool = False,
+    may_replace: bool = True,
 ) -> Corpus:
     """Load a split of the data that a model was trained on, or another `file` of the same form.
 
     `root` is where relative paths start, in place of `data.root`; `say` receives a note about rows that are left out.
-    Without `trust_data` nothing is opened that only the settings name, and `data.root` and `data.cache` are not used.
+    Without `trust_data` nothing is opened that only the settings name, and `data.root` and `data.cache` are not used;
+    `may_replace` says whether the caller can be given a `file`.
     """
     from seq2att.data import load_split
 
     data = dict(config["data"])
     if not trust_data:
-        check_data(config, split, root, file)
+        check_data(config, split, root, file, may_replace)
         data |= {"root": None, "cache": None}
     config = {**config, "data": data if root is None else {**data, "root": root}}
     reader = registry.build("reader", config)
@@ -54,7 +56,8 @@ class Example(NamedTuple):
 def example(predictor: Predictor, row: int, *, split: str = "test", root: str | None = None) -> Example:
     """Read row `row`, from 1, of a split of the data that a model was trained on."""
     model = predictor.model
-    corpus = corpus_of(model, predictor.config, split, root, trust_data=predictor.trust_data)
+    trust = predictor.trust_data
+    corpus = corpus_of(model, predictor.config, split, root, trust_data=trust, may_replace=False)
     if not 1 <= row <= len(corpus):
         raise UserError("E-range", f"row={row}", f"must be from 1 to {len(corpus)} in the {split} split")
     (source,), (target,) = corpus.values("source", [row - 1]), corpus.values("target", [row - 1])

@@ -72,7 +72,7 @@ def user_key(create: bool) -> bytes | None:
     return None
 
 
-def check_data(config: Mapping[str, Any], split: str, root: str | None, file: str | None) -> None:
+def check_data(config: Mapping[str, Any], split: str, root: str | None, file: str | None, may_replace: bool) -> None:
     """Raise `E-bundle` where reading a split would open what the settings of an untrusted bundle name.
 
     Args:
@@ -80,20 +80,24 @@ def check_data(config: Mapping[str, Any], split: str, root: str | None, file: st
         split: the split to read.
         root: the folder of relative paths that the user gave.
         file: the file that the user gave in place of that of the split.
+        may_replace: whether the command takes such a file, by `--test`.
     """
     reader: Any = registry.find("reader", config["reader"]["name"]).target
     if not reader.names_data:
         return
     options = dict(config["reader"])
-    is_given = reader.takes_files and (root is not None or file is not None)
-    if file is not None:
-        options = {name: value for name, value in options.items() if name not in SPLITS}
-    if not is_given or any(names_outside(options)):
-        names = config["reader"].get(split)
+    others = {name: value for name, value in options.items() if name not in SPLITS}
+    by_file = reader.takes_files and may_replace and not any(names_outside(others))
+    by_root = reader.takes_files and not any(names_outside(options))
+    if not ((file is not None and by_file) or (root is not None and by_root)):
+        key = next((f"reader.{name}" for name in (split, "train") if options.get(name)), "reader")
+        names = options["name"] if key == "reader" else options[key.partition(".")[2]]
         name = ",".join(map(str, names)) if isinstance(names, list) else names
         problem = "was not trained by you here, so the data that it names are not opened"
-        remedy = f"give yours by --test FILE or --root DIR, or {TRUST}" if reader.takes_files else TRUST
-        raise UserError("E-bundle", f"reader.{split}={name}"[:200], problem, remedy)
+        ways = " or ".join(["--test FILE"] * by_file + ["--root DIR"] * by_root)
+        raise UserError(
+            "E-bundle", f"{key}={name}"[:200], problem, f"give yours by {ways}, or {TRUST}" if ways else TRUST
+        )
 
 
 def check_training(recipe: str, config: Mapping[str, Any]) -> None:

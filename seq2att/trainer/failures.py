@@ -54,12 +54,12 @@ def divergence(training: Training, error: DivergedError, best: str) -> UserError
     config, watch = training.config, training.watch
     rate, clip = config["optimizer"].get("learning_rate"), config["trainer"]["clip"]
     problem = f"training diverged: {error.reason}, with learning rate {training.stepper.learning_rate:.4g}"
+    change = f"with a lower optimizer.learning_rate ({rate})"
     if watch.policy == "lower" and watch.lowered == MOST_LOWERED:
         problem += f", though it was lowered {MOST_LOWERED} times"
-    remedy = (
-        f"its rows are in {training.folder / REPORT}; {best}; begin a new run (run=NAME) with a lower "
-        f"optimizer.learning_rate ({rate}) or {'a lower' if clip else 'a'} trainer.clip ({clip})"
-    )
+        change = "after you corrected these rows or left them out"
+    change += "" if clip else f", or with a trainer.clip ({clip})"
+    remedy = f"its rows are in {training.folder / REPORT}; {best}; begin a new run (run=NAME) {change}"
     if watch.policy == "stop":
         remedy += f", or set trainer.on_divergence=lower: {again(training)}"
     return UserError("E-loss", f"step {error.step}", problem, remedy)

@@ -1,8 +1,8 @@
 """Compiles the C++ sources in this folder, once for each machine and version, and loads them by ctypes.
 
-The sources use neither PyTorch's headers nor Python's: a compiler takes seconds over them, and one library serves every
-version of both. It lies in the user's cache folder, under a hash of all that it depends on and one of its content. What
-is loaded runs with the user's rights: a library that anybody else could have written is compiled anew.
+The sources use neither PyTorch's headers nor Python's: a compiler takes half a minute over them, and one library serves
+every version of both. It lies in the user's cache, under a hash of all that it depends on and one of its content.
+What is loaded runs with the user's rights: a library that anybody else could have written is compiled anew.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def open_library() -> ctypes.CDLL:
         folder = cache_folder()
         return cached_library(folder, key) or compile_into(folder, key)
     except OSError as error:
-        log.warning("the C++ kernels are compiled for this process alone, which takes seconds: %s", error)
+        log.warning("the C++ kernels are compiled for this process alone: %s", error)
     with tempfile.TemporaryDirectory(prefix="seq2att-kernels-", ignore_cleanup_errors=True) as own:
         return compile_into(Path(own), key)
 
@@ -205,7 +205,7 @@ def compile_into(folder: Path, key: str) -> ctypes.CDLL:
 
     Another process may do the same meanwhile.
     """
-    log.info("compiling the C++ kernels (once; seconds)")
+    log.warning("seq2att: compiling the C++ kernels, once on this machine (about half a minute)")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-", ignore_cleanup_errors=True) as scratch:
         made = Path(scratch)
         machine = [flag for flag in MACHINE if run_compiler([flag, "-E", "-x", "c++", os.devnull], made) is None]
