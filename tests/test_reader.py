@@ -321,6 +321,46 @@ def test_check_names_a_missing_file_and_reads_none(tmp_path: Path) -> None:
     Tsv(train="a.tsv").check(tmp_path)
 
 
+@pytest.mark.parametrize("name", [".", "..", "/", "", "some", "some/"])
+@pytest.mark.parametrize("kind", [Tsv, Csv, Jsonl, Parquet, Conll, Lines])
+def test_a_folder_is_no_file(kind: type[FileReader], name: str, tmp_path: Path) -> None:
+    (tmp_path / "some").mkdir()
+    with refused("E-file", f"reader.train={name}") as error:
+        kind(train=name).check(tmp_path)
+    assert "folder" in error.value.problem
+
+
+def test_a_home_folder_that_is_not_known_is_told() -> None:
+    with refused("E-file", "reader.train=~nobody-of-this-name/a"):
+        Tsv(train="~nobody-of-this-name/a").check(None)
+
+
+@pytest.mark.parametrize("separator", [";", "|", "\t", ","])
+def test_another_separator_is_told_with_the_options_that_read_it(separator: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(f"text{separator}label\nb{separator}c\n")
+    columns: dict[str, Any] = {"train": "a", "source": "text", "target": "label"}
+    reader = Csv(**columns) if separator != "," else Tsv(**columns, header=True)
+    with refused("E-column", f"{tmp_path / 'a'}") as error:
+        list(reader.read("train", tmp_path))
+    options = dict(word.split("=", 1) for word in error.value.remedy.split() if word.startswith("reader"))
+    right: FileReader
+    if options["reader"] == "tsv":
+        right = Tsv(**columns, header=options["reader.header"] == "true")
+    else:
+        right = Csv(**columns, separator=options.get("reader.separator", ",").strip("'"))
+    assert [row.values for row in right.read("train", tmp_path)] == [("b", "c")]
+
+
+def test_a_file_without_header_is_told_how_to_read_it(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("hello there,ham\nfree money,spam\n")
+    with refused("E-column", f"{tmp_path / 'a'}") as error:
+        list(Csv(train="a", source="text", target="label").read("train", tmp_path))
+    assert "reader.header=false" in error.value.remedy
+    with refused("E-column", f"{tmp_path / 'a'}") as error:
+        list(Csv(train="a", source="hello there", target="label").read("train", tmp_path))
+    assert "reader.header=false" not in error.value.remedy
+
+
 MISTAKES = [  # the code and the subject, in which {} is the file
     (Tsv(train="a"), b"a\tb\nno tab\n", "E-column", "{}:2"),
     (Tsv(train="a"), b"a\tb\nc\td\te\n", "E-column", "{}:2"),

@@ -38,17 +38,24 @@ __all__ = [
 ]
 
 
-def resolve(name: str, root: Path | None) -> Path:
+def resolve(key: str, name: str, root: Path | None) -> Path:
     """The path of a file name in the settings: relative to `data.root`, or to the working directory."""
-    return (root or Path()) / Path(name).expanduser()
+    try:
+        return (root or Path()) / Path(name).expanduser()
+    except RuntimeError:  # of Python, where it knows no such user
+        problem = "no such home folder is known"
+        raise UserError("E-file", f"{key}={name}", problem, "write the whole path, or './~...' for a name") from None
 
 
 def find_file(key: str, name: str, root: Path | None) -> Path:
     """The file of that name, or its compressed form such as `.gz`; `E-file` names the files that are there."""
-    path = resolve(name, root)
-    for candidate in (path, *(path.with_name(f"{path.name}{suffix}") for suffix in SUFFIXES)):
+    path = resolve(key, name, root)
+    compressed = [path.with_name(f"{path.name}{suffix}") for suffix in SUFFIXES] if path.name else []  # not of `.`
+    for candidate in (path, *compressed):
         if candidate.is_file():
             return candidate
+    if path.is_dir():
+        raise UserError("E-file", f"{key}={name}", f"{path.resolve()} is a folder", "name a file in it")
     raise UserError("E-file", f"{key}={name}", f"there is no file {path.resolve()}", whereabouts(path, root))
 
 
@@ -58,7 +65,7 @@ def find_files(key: str, name: str, root: Path | None) -> list[tuple[Path, str]]
     The name of a file is relative to `root`. `E-file` where there is none, `E-conflict` where a file is there twice,
     plain and compressed.
     """
-    path = resolve(name, root)
+    path = resolve(key, name, root)
     if path.is_file() or not glob.has_magic(name):
         return [(find_file(key, name, root), name)]
     matches = {match for suffix in ("", *SUFFIXES) for match in glob.glob(f"{path}{suffix}", recursive=True)}

@@ -44,12 +44,12 @@ class Columns(NamedTuple):
         return self.join.join(parts) if any(parts) else ""
 
 
-def missing_column(place: str, column: str, names: Iterable[str]) -> UserError:
-    """The error about a column that is not in a table, with an example that names columns of it."""
+def missing_column(place: str, column: str, names: Iterable[str], hint: str = "") -> UserError:
+    """The error about a column that is not in a table, with an example that names columns of it, or with a hint."""
     names = list(names)
     plain = [name for name in names if name.isidentifier()]
     example = f", as in reader.source={plain[0]} reader.target={plain[-1]}" if len(plain) > 1 else ""
-    remedy = f"{suggestion(column, names)}; set reader.source and reader.target{example}"
+    remedy = f"{suggestion(column, names)}; {hint or f'set reader.source and reader.target{example}'}"
     return UserError("E-column", place, f"no column is called {column!r}", remedy)
 
 

@@ -93,7 +93,7 @@ class HuggingFace(TableReader):
     def fingerprint(self, split: str, root: Path | None) -> str:
         if self.local is not None and root is not None:
             return self.local.fingerprint(split, root)
-        folder = resolve(self.path, root)
+        folder = resolve("reader.path", self.path, root)
         if folder.is_dir():
             return digest(self, self.names[split][0], sorted(file for file in folder.rglob("*") if file.is_file()))
         data = self.load(split, root)
@@ -108,7 +108,7 @@ class HuggingFace(TableReader):
         """The files where the data are local; else the fingerprint, and the commit on the hub where it is known."""
         if self.local is not None and root is not None:
             return self.local.origin(split, root)
-        folder = resolve(self.path, root)
+        folder = resolve("reader.path", self.path, root)
         if folder.is_dir():
             return {"files": [describe_file(file, root) for file in sorted(folder.rglob("*")) if file.is_file()]}
         return {"commit": hub_commit(self.load(split, root)), "fingerprint": self.fingerprint(split, root)}
@@ -128,7 +128,7 @@ class HuggingFace(TableReader):
         """Load a split, from the hub if it is no local folder."""
         import datasets
 
-        folder = resolve(self.path, root)
+        folder = resolve("reader.path", self.path, root)
         try:
             if folder.is_dir():
                 return load_folder(folder, self.config, self.names[split][0])

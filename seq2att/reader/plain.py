@@ -82,7 +82,7 @@ class Folder(FileReader):
         self.pattern, self.swap = pattern, source == "name"
 
     def find(self, key: str, name: str, root: Path | None) -> list[DataFiles]:
-        folder = resolve(name, root)
+        folder = resolve(key, name, root)
         if not folder.is_dir():
             problem, remedy = f"there is no folder {folder.resolve()}", whereabouts(folder, root)
             raise UserError("E-file", f"{key}={name}", problem, remedy)

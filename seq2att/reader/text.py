@@ -16,6 +16,12 @@ from seq2att.reader.columns import dig, missing_column
 from seq2att.registry import Inherited, register
 
 MOST_REPLAYED = 100_000  # lines that an open quote has swallowed
+SEPARATORS = {  # what separates columns: the options that read it
+    "\t": "reader=tsv reader.header=true",
+    ";": "reader=csv reader.separator=';'",
+    "|": "reader=csv reader.separator='|'",
+    ",": "reader=csv",
+}
 FIELD_LIMIT = 2**31 - 1  # characters of a value: the largest that `csv` takes on every platform
 
 
@@ -194,7 +200,8 @@ def pick_columns(file: Path, name: str, records: Iterable[tuple[int, list[str]]]
     """
     records, columns, header = iter(records), reader.columns, reader.header
     names = next(records, (0, []))[1] if header else []
-    places = [column_index(file, column, names, header) for column in columns.names]
+    hint = header_hint(names, columns.names)
+    places = [column_index(file, column, names, header, hint) for column in columns.names]
     width = len(names)
     for number, record in records:
         if not record and len(places) > 1:
@@ -217,7 +224,17 @@ def pick_columns(file: Path, name: str, records: Iterable[tuple[int, list[str]]]
         yield Row(columns.values([record[place] for place in places], f"{file}:{number}"), name, number)
 
 
-def column_index(file: Path, column: str, names: Sequence[str], header: bool) -> int:
+def header_hint(names: Sequence[str], asked: Sequence[str]) -> str:
+    """What to set where the first line has none of the columns asked for: it is split wrongly, or it is no header."""
+    if set(asked) & set(names):
+        return ""
+    if len(names) == 1:
+        return next((f"set {options}" for separator, options in SEPARATORS.items() if separator in names[0]), "")
+    remedy = "set reader.source and reader.target to these"
+    return f"{remedy}, or to numbers with reader.header=false where the first line is a row"
+
+
+def column_index(file: Path, column: str, names: Sequence[str], header: bool, hint: str) -> int:
     """The index of a column, from 0; `E-column` where the file has no such column."""
     if column in names:
         return names.index(column)
@@ -225,7 +242,7 @@ def column_index(file: Path, column: str, names: Sequence[str], header: bool) ->
         return int(column) - 1
     if not header:
         raise UserError("E-column", f"column={column!r}", "must be a number from 1", "or set reader.header=true")
-    raise missing_column(f"{file}", column, names)
+    raise missing_column(f"{file}", column, names, hint)
 
 
 @register("reader", "jsonl")
