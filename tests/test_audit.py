@@ -190,7 +190,7 @@ def test_a_training_names_what_a_sample_shows_once_for_the_same_rows(
     assert first == second
     assert "data.missing=[NA]" in first[0]
     assert "train.csv:31" in first[0]
-    monkeypatch.setattr(sampling, "judge", None)  # the cache has it
+    monkeypatch.setattr(sampling, "examine", None)  # the cache has it
     assert prepared(str(tmp_path / "one.yaml"), tmp_path / "data", tmp_path / "cache")[0] == first
 
 

@@ -118,10 +118,7 @@ def reproduce(
     folder = Path(into) if into is not None else run.parent / f"{run.resolve().name}-reproduced"
     if (folder / FINISHED).is_file():
         raise UserError("E-run", f"{folder}", "holds a finished run", "delete it, or choose another by --into FOLDER")
-    overrides = [f"run={folder}", "overwrite=false", "trainer.resume=true"]
-    overrides += [f"data.root={root}"] if root is not None else []
-    overrides += [f"plugins={json.dumps(list(plugins))}"] if plugins else []
-    config = compose(str(run.resolve()), overrides)
+    config = compose(str(run.resolve()), changed_settings(folder, root, list(plugins)))
     if not trust_data:
         check_training(str(run.resolve()), config)
     repeat_processes(config["trainer"], then)
@@ -133,6 +130,13 @@ def reproduce(
     is_repeatable = then["device"] == "cpu" or bool(config["trainer"]["deterministic"])
     difference = value_difference(*(chosen_figure(path) for path in (run, folder)))
     return Reproduction(run, folder, compare(run, folder), difference, dict(changes(then, now)), is_repeatable)
+
+
+def changed_settings(folder: Path, root: str | None, plugins: list[str]) -> list[str]:
+    """The settings of a reproduction that are not those of the run."""
+    overrides = [f"run={folder}", "overwrite=false", "trainer.resume=true"]
+    overrides += [f"data.root={root}"] if root is not None else []
+    return overrides + ([f"plugins={json.dumps(plugins)}"] if plugins else [])
 
 
 def read_start(run: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ __all__ = ["DEFECTS", "Defect", "Report", "audit", "sampled_remarks", "write_cle
 
 
 def audit(config: Mapping[str, Any]) -> Report:
-    """Read all splits of a resolved configuration once, and judge them.
+    """Read all splits of a resolved configuration once, and examine them.
 
     Raises:
         UserError: a setting is wrong or a file is missing; what is wrong inside the files is in the report.

@@ -106,7 +106,7 @@ class Findings:
     """What was found so far, by defect, split and side."""
 
     def __init__(self) -> None:
-        self.found: dict[tuple[str, str, str], Finding] = {}
+        self.entries: dict[tuple[str, str, str], Finding] = {}
         self.places: dict[str, Places] = {}
         self.suffixes: Mapping[str, str] = {}  # of the files of each side, where each side has files of its own
 
@@ -127,7 +127,7 @@ class Findings:
         numbers = [int(number) for number in numbers]
         if not numbers:
             return
-        finding = self.found.setdefault((name, split, side), Finding(DEFECTS[name], split, side, value=value))
+        finding = self.entries.setdefault((name, split, side), Finding(DEFECTS[name], split, side, value=value))
         finding.numbers.extend(numbers)
         for number in numbers[: MAX_EXAMPLES - len(finding.examples)]:
             text = detail if isinstance(detail, str) else detail(number)
@@ -144,12 +144,12 @@ class Findings:
 
     def sorted(self, rows: Mapping[str, int], is_sample: bool = False) -> list[Finding]:
         """The findings by severity, then by count; `rows` are the rows of each split."""
-        for finding in self.found.values():
+        for finding in self.entries.values():
             finding.total, finding.is_sample = rows.get(finding.split, 0), is_sample
             finding.numbers = array("q", np.unique(np.array(finding.numbers, np.int64)).tolist())
         order = list(DEFECTS)
         return sorted(
-            self.found.values(),
+            self.entries.values(),
             key=lambda one: (SEVERITIES.index(one.severity), order.index(one.defect.name), one.split, one.side),
         )
 

@@ -76,22 +76,22 @@ class Intake:
         """The block of some rows; those with an empty side are found and left out."""
         context = self.context
         columns = {side: [to_python(row.values[SIDES.index(side)]) for row in rows] for side in context.sides}
-        kept = np.ones(len(rows), bool)
+        is_whole = np.ones(len(rows), bool)
         for side, values in () if context.running else columns.items():
             if self.all_present(values):
                 continue
             for row, value in enumerate(values):
                 name = self.absence(value)
                 if name:
-                    kept[row] = False
+                    is_whole[row] = False
                 if name in ("blank-text", "empty-side"):
                     detail = "white space only" if name == "blank-text" else f"no {side}"
                     context.findings.add(name, self.split, [start + row], detail, side)
         if self.faults:
-            kept &= ~np.array([self.is_undecodable(row) for row in rows], bool)
-        numbers = start + np.flatnonzero(kept)
+            is_whole &= ~np.array([self.is_undecodable(row) for row in rows], bool)
+        numbers = start + np.flatnonzero(is_whole)
         if len(numbers) < len(rows):
-            columns = {side: list(itertools.compress(values, kept)) for side, values in columns.items()}
+            columns = {side: list(itertools.compress(values, is_whole)) for side, values in columns.items()}
         return Block(context, self.split, numbers, columns, is_first)
 
     def all_present(self, values: Sequence[Any]) -> bool:
@@ -123,7 +123,7 @@ class Intake:
         findings.add(name, self.split, [findings.places[self.split].add(file, at)], error.problem)
         if isinstance(error, OtherEncodingError) and (self.split, file) not in self.encodings:
             self.encodings[self.split, file] = error
-            finding = findings.found[name, self.split, ""]
+            finding = findings.entries[name, self.split, ""]
             finding.advice = finding.advice or error.remedy
 
     def is_undecodable(self, row: Row) -> bool:

@@ -86,6 +86,7 @@ class Labels(Names):
             self.candidates += [(block.split, int(block.numbers[r]), names[r], sources[r].strip()) for r in rows]
 
     def finish(self) -> None:
+        """Compare the classes of the splits with those of training."""
         train = self.counts.get("train", Counter())
         if len(self.index) > MOST_CLASSES:
             self.findings.add("too-many-classes", "train", [0], f"more than {MOST_CLASSES:,} classes", self.side)
@@ -175,6 +176,7 @@ class Tags(Names):
         self.broken: dict[str, list[tuple[int, str]]] = {}
 
     def see(self, block: Block) -> None:
+        """Count the tags of a block, and examine their sequences."""
         tags = [text.split() for text in block.texts(self.side)]
         counts = self.counts.setdefault(block.split, Counter())
         counts.update(itertools.chain.from_iterable(tags))
@@ -192,6 +194,7 @@ class Tags(Names):
                 self.broken.setdefault(block.split, []).append((number, problem))
 
     def finish(self) -> None:
+        """Name the tags that look alike or are missing in training."""
         train = self.counts.get("train", Counter())
         self.alike = self.commonest()
         total: Counter[str] = sum(self.counts.values(), Counter())

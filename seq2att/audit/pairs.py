@@ -53,15 +53,16 @@ class Lengths(Check):
         self.without.add(block.split, lacks)
 
     def finish(self) -> None:
+        """Name the pairs whose lengths differ more than usual."""
         train = self.ratios("train")
-        usual = float(np.median(train)) if len(train) else 0.0
-        width = float(np.median(np.abs(train - usual))) if len(train) else 0.0
+        middle = float(np.median(train)) if len(train) else 0.0
+        width = float(np.median(np.abs(train - middle))) if len(train) else 0.0
         limit = max(RATIO, 10 * width)
         is_copying = float(self.copies.of("train").mean() if len(train) else 0) > COPYING_TASK
         keeps = int(self.without.of("train").sum()) <= (1 - KEEP_NUMBERS) * self.with_numbers
         for split in self.copies.splits():
             sizes = [self.sizes[side].of(split) for side in ("source", "target")]
-            far = np.flatnonzero((np.abs(self.ratios(split) - usual) > limit) & (np.minimum(*sizes) > 0))
+            far = np.flatnonzero((np.abs(self.ratios(split) - middle) > limit) & (np.minimum(*sizes) > 0))
             texts = [f"{one} and {two} characters" for one, two in zip(*(size[far] for size in sizes), strict=True)]
             self.context.add_each("length-ratio", split, far, texts)
             if not is_copying:
@@ -165,7 +166,7 @@ class Spelling(Check):
         self.pending: list[Pending] = []
         self.rows = 0
         self.weights: Floats | None = None  # [CELLS] how much more likely a pair is in a source; None: not learned
-        self.usual = (0.0, 0.0)  # of the sources and of the targets
+        self.median_evidence = (0.0, 0.0)  # of the sources and of the targets
         self.is_clear = False
 
     def applies(self) -> bool:
@@ -175,7 +176,7 @@ class Spelling(Check):
         sides = (block.characters("source"), block.characters("target"))
         pending = Pending(block.split, block.numbers, sides)
         if self.weights is not None:
-            self.judge(pending)
+            self.examine(pending)
             return
         self.pending.append(pending)
         self.rows += len(block)
@@ -187,32 +188,32 @@ class Spelling(Check):
             self.learn()
 
     def learn(self) -> None:
-        """Learn from the pending rows, and judge them."""
+        """Learn from the pending rows, and examine them."""
         totals = [sum(np.bincount(cells(p.sides[i])[0], minlength=CELLS) for p in self.pending) for i in (0, 1)]
         shares = [np.log((total + 0.5) / (np.sum(total) + 0.5 * CELLS)) for total in totals]
         self.weights = np.clip(shares[0] - shares[1], -4.0, 4.0)
         means = [np.concatenate([mean_weight(p.sides[i], self.weights)[0] for p in self.pending]) for i in (0, 1)]
-        self.usual = (float(np.median(means[0])), float(np.median(means[1])))
+        self.median_evidence = (float(np.median(means[0])), float(np.median(means[1])))
         in_order = (means[0] > means[1]).mean()
-        self.is_clear = self.usual[0] > 0.2 and self.usual[1] < -0.2 and in_order > 0.75
+        self.is_clear = self.median_evidence[0] > 0.2 and self.median_evidence[1] < -0.2 and in_order > 0.75
         for pending in self.pending:
-            self.judge(pending)
+            self.examine(pending)
         self.pending.clear()
 
-    def judge(self, rows: Pending) -> None:
+    def examine(self, rows: Pending) -> None:
         """Find the rows whose sides are spelled like the other side."""
         if not self.is_clear or self.weights is None:
             return
         (source, source_sum), (target, target_sum) = (mean_weight(side, self.weights) for side in rows.sides)
-        odd_source = (source < 0.5 * self.usual[1]) & (source_sum < -EVIDENCE)
-        odd_target = (target > 0.5 * self.usual[0]) & (target_sum > EVIDENCE)
+        odd_source = (source < 0.5 * self.median_evidence[1]) & (source_sum < -EVIDENCE)
+        odd_target = (target > 0.5 * self.median_evidence[0]) & (target_sum > EVIDENCE)
         is_copy = np.array([one == two for one, two in zip(rows.sides[0].texts, rows.sides[1].texts, strict=True)])
 
         def add(name: str, mask: npt.NDArray[np.bool_], side: int) -> None:
-            found = np.flatnonzero(mask)
-            texts = {int(rows.numbers[row]): shown(rows.sides[side].texts[row]) for row in found[:3].tolist()}
+            indices = np.flatnonzero(mask)
+            texts = {int(rows.numbers[row]): shown(rows.sides[side].texts[row]) for row in indices[:3].tolist()}
             where = "" if name == "swapped-columns" else ("source", "target")[side]
-            self.findings.add(name, rows.split, rows.numbers[found], lambda number: texts.get(number, ""), where)
+            self.findings.add(name, rows.split, rows.numbers[indices], lambda number: texts.get(number, ""), where)
 
         add("swapped-columns", odd_source & odd_target, 0)
         add("wrong-language", odd_source & ~odd_target & ~is_copy, 0)

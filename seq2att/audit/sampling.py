@@ -42,7 +42,7 @@ def sampled_remarks(
     key = make_key(settings, data, rows, [tuple(one) for one in DEFECTS.values()])
 
     def make(folder: Path) -> None:
-        lines = judge(make_context(config, fields, reader), tables)
+        lines = examine(make_context(config, fields, reader), tables)
         (folder / FILE).write_text(json.dumps(lines, ensure_ascii=False), "utf-8")
 
     folder = cached(cache_folder(config["data"].get("cache")), "audit", key, make)
@@ -53,7 +53,7 @@ def sampled_remarks(
     return [*lines, f"{hint}; --write is an option of it"] if lines else []
 
 
-def judge(context: Context, tables: Mapping[str, Table]) -> list[str]:
+def examine(context: Context, tables: Mapping[str, Table]) -> list[str]:
     """What a sample of the tables shows."""
     check_blocks(context, (block for split, table in tables.items() for block in sample(context, split, table)), True)
     return short_lines([one for one in context.findings.sorted(context.rows, True) if one.defect.name not in NEED_ALL])

@@ -85,7 +85,7 @@ class Repeats(Check):
         self.context.add(name, split, rows, self.says(split, rows, partner[rows], text, "train"))
         if len(rows):
             in_training = self.context.numbers("train", np.flatnonzero(np.isin(train, keys[rows])))
-            self.findings.found[name, split, ""].in_training.extend(in_training)
+            self.findings.entries[name, split, ""].in_training.extend(in_training)
         return rows
 
     def says(self, split: str, rows: Numbers, partners: npt.NDArray[Any], verb: str, other: str) -> Any:
@@ -160,6 +160,7 @@ class Unseen(Check):
         self.counts: dict[tuple[str, str], list[int]] = {}  # words, unseen words, first entry with one
 
     def see(self, block: Block) -> None:
+        """Note the rows of a block by their texts."""
         for side in self.context.of_kind("text"):
             texts = block.texts(side.name)
             if side.normalize != "none" and not block.characters(side.name).is_ascii:

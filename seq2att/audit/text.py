@@ -56,6 +56,7 @@ class OddCharacters(Check):
     """Characters and remains of markup, by classes and patterns."""
 
     def see(self, block: Block) -> None:
+        """Examine the texts of a block."""
         for side in self.context.of_kind("text", "tags", "label"):
             characters = block.characters(side.name)
             self.odd(block, side.name, characters)
@@ -185,6 +186,7 @@ class NormalForms(Check):
         return any(side.normalize == "none" for side in self.context.of_kind("text"))
 
     def see(self, block: Block) -> None:
+        """Count the scripts of the characters of a block."""
         for side in self.context.of_kind("text"):
             characters = block.characters(side.name)
             if side.normalize != "none" or characters.is_ascii:
@@ -230,9 +232,9 @@ class Script(Check):
             total = np.bincount(column.of("train") + 1, minlength=len(SCRIPTS) + 1)[1:]
             if not total.sum() or total.max() < MOST_OF_SIDE * total.sum():
                 continue
-            usual = int(total.argmax())
+            main = int(total.argmax())
             for split in column.splits():
                 scripts = column.of(split)
-                wrong = np.flatnonzero((scripts >= 0) & (scripts != usual))
-                name, share = SCRIPTS[usual].title(), total.max() / total.sum()
+                wrong = np.flatnonzero((scripts >= 0) & (scripts != main))
+                name, share = SCRIPTS[main].title(), total.max() / total.sum()
                 self.context.add("wrong-script", split, wrong, f"not {name}, as {share:.1%} of training are", side)

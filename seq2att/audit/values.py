@@ -84,6 +84,7 @@ class Headers(Check):
         self.first: tuple[str, ...] = ()  # the values of a first row that looks like a header
 
     def see(self, block: Block) -> None:
+        """Compare the sides of the rows of a block."""
         sides = list(self.context.sides)
         rows = list(zip(*(block.values[side] for side in sides), strict=True))
         if block.is_first and block.split == "train":
@@ -199,6 +200,7 @@ class Numbers(Check):
                 self.findings.add("vector-width", block.split, [number], detail, side.name)
 
     def finish(self) -> None:
+        """Examine the numbers of each side as a whole."""
         for side, column in self.numbers.items():
             train = column.of("train")
             train = train[np.isfinite(train)]

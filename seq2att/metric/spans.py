@@ -57,6 +57,7 @@ class SpanF1(Metric):
     tasks = ("tag", "translate", "generate")
 
     def measure(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """Precision, recall and F1 of the spans."""
         correct, predicted, true = Counter[str](), Counter[str](), Counter[str]()
         for text, row in zip(predictions, references, strict=True):
             candidates = set(find_spans(text.split()))

@@ -82,6 +82,7 @@ class Folder(FileReader):
         self.pattern, self.swap = pattern, source == "name"
 
     def find(self, key: str, name: str, root: Path | None) -> list[DataFiles]:
+        """The files in the folders of the classes."""
         folder = resolve(key, name, root)
         if not folder.is_dir():
             problem, remedy = f"there is no folder {folder.resolve()}", whereabouts(folder, root)

@@ -182,12 +182,10 @@ def fit(
     if not processes.first:
         seed(config["seed"] + processes.rank)  # the model is the same in all processes, its dropout is not
     fabric = make_fabric(config["trainer"], processes)
-    validator = Validator(
-        model, config, corpora["validation"], greedy_search(config), higher_is_better, fabric, processes
-    )
+    search, rows = greedy_search(config), corpora["validation"]
+    validator = Validator(model, config, rows, search, higher_is_better, fabric, processes)
     progress = Progress() if config["trainer"]["progress"] and processes.first else None
-    reports = [Report()] if processes.first else []
-    watching = [*([progress] if progress else []), *reports, *checked_callbacks(callbacks)]
+    watching = [*filter(None, [progress, Report() if processes.first else None]), *checked_callbacks(callbacks)]
     with interruptible() as interruption, deterministic(config["trainer"]["deterministic"]):
         training = Training(
             config, corpora, validator, fabric, interruption, watching, loggers if processes.first else (), say

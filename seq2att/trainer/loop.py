@@ -72,8 +72,7 @@ class Training:
 
         self.unlogged_sum = zero(self.device)  # of the batches since the loss was last fetched, in this process
         self.validation_sum = (0.0, 0)  # from the last validation until then, in all processes
-        self.train_loss = math.nan  # mean when it was last logged
-        self.tokens_per_second = 0.0  # until then
+        self.train_loss, self.tokens_per_second = math.nan, 0.0  # mean when it was last logged, and rate until then
         self.pending_log: dict[str, float] = {}
 
         self.validation: Validation | None = None  # the last one
@@ -82,8 +81,7 @@ class Training:
         self.num_bad_validations = 0  # since that one
 
         self.start_time = self.last_log_time = time.monotonic()
-        self.elapsed_before = 0.0  # seconds of training before this start
-        self.validated_at = 0.0  # `seconds()` after the last validation
+        self.elapsed_before = self.validated_at = 0.0  # seconds before this start; and at the last validation
         self.saved_random: list[dict[str, Any]] | None = None  # random states to continue from, by process
 
     def run(self) -> None:

@@ -36,6 +36,7 @@ class Report(Callback):
         drop_after(training.folder / TABLE, training.step)  # rows of a part of the run that is now done again
 
     def on_validation(self, training: Training) -> None:
+        """Show the figures of a validation, with examples."""
         validation, best = training.validation, training.best
         assert validation is not None and best is not None
         row = {
@@ -74,6 +75,7 @@ class Progress(Callback):
         self.first_step = training.step
 
     def on_batch(self, training: Training) -> None:
+        """Draw the bar anew."""
         if self.is_terminal and (training.is_validation_due() or training.step == training.num_steps):
             self.write("validating ...")
             return
