@@ -13,7 +13,7 @@ DEMO := runs/pronounce
 WORDS := sequence attention knowledge robot michelle
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock oldest demo test fuzz sanitize faults hostile docs check clean
+.PHONY: help install lock oldest demo test fuzz sanitize faults hostile docs notebooks check clean
 
 help:  ## List what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -72,6 +72,9 @@ hostile: $(INSTALLED)  ## Load 2,200 damaged and hostile bundles: one line or a 
 
 docs: $(INSTALLED)  ## Write the generated pages docs/errors.md and docs/reference.md
 	$(BIN)/python docs/generate.py
+
+notebooks: $(INSTALLED)  ## Write the lessons as Jupyter notebooks into docs/notebooks
+	$(BIN)/python docs/notebooks.py
 
 check: $(INSTALLED)  ## Lint, format, types and arrows
 	$(BIN)/ruff check .
