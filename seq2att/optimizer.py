@@ -5,8 +5,10 @@ A plugin is a function: `@register("optimizer", "lion") def lion(parameters, *, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+import torch
 from torch import nn, optim
 from torch.optim import Optimizer
 
@@ -103,6 +105,7 @@ def rmsprop(
     learning_rate: Positive = 1e-3,
     decay: Rate = 0.99,
     epsilon: Positive = 1e-8,
+    epsilon_in_root: bool = False,
     momentum: Rate = 0.0,
     centered: bool = False,
     weight_decay: NonNegative = 0.0,
@@ -113,11 +116,43 @@ def rmsprop(
         learning_rate: peak of the step size.
         decay: decay of the running mean of the squared gradients.
         epsilon: added to the denominator for stability.
+        epsilon_in_root: add it under the root, as Keras does since 2.11; its default there is 1e-7, that of decay 0.9.
         momentum: share of the previous step that is added to this one.
         centered: divide by an estimate of the gradient's standard deviation instead (Graves 2013).
         weight_decay: L2 penalty, added to the gradient as this multiple of the weights.
     """
-    return optim.RMSprop(parameters, learning_rate, decay, epsilon, weight_decay, momentum, centered)
+    kind = RMSpropInRoot if epsilon_in_root else optim.RMSprop
+    return kind(parameters, learning_rate, decay, epsilon, weight_decay, momentum, centered)
+
+
+class RMSpropInRoot(optim.RMSprop):
+    """RMSprop whose epsilon stands under the root: rare features, whose gradients are small, move slowly."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # no closure, which some methods evaluate
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self.update(parameter, group)
+
+    def update(self, parameter: nn.Parameter, group: Mapping[str, Any]) -> None:
+        """Update one parameter: `v = decay * v + (1 - decay) * g^2`, a step of `g / sqrt(v + epsilon)`."""
+        state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None
+        if group["weight_decay"]:
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        if not state:
+            names = ("square_avg", *["grad_avg"] * group["centered"], *["momentum_buffer"] * (group["momentum"] > 0))
+            state.update({name: torch.zeros_like(parameter) for name in names})
+        variance = state["square_avg"].mul_(group["alpha"]).addcmul_(gradient, gradient, value=1 - group["alpha"])
+        if group["centered"]:
+            mean = state["grad_avg"].lerp_(gradient, 1 - group["alpha"])
+            variance = variance.addcmul(mean, mean, value=-1)
+        change = gradient / variance.add(group["eps"]).sqrt_()
+        if group["momentum"]:
+            change = state["momentum_buffer"].mul_(group["momentum"]).add_(change)
+        parameter.add_(change, alpha=-group["lr"])
 
 
 @register("optimizer", "adagrad")

@@ -78,6 +78,22 @@ def test_rmsprop_steps():
     assert steps("rmsprop", learning_rate=0.01, decay=0.9, epsilon=1e-6) == pytest.approx(seen, rel=1e-10)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize("centered", [False, True])
+def test_rmsprop_steps_of_keras(momentum, centered):
+    weight, square, mean, move, seen = START, 0.0, 0.0, 0.0, []
+    for gradient in GRADIENTS:
+        gradient = gradient + 0.01 * weight
+        square = 0.9 * square + 0.1 * gradient**2
+        mean = 0.9 * mean + 0.1 * gradient
+        move = momentum * move + 0.01 * gradient / math.sqrt(square - centered * mean**2 + 1e-3)
+        weight -= move
+        seen.append(weight)
+    options = {"epsilon": 1e-3, "epsilon_in_root": True, "momentum": momentum, "centered": centered}
+    options |= {"learning_rate": 0.01, "decay": 0.9, "weight_decay": 0.01}
+    assert steps("rmsprop", **options) == pytest.approx(seen, rel=1e-10)
+
+
 def test_adagrad_steps():
     weight, square, seen = START, 0.5, []
     for gradient in GRADIENTS:

@@ -59,6 +59,7 @@ class Settings:
         overwrite: whether a run that is finished, or has other settings, may be replaced in this folder.
         plugins: files, folders or modules that are imported first.
         share: what the source and the target have in common.
+        initialization: how the weights begin: as each part says, or as the layers of `keras` do.
         metrics: the metrics of a validation and an evaluation; null for those of the head.
         callbacks: the callbacks of the training.
         loggers: the loggers in addition to metrics.csv, which is always written.
@@ -70,6 +71,7 @@ class Settings:
     overwrite: bool = False
     plugins: list[str] = field(default_factory=list)
     share: Literal["nothing", "tokenizer", "embedding"] = "nothing"
+    initialization: Literal["default", "keras"] = "default"
     metrics: list[str] | None = None
     callbacks: list[str] = field(default_factory=list)
     loggers: list[str] = field(default_factory=list)

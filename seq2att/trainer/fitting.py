@@ -32,6 +32,7 @@ from seq2att.trainer.divergence import DivergedError
 from seq2att.trainer.dry_run import check_run
 from seq2att.trainer.evaluation import answer, measure, references
 from seq2att.trainer.failures import divergence, out_of_memory
+from seq2att.trainer.initial import init_as_keras
 from seq2att.trainer.lock import locked
 from seq2att.trainer.loop import Training
 from seq2att.trainer.processes import ALONE, Processes, seed
@@ -109,6 +110,8 @@ def make_model(config: Mapping[str, Any], ready: Ready, say: Callable[[str], Non
     torch.set_num_threads(1)  # an orthogonal matrix is rounded by the number of threads, and every machine begins alike
     model = models.make(config, ready.source, ready.target)
     if not ready.run.resume:
+        if config["initialization"] == "keras":
+            init_as_keras(model)
         init_embeddings(model, folder.data_root(config), say)
     torch.set_num_threads(useful_threads(model, threads) if config["trainer"]["threads"] is None else threads)
     return model
