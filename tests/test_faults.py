@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def test_runs_survive_faults_at_their_writes() -> None:
-    command = [sys.executable, "-m", "tests.faults", "--short", "200"]
+    command = [sys.executable, "-m", "tests.faults", "--short", "450"]
     root = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
     ended = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)

@@ -17,7 +17,7 @@ import pytest
 
 from seq2att.errors import UserError
 from seq2att.files import describe_form, find_file, lines, read_lines
-from seq2att.files.encoding import plausible_encodings
+from seq2att.files.encoding import OtherEncodingError, plausible_encodings
 from tests.refusals import refused
 
 TEXTS = {  # a few sentences, and the encodings that they may come in
@@ -53,6 +53,16 @@ def test_an_encoding_is_named_on_the_whole_file_and_the_remedy_works(text: str, 
     assert "LATIN1" not in str(error.value)
     subprocess.run(command, shell=True, check=True)
     assert texts(tmp_path / "a b.utf8.tsv") == text.splitlines()
+
+
+def test_a_file_is_examined_for_its_encoding_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "BLOCK", 64)
+    file = tmp_path / "a.txt"
+    file.write_bytes(("오늘은 날씨가 아주 좋습니다.\n" * 20).encode("CP949"))
+    problems: list[UserError] = []
+    kept = list(read_lines(file, fault=lambda name, problem: problems.append(problem)))
+    assert [problem.subject for problem in problems] == [f"{file}:{line.number}" for line in kept]
+    assert [isinstance(problem, OtherEncodingError) for problem in problems] == [True] + [False] * 19
 
 
 def test_text_in_no_encoding_gets_no_name() -> None:

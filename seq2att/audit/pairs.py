@@ -86,7 +86,8 @@ class Shift(Check):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.features = [(Column(np.uint16), Column(np.uint16)) for _ in FEATURES]  # [features] of both sides
+        sizes = [np.uint16 if kinds == ("length",) else np.uint8 for kinds in FEATURES]
+        self.features = [(Column(size), Column(size)) for size in sizes]  # [features] of both sides
 
     def applies(self) -> bool:
         return self.context.is_pair
@@ -96,7 +97,7 @@ class Shift(Check):
             for side, column in zip(("source", "target"), columns, strict=True):
                 characters = block.characters(side)
                 numbers = characters.lengths if kinds == ("length",) else characters.count(*kinds)
-                column.add(block.split, np.minimum(numbers, 65535))
+                column.add(block.split, np.minimum(numbers, np.iinfo(column.dtype).max))
 
     def finish(self) -> None:
         for split in self.features[0][0].splits():
@@ -119,10 +120,13 @@ class Shift(Check):
             source, target = standardized(one.of(split)), standardized(other.of(split))
             aligned = source * target
             for gain, step in zip(gains, (1, -1), strict=True):
-                moved = source * np.roll(target, -step)
+                moved = np.roll(target, -step)
+                moved *= source
                 weight = max(float(aligned.mean()), float(moved.mean())) if rows else 0.0
                 if weight > 0.2:
-                    gain += np.float32(weight) * (moved - aligned)
+                    moved -= aligned
+                    moved *= np.float32(weight)
+                    gain += moved
         if rows:
             gains[0][-1] = gains[1][0] = 0.0
         return gains
@@ -130,10 +134,12 @@ class Shift(Check):
 
 def standardized(counts: npt.NDArray[Any]) -> Floats:
     """The logarithm of counts with mean 0 and deviation 1; zeros where all are equal."""
-    values = np.log1p(counts, dtype=np.float32)
-    values -= values.mean(dtype=np.float64) if len(values) else 0.0
-    deviation = float(values.std(dtype=np.float64)) if len(values) else 0.0
-    return np.asarray(values / np.float32(deviation) if deviation > 1e-6 else np.zeros_like(values))
+    share = np.bincount(counts) / max(len(counts), 1)  # [largest count + 1]
+    values = np.log1p(np.arange(len(share)))
+    values -= share @ values
+    deviation = math.sqrt(share @ values**2)
+    table = values / deviation if deviation > 1e-6 else np.zeros_like(values)
+    return np.asarray(table.astype(np.float32)[counts])
 
 
 def rising_segment(gain: Floats) -> tuple[int, int] | None:

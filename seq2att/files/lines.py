@@ -47,8 +47,9 @@ def read_lines(path: Path, ends: bool = False, fault: Fault | None = None) -> It
             head = first_block(stream)
             form = form_of(path, head)
             offset = 0
+            undecodable = Undecodable(path, fault)
             for block in whole_lines(path, recoded(path, head, stream, form), form.end):
-                texts = split_lines(path, block, form, ends, number, offset, fault)
+                texts = split_lines(path, block, form, ends, number, offset, undecodable)
                 yield from map(Line, itertools.count(number + 1), texts)
                 number += len(texts)
                 offset += len(block)
@@ -146,7 +147,7 @@ def whole_lines(path: Path, blocks: Iterator[bytes], end: bytes) -> Iterator[byt
 
 
 def split_lines(
-    path: Path, block: bytes, form: Form, ends: bool, number: int, offset: int, fault: Fault | None
+    path: Path, block: bytes, form: Form, ends: bool, number: int, offset: int, undecodable: Undecodable
 ) -> list[str]:
     """The lines of a block; `number` lines and `offset` bytes are before it."""
     if form.end == b"\r" and b"\n" in block:
@@ -155,7 +156,7 @@ def split_lines(
     try:
         text = block.decode()
     except UnicodeDecodeError:
-        text = decode_lines(path, block, form.end, number, offset, fault)
+        text = decode_lines(block, form.end, number, offset, undecodable)
     end = form.end.decode()
     lines = text.split(end)
     last = lines.pop()
@@ -166,25 +167,35 @@ def split_lines(
     return [*lines, last] if last else lines
 
 
-def decode_lines(path: Path, block: bytes, end: bytes, number: int, offset: int, fault: Fault | None) -> str:
-    """The text of a block without the bytes that are not UTF-8; `fault` gets each line that has some."""
+class Undecodable:
+    """What happens with the lines of a file that are no text; the encoding of the file is examined once."""
+
+    def __init__(self, path: Path, fault: Fault | None) -> None:
+        self.path, self.fault, self.is_first = path, fault, True
+
+    def __call__(self, line: int, index: int, byte: int, offset: int) -> None:
+        """Report a line, by the index of its first wrong byte and the offset of that in the file, all from 0."""
+        if self.is_first:
+            mark = len(codecs.BOM_UTF8) if has_mark(self.path) else 0
+            problem = not_utf8(self.path, line, index, offset + mark)
+        else:
+            position = f"byte {index + 1} of the line (0x{byte:02x})"
+            problem = UserError("E-encoding", f"{self.path}:{line + 1}", f"{position} is not UTF-8", "correct the line")
+        self.is_first = False
+        if self.fault is None:
+            raise problem
+        self.fault("undecodable-bytes", problem)
+
+
+def decode_lines(block: bytes, end: bytes, number: int, offset: int, undecodable: Undecodable) -> str:
+    """The text of a block without the bytes that are not UTF-8; each line that has some is reported."""
     texts = []
-    is_first = True
     for line, raw in enumerate(block.split(end), number):
         try:
             texts.append(raw.decode())
         except UnicodeDecodeError as error:
-            if is_first:
-                mark = len(codecs.BOM_UTF8) if has_mark(path) else 0
-                problem = not_utf8(path, line, error.start, offset + error.start + mark)
-            else:
-                position = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x})"
-                problem = UserError("E-encoding", f"{path}:{line + 1}", f"{position} is not UTF-8", "correct the line")
-            if fault is None:
-                raise problem from error
-            fault("undecodable-bytes", problem)
+            undecodable(line, error.start, raw[error.start], offset + error.start)
             texts.append(raw.decode(errors="ignore"))
-            is_first = False
         offset += len(raw) + len(end)
     return end.decode().join(texts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import importlib
 import os
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,7 +67,10 @@ class Case(NamedTuple):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run all faults, or with `--short N` every N-th; the exit code is 1 if a run ended otherwise than undisturbed."""
+    """Run all faults, or a part of them; the exit code is 1 if a run ended otherwise than undisturbed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=main.__doc__)
+    parser.add_argument("--short", type=int, default=1, metavar="N", help="one fault in N, drawn by chance (default: all)")
+    every = parser.parse_args(arguments).short
     if not sys.platform.startswith("linux"):
         print("skipped: the shim is for Linux")
         return 0
@@ -75,10 +80,10 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # show what was found until then
         signal.signal(number, signal.default_int_handler)
     prepare()
-    every = int(arguments[arguments.index("--short") + 1]) if "--short" in arguments else 1
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as name:  # a fork may still write
         os.environ["XDG_STATE_HOME"] = name
         cases = list(plan(Path(name), every))
+        print(f"{len(cases)} faults", file=sys.stderr, flush=True)
         random.Random(1).shuffle(cases)  # so that the table of a run that is stopped stands for all
         failures = try_all(cases)
     return int(bool(failures))
@@ -130,15 +135,14 @@ def plan(folder: Path, every: int) -> Iterator[Case]:
         cases += [Case(f"{name}: killed at a time", reference, Fault(seconds=one + 1e-3)) for one in times]
         if reference.command.size == 1:
             cases += [Case(f"{name}: two at once", reference, Fault(RACE))] * 5
-            for number in calls:
-                code = ERRORS[number % len(ERRORS)]
+            for code, number in product(ERRORS, calls):
                 action = FAIL_ON if code == errno.ENOSPC else FAIL
                 cases.append(Case(f"{name}: {errno.errorcode[code]}", reference, Fault(action, number, code)))
         yield from cases if every == 1 else generator.sample(cases, len(cases) // every)
 
 
 def references(folder: Path) -> Iterator[tuple[str, Reference]]:
-    """The undisturbed runs: of each recipe, of one in two processes, and of one that also writes its cache."""
+    """The undisturbed runs: of each recipe in one and in two processes, and of one that also writes its cache."""
     for name, (text, overrides) in RECIPES.items():
         recipe = folder / f"{name.replace(' ', '-')}.yaml"
         recipe.write_text(text, "utf-8")
@@ -146,8 +150,8 @@ def references(folder: Path) -> Iterator[tuple[str, Reference]]:
         shared = folder / f"{recipe.stem}-cache"
         usual = reference(Command(recipe, overrides, place, shared))
         yield name, usual
-        if name == "translation":
-            yield f"{name}, two processes", reference(Command(recipe, overrides, folder / "two", shared, 2))
+        two = Command(recipe, overrides, folder / f"{recipe.stem}-two", shared, 2)
+        yield f"{name}, two processes", reference(two)
         if name == "tagger":
             cached = reference(Command(recipe, overrides, folder / "cached", folder / "cached/c"))
             yield "cache", cached._replace(calls=cached.calls - usual.calls + 10)  # the run begins after the cache
