@@ -58,6 +58,22 @@ MEMORY_MESSAGES = (
     "ALLOC_FAILED",  # cuBLAS and cuDNN
     "std::bad_alloc",
 )
+REMEDIES = {
+    errno.ENOSPC: "free space there, or write elsewhere",
+    errno.EDQUOT: "free space there, or write elsewhere",
+    errno.EFBIG: "write to another disk, or raise the limit (ulimit -f)",
+    errno.ENOMEM: "free memory",
+    errno.EACCES: "change its rights, or choose another",
+    errno.EPERM: "change its rights, or choose another",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EIO: "check the disk or the network",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close other programs",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.EISDIR: "name a file",
+    errno.ENOTDIR: "name a folder",
+}
+"""What to do about an error of the system, by its number."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -109,3 +125,8 @@ def check_size(key: str, value: int, minimum: int = 1, null: str = "") -> int:
     if value < minimum:
         raise UserError("E-size", f"{key}={value}", f"must be at least {minimum}", null and f"or null for {null}")
     return value
+
+
+def system_remedy(error: OSError) -> str:
+    """What to do about an error of the system."""
+    return REMEDIES.get(error.errno or 0, "check that it is there")

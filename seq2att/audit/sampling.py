@@ -49,8 +49,8 @@ def sampled_remarks(
     lines: list[str] = json.loads((folder / FILE).read_text("utf-8"))
     if len(lines) > MOST:
         lines = [*lines[: MOST - 1], f"{len(lines) - MOST + 1} more kinds of defects"]
-    hint = f"`seq2att data {shlex.quote(str(config['recipe']))}` with the settings of this run looks at all rows"
-    return [*lines, f"{hint}; --write is an option of it"] if lines else []
+    hint = f"`seq2att data {shlex.quote(str(config['run']))}` looks at all rows; with `--write DIR` it cleans them"
+    return [*lines, hint] if lines else []
 
 
 def examine(context: Context, tables: Mapping[str, Table]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import signal
@@ -14,26 +13,11 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from seq2att.errors import UserError, is_out_of_memory
+from seq2att.errors import UserError, is_out_of_memory, system_remedy
 from seq2att.registry.plugin import describe_error, failed_plugin
 
 FAULT, USER_ERROR, INTERRUPTED, PIPE_CLOSED, TERMINATED = 1, 2, 130, 141, 143  # as of argparse and of a shell
 TRACEBACK = "SEQ2ATT_TRACEBACK"  # environment variable; 1 prints the traceback of what has no better message
-REMEDIES = {
-    errno.ENOSPC: "free space there, or write elsewhere",
-    errno.EDQUOT: "free space there, or write elsewhere",
-    errno.EFBIG: "write to another disk, or raise the limit (ulimit -f)",
-    errno.EACCES: "change its rights, or choose another",
-    errno.EPERM: "change its rights, or choose another",
-    errno.EROFS: "choose a folder that can be written",
-    errno.EIO: "check the disk or the network",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
-    errno.ENFILE: "close other programs",
-    errno.ENAMETOOLONG: "give a shorter name",
-    errno.EISDIR: "name a file",
-    errno.ENOTDIR: "name a folder",
-}
-"""What to do about an error of the system, by its number."""
 
 
 class Terminated(BaseException):
@@ -165,7 +149,7 @@ def explained(error: Exception) -> UserError:
     if isinstance(error, OSError):
         subject = str(error.filename or "a file or a stream")
         problem = f"{error.strerror or error}".strip().lower() or type(error).__name__
-        return UserError("E-file", subject, problem, REMEDIES.get(error.errno or 0, "check that it is there"))
+        return UserError("E-file", subject, problem, system_remedy(error))
     if isinstance(error, UnicodeError):
         return UserError("E-encoding", "a name or a text", f"is not UTF-8 ({error})", "give it in UTF-8")
     if place := failed_plugin(error):

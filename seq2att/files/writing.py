@@ -11,12 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from seq2att.errors import UserError
+from seq2att.errors import UserError, system_remedy
 
 PARTIAL = ".partial"  # ends the name of a file that is being written
 NO_FOLDER_SYNC = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
 BUFFER = 1 << 20  # bytes that are written at once
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_file(path: Path, content: bytes | str) -> None:
@@ -91,10 +90,5 @@ def remove_partial(folder: Path) -> None:
 
 def unwritable(path: Path, error: OSError) -> UserError:
     """The error about a file that the system did not let us write."""
-    if error.errno in FULL:
-        remedy = "free space there, then give the same command again"
-    elif error.errno == errno.EIO:
-        remedy = "check the disk or the network, then give the same command again"
-    else:
-        remedy = "change the rights of the folder, or choose another"
+    remedy = f"{system_remedy(error)}, then give the same command again"
     return UserError("E-file", f"{path}", f"cannot be written ({error.strerror or error})", remedy)

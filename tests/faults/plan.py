@@ -69,7 +69,7 @@ class Case(NamedTuple):
 def main(arguments: Sequence[str]) -> int:
     """Run all faults, or a part of them; the exit code is 1 if a run ended otherwise than undisturbed."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=main.__doc__)
-    parser.add_argument("--short", type=int, default=1, metavar="N", help="one fault in N, drawn by chance (default: all)")
+    parser.add_argument("--short", type=int, default=1, metavar="N", help="one fault in N, by chance")
     every = parser.parse_args(arguments).short
     if not sys.platform.startswith("linux"):
         print("skipped: the shim is for Linux")
