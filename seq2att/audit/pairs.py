@@ -147,8 +147,11 @@ def rising_segment(gain: Floats) -> tuple[int, int] | None:
     rows, deviation = len(gain), float(gain.std()) if len(gain) else 0.0
     if rows < LEAST_SHIFTED or deviation < 1e-6:
         return None
-    walk = np.concatenate([[0.0], np.cumsum(gain, dtype=np.float64)]) / deviation
-    rise = walk - np.minimum.accumulate(walk)
+    walk = np.zeros(rows + 1)
+    np.cumsum(gain, out=walk[1:])
+    walk /= deviation
+    rise = np.minimum.accumulate(walk)
+    np.subtract(walk, rise, out=rise)  # in place: rows are millions
     end = int(rise.argmax())
     start = int(walk[: end + 1].argmin())
     is_steep = rise[end] >= LEAST_SLOPE * (end - start)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 BROKEN = 1  # the exit code when a law does not hold
 EXAMPLES = """examples:
+  seq2att check attention additive
+
+With components of your own:
   seq2att check attention cosine --plugin cosine.py
   seq2att check attention cosine --plugin cosine.py temperature=0.2 decoder=gru
   seq2att check field clock --plugin clock.py --example 07:30 --example 23:15

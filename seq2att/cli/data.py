@@ -15,6 +15,8 @@ from seq2att.errors import UserError
 FOUND = 1  # the exit code of --strict where something is wrong
 EXAMPLES = """examples:
   seq2att data reverse
+
+With files of your own:
   seq2att data g2p data.root=words --strict
   seq2att data imdb data.root=reviews --write clean
 
