@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seq2att.decoder import Decoder as Decoder
     from seq2att.encoder import Encoder as Encoder
     from seq2att.errors import UserError as UserError
+    from seq2att.explanation import Explanation as Explanation
     from seq2att.field import Field as Field
     from seq2att.files import read_lines as read_lines
     from seq2att.head import Generator as Generator
@@ -82,6 +83,7 @@ EXPORTS = {  # the names that each module gives to this package; type checkers r
     "decoder": "Decoder",
     "encoder": "Encoder",
     "errors": "UserError",
+    "explanation": "Explanation",
     "field": "Field",
     "head": "Generator Head",
     "metric": "Metric Score",

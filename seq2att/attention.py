@@ -58,13 +58,17 @@ class Attention(nn.Module):
         Returns:
             `Attended(context [B, T, C], weights [B, T, S], state)`; weights are 0 on padding and sum to 1.
         """
-        weights = masked_softmax(self.score(query, memory.keys), memory.mask)  # [B, T, S]
+        weights = self.normalize(self.score(query, memory.keys), memory.mask)  # [B, T, S]
         return Attended(weights @ memory.values, weights, state)
+
+    def normalize(self, scores: Tensor, mask: Tensor) -> Tensor:
+        """`masked_softmax`; a `forward` of your own that calls it has its scores in an explanation of the model."""
+        return masked_softmax(scores, mask)
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax of scores `[B, T, S]` over the real positions of `mask` `[B, S]`; zeros where there is none."""
-    real = mask.unsqueeze(1)  # [B, 1, S]
+    """Softmax of scores `[B, T, S]` or `[B, heads, T, S]` over the real positions of `mask` `[B, S]`, else zeros."""
+    real = mask.reshape(mask.size(0), *[1] * (scores.dim() - 2), mask.size(1))  # [B, 1, S]
     lowest = torch.finfo(scores.dtype).min  # not -inf, whose softmax over an empty row is NaN
     return scores.masked_fill(~real, lowest).softmax(-1) * real
 

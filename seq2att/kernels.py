@@ -17,6 +17,7 @@ from seq2att.recurrence.choice import is_compiled
 from seq2att.recurrence.native import functions as native
 from seq2att.recurrence.native.gate import Prepared, packed_size, with_contiguous_rows
 from seq2att.recurrence.product import matmul
+from seq2att.recurrence.reference import activate
 
 LARGEST = 127  # of an int8, the same up and down
 EXACT = (1 << 24) // LARGEST**2  # inputs whose products with int8 add up exactly in float32
@@ -151,27 +152,11 @@ def emulate_recur(
         places = ends[:live] - 1 - step if backwards else torch.full_like(rows[:live], step)
         before = tuple(part[:live] for part in state)
         through = weight(before[0])  # [live, G*H]
-        after = cell_step(cell, gates[rows[:live], places], through, new_bias, before)
+        _, after = activate(cell, gates[rows[:live], places], through, new_bias, before)
         for part, new in zip(state, after, strict=True):
             part[:live] = new
         if states is not None:
             states[rows[:live], places] = after[0]
-
-
-def cell_step(
-    cell: CellName, inputs: Tensor, through: Tensor, new_bias: Tensor | None, state: tuple[Tensor, ...]
-) -> tuple[Tensor, ...]:
-    """The state after one step from `W x` and biases `[N, G*H]` and `U h` `[N, G*H]`."""
-    if cell == "lstm":
-        into, forget, new, out = (inputs + through).chunk(4, 1)
-        memory = forget.sigmoid() * state[1] + into.sigmoid() * new.tanh()
-        return out.sigmoid() * memory.tanh(), memory
-    if cell == "gru":
-        assert new_bias is not None
-        (reset, update, new), inner = inputs.chunk(3, 1), through.chunk(3, 1)
-        fresh = (new + (reset + inner[0]).sigmoid() * (inner[2] + new_bias)).tanh()
-        return (fresh + (update + inner[1]).sigmoid() * (state[0] - fresh),)
-    return ((inputs + through).tanh() if cell == "tanh" else (inputs + through).relu(),)
 
 
 class AttentionMemory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from seq2att import registry
 from seq2att.contracts import check_encoding, check_loss, check_predictions, check_scores
 from seq2att.encoder import Encoder
 from seq2att.errors import UserError
+from seq2att.explanation import Explanation, explain, make_request
 from seq2att.field import Field, with_side
 from seq2att.head import Generator, Head
 from seq2att.search import Search
@@ -71,6 +73,36 @@ class Model(nn.Module):
         source = Column(lengths.new_zeros(len(prefixes), 0), lengths)
         assert isinstance(self.head, Generator)
         return self.head.predict(self.encode(source), search, rows.to(device), prefixes)
+
+    def explain(
+        self,
+        value: Any,
+        search: Search | None = None,
+        *,
+        target: Any = None,
+        gradient: bool = False,
+        top: int = 5,
+        row: int = 1,
+    ) -> Explanation:
+        """Answer one input, and give every step on the way as a named array; docs/explain.md has the names.
+
+        Args:
+            value: the input; of a model without a source, the beginning of a text.
+            search: finds the answer of a generator; None: greedy search.
+            target: an answer to explain in place of the model's own.
+            gradient: whether to compute how much the loss of the last step, or of the row, feels each state.
+            top: the likeliest tokens to name at every step.
+            row: the number of the input, which seeds a sample.
+
+        Raises:
+            UserError: the input is empty, or cannot be read.
+        """
+        return explain(self, make_request(self, value, search, target, gradient, top, row))
+
+    def copy(self) -> Model:
+        """A copy in evaluation mode with the same parameters and fields, whose modules may be changed."""
+        shared = (*self.parameters(), self.source, self.target)
+        return copy.deepcopy(self, {id(part): part for part in shared}).eval()
 
 
 @functools.cache

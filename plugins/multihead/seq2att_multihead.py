@@ -8,7 +8,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from seq2att import Attention, Size, UserError, register
-from seq2att.attention import masked_softmax
 from seq2att.types import Attended, Memory, State
 
 
@@ -40,7 +39,7 @@ class MultiHead(Attention):
         keys, values = memory.keys
         queries = self.split(self.query(query)) * keys.size(3) ** -0.5  # [B, heads, T, d]
         scores = queries @ keys.mT  # [B, heads, T, S]
-        weights = masked_softmax(scores.flatten(1, 2), memory.mask).unflatten(1, scores.shape[1:3])
+        weights = self.normalize(scores, memory.mask)
         outputs = (weights @ values).transpose(1, 2).flatten(2)  # [B, T, heads * d]
         return Attended(self.context(outputs), weights.mean(1), state)
 

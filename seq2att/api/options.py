@@ -46,6 +46,21 @@ class Searching(Answering, total=False):
     """The name of a search, as in `"sample"`, or its options, as in `{"name": "sample", "temperature": 0.7}`."""
 
 
+class Explaining(TypedDict, total=False):
+    """Options of `explain`."""
+
+    beam: int | None
+    """Beam size, at least 1; 1 is greedy search. None: the search of the run's configuration."""
+    search: Mapping[str, Any] | str | None
+    """As for `translate`."""
+    max_source_length: int | None
+    """Most tokens of the input, as for `translate`."""
+    too_long: str | None
+    """What to do with an input of more tokens: `refuse`, `cut`, or None, as in training."""
+    first_line: int
+    """The number of the input (default 1), in messages and for the random numbers of its sample."""
+
+
 class Scoring(TypedDict, total=False):
     """Options of `score`."""
 

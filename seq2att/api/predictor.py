@@ -11,8 +11,10 @@ import numpy.typing as npt
 import torch
 
 from seq2att import registry
+from seq2att.api.inputs import MAX_LINES, MAX_PIECES, Limit, encode_values, list_lines, on_device
 from seq2att.api.options import (
     Answering,
+    Explaining,
     Scoring,
     Searching,
     check_options,
@@ -22,6 +24,7 @@ from seq2att.api.options import (
 )
 from seq2att.data import BATCH_TOKENS, Ragged, by_length
 from seq2att.errors import UserError
+from seq2att.explanation import Explanation, explain, make_request
 from seq2att.field import Field
 from seq2att.field.tags import length_mismatch
 from seq2att.head import Generator
@@ -29,13 +32,12 @@ from seq2att.inference import optimize_for_inference, weights_version
 from seq2att.memory import in_parts, naming_rows
 from seq2att.model import Model, parameter_count
 from seq2att.search import LONGEST, Search
-from seq2att.types import Batch, Prediction, tree_map
+from seq2att.types import Batch, Prediction
 
 BATCH_SIZE = 64
 LONGEST_SOURCE = 100_000  # tokens of an input, unless `max_source_length` or `data.max_length` says otherwise
 SCORING_TOKENS = 1 << 11  # source and target tokens: scoring holds a distribution over the vocabulary for each
-MAX_LINES = 10  # lines that a message names
-MAX_PIECES = 5  # unknown pieces of a line that a message names
+EXPLAINED = 20  # tokens that it adds where each step is explained
 CONTINUATION = 200  # tokens that a language model adds to a beginning, unless search.max_length is set
 
 
@@ -45,13 +47,6 @@ class Scored(NamedTuple):
     score: float  # log p(target | source); a text includes its end symbol; for a number it is minus the loss
     tokens: int  # number of terms of the score: tokens and the end symbol of a text, tags, or one label or number
     perplexity: float | None = None  # per token of a text; None for other targets
-
-
-class Limit(NamedTuple):
-    """The most tokens of an input, and the option that says so."""
-
-    name: str
-    tokens: int
 
 
 class Predictor:
@@ -194,7 +189,7 @@ class Predictor:
         first_line = options.get("first_line", 1)
         arrays = encode_values(self._model.target, texts, "line {}", first_line)
         self._warn_unknown(self._model.target, texts, arrays, first_line)
-        limit = Limit("max_source_length", options.get("max_source_length") or LONGEST_SOURCE)
+        limit = self._limit(options.get("max_source_length"), of_data=False)
         arrays = self._limit_lengths(arrays, limit, options.get("too_long") or "refuse", first_line)
         lengths, prefixes = np.array(list(map(len, arrays)), np.int64), [array.tolist() for array in arrays]
         if search.max_length is None:
@@ -252,10 +247,8 @@ class Predictor:
         arrays = encode_values(self._model.source, inputs, "line {}", first_line)
         self._warn_unknown(self._model.source, inputs, arrays, first_line)
         if self._model.source.is_sequence:
-            limit = Limit("max_source_length", max_source_length or LONGEST_SOURCE)
-            if max_source_length is None and data.get("max_length"):
-                limit = Limit("data.max_length", data["max_length"])
-            arrays = self._limit_lengths(arrays, limit, too_long or data.get("too_long") or "refuse", first_line)
+            too_long = too_long or data.get("too_long") or "refuse"
+            arrays = self._limit_lengths(arrays, self._limit(max_source_length), too_long, first_line)
         source = Ragged.of(arrays)
         self._warn_limited(source, search, first_line)
         model = self.ready()
@@ -269,6 +262,59 @@ class Predictor:
                 for row, prediction in zip(rows.tolist(), itertools.chain(*parts), strict=True):
                     predictions[row] = prediction if attention else prediction._replace(attention=None)
         return [prediction for prediction in predictions if prediction is not None]
+
+    def explain(
+        self,
+        value: Any = "",
+        *,
+        target: Any = None,
+        gradient: bool = False,
+        top: int = 5,
+        **options: Unpack[Explaining],
+    ) -> Explanation:
+        """Answer one input, and give every step on the way as a named array; docs/explain.md has the names.
+
+        Args:
+            value: the input, as for the method of the task; of a language model, the beginning of a text, to which it
+                adds 20 tokens at most unless the search has a `max_length`.
+            target: an answer to explain in place of the model's own.
+            gradient: whether to compute how much the loss of the last step, or of the row, feels each state.
+            top: the likeliest tokens to name at every step.
+            **options: those of `Explaining`.
+
+        Raises:
+            UserError: the input is empty or too long, the target cannot be an answer to it, or an option is unknown.
+        """
+        check_options("explain", options, Explaining)
+        line, model = options.get("first_line", 1), self._model
+        if target is not None:
+            self._encode_pairs([(value if model.source.has_values else None, target)], line)
+        search = self._explained_search(options) if "search" in self.config else None
+        request = make_request(model, value, search, target, gradient, top, line)
+        field, array = (model.source, request.source) if request.prefix is None else (model.target, request.prefix)
+        if field.has_values:
+            self._warn_unknown(field, [value], [array], line)
+            limit = self._limit(options.get("max_source_length"), model.source.has_values)
+            too_long = options.get("too_long") or self.config["data"].get("too_long") or "refuse"
+            (array,) = self._limit_lengths([array], limit, too_long, line) if field.is_sequence else (array,)
+        is_prefix = request.prefix is not None
+        return explain(model, request._replace(prefix=array) if is_prefix else request._replace(source=array))
+
+    def _explained_search(self, options: Explaining) -> Search:
+        """The search whose tree is explained: a beam gives all that it ended."""
+        search = self.searching({"beam": options.get("beam"), "search": options.get("search")})
+        if hasattr(search, "n_best") and hasattr(search, "size"):
+            search.n_best = search.size
+        if search.max_length is None and not self._model.source.has_values:
+            search.max_length = EXPLAINED
+        return search
+
+    def _limit(self, max_source_length: int | None, of_data: bool = True) -> Limit:
+        """The most tokens of an input: an option, else the setting of the run, which bounds sources."""
+        data = self.config["data"]
+        if of_data and max_source_length is None and data.get("max_length"):
+            return Limit("data.max_length", data["max_length"])
+        return Limit("max_source_length", max_source_length or LONGEST_SOURCE)
 
     def _warn_unknown(
         self, field: Field, inputs: Sequence[Any], arrays: Sequence[npt.NDArray[Any]], first_line: int
@@ -348,29 +394,3 @@ class Predictor:
                 named = ", ".join(map(repr, target.unknown_pieces(value) or (target.text(value),)))
                 raise UserError("E-label", f"pair {number}", f"{named} is not in training", "leave it out")
         return sources, targets
-
-
-def encode_values(field: Field, values: Sequence[Any], place: str, first: int) -> list[npt.NDArray[Any]]:
-    """Encode values; an error names its place, in which `{}` stands for the number of the value."""
-    try:
-        return field.encode_batch(values)
-    except UserError:
-        for number, value in enumerate(values, first):
-            try:
-                field.encode(value)
-            except UserError as error:
-                raise error.at(place.format(number)) from None
-        raise
-
-
-def on_device(batch: Batch, model: Model) -> Batch:
-    """Move the batch to the device of the model."""
-    device = next(model.parameters()).device
-    moved: Batch = batch if device.type == "cpu" else tree_map(lambda tensor: tensor.to(device), batch)
-    return moved
-
-
-def list_lines(rows: Sequence[int], notes: Mapping[int, str], first_line: int) -> str:
-    """The first rows by their line numbers, each with its note."""
-    named = ", ".join(f"line {row + first_line} ({notes[row]})" for row in rows[:MAX_LINES])
-    return f"{named} and {len(rows) - MAX_LINES:,} more" if len(rows) > MAX_LINES else named

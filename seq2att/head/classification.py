@@ -63,11 +63,13 @@ class Classification(PooledHead):
     def outputs(self, encoding: Encoding) -> Pooled:
         """Compute the log-probabilities of all classes `[B, C]`, with the weights of the pool."""
         pooled = self.features(encoding)
-        logits = self.output(pooled.values)  # [B, 1] or [B, C]
+        return pooled._replace(values=self.logits(pooled.values).log_softmax(1))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Score every class `[B, C]` from `features` `[B, F]`; the first of two classes has 0."""
+        logits: Tensor = self.output(features)  # [B, 1] or [B, C]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # half precision is too coarse for a loss
-        if len(self.classes) == 2:
-            logits = torch.cat([torch.zeros_like(logits), logits], 1)
-        return pooled._replace(values=logits.log_softmax(1))
+        return torch.cat([torch.zeros_like(logits), logits], 1) if len(self.classes) == 2 else logits
 
     def losses(self, outputs: Tensor, target: Column, training: bool) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the rows `[B]` whose label occurs in training; weighted and smoothed in training only."""

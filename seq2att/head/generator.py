@@ -144,14 +144,8 @@ class Generator(Head):
         """
         if search is None:
             raise TypeError("a generator predicts by a search; pass Greedy(), Beam() or Sample()")
-        lengths = encoding.mask.sum(1)
-        generator = self.for_search(search)
-        if prefixes is not None:
-            generator = Prefixed(generator, prefixes)
-        hypotheses = check_hypotheses(search, search(generator, encoding, rows), len(lengths))
-        if isinstance(generator, Prefixed):
-            hypotheses = generator.prepend(hypotheses)
-        return self.to_predictions(hypotheses, lengths)
+        hypotheses = find_hypotheses(self.for_search(search), search, encoding, rows, prefixes)
+        return self.to_predictions(hypotheses, encoding.mask.sum(1))
 
     def for_search(self, search: Search) -> Generates:
         """What a search calls: this head, or something that does the same with less memory."""
@@ -174,6 +168,20 @@ class Generator(Head):
                 answers.append(Prediction(self.target.decode(ids), sum(scores), pieces, (), weights, scores))
             predictions.append(answers[0]._replace(others=tuple(answers[1:])))
         return predictions
+
+
+def find_hypotheses(
+    generator: Generates,
+    search: Search,
+    encoding: Encoding,
+    rows: Tensor | None = None,
+    prefixes: Sequence[Sequence[int]] | None = None,
+) -> Hypotheses:
+    """Search every row, which begins with its prefix if there are `prefixes`."""
+    if prefixes is None:
+        return check_hypotheses(search, search(generator, encoding, rows), encoding.mask.size(0))
+    prefixed = Prefixed(generator, prefixes)
+    return prefixed.prepend(check_hypotheses(search, search(prefixed, encoding, rows), encoding.mask.size(0)))
 
 
 def shift_right(target: Column) -> tuple[Tensor, Tensor, Tensor]:

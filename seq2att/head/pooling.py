@@ -54,12 +54,17 @@ class Pool(nn.Module):
         """Pool the encodings into vectors `[B, P]`."""
         parts, weights, penalty = [], None, None
         for kind in self.kinds:
+            pooled = self.part(kind, encoding)
+            parts.append(pooled.values)
             if kind == "attend":
-                attended, weights, penalty = self.attend(encoding)
-                parts.append(attended)
-            else:
-                parts.append({"last": last, "mean": mean, "max": maximum}[kind](encoding))
+                _, weights, penalty = pooled
         return Pooled(torch.cat(parts, 1), weights, penalty)
+
+    def part(self, kind: PoolName, encoding: Encoding) -> Pooled:
+        """Pool in one way: `[B, M]`, or `[B, C]` by attention."""
+        if kind == "attend":
+            return self.attend(encoding)
+        return Pooled({"last": last, "mean": mean, "max": maximum}[kind](encoding), None)
 
     def attend(self, encoding: Encoding) -> Pooled:
         """Average by attention: `[B, C]`, and the weights."""

@@ -65,11 +65,15 @@ class Tagging(Head):
 
     def emissions(self, encoding: Encoding) -> Tensor:
         """Score every tag at every item: `[B, S, K]`."""
-        inputs = self.dropout(encoding.outputs)
+        scores = product.linear(self.features(encoding), self.layer.weight, self.layer.bias)
+        return scores.to(full_precision(scores))
+
+    def features(self, encoding: Encoding) -> Tensor:
+        """Compute the input of the last layer at every item: `[B, S, F]`."""
+        inputs: Tensor = self.dropout(encoding.outputs)
         if self.hidden is not None:
             inputs = self.dropout(product.linear(inputs, self.hidden.weight, self.hidden.bias).tanh())
-        scores = product.linear(inputs, self.layer.weight, self.layer.bias)
-        return scores.to(full_precision(scores))
+        return inputs
 
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
         """Minus log p of the tags that occur in training, and their number."""
@@ -94,12 +98,7 @@ class Tagging(Head):
         """Predict the best tags of every row, with log p of each tag and of the sequence."""
         emissions, lengths = self.emissions(encoding), encoding.mask.sum(1)
         tags = self.best(emissions, lengths)  # [B, S]
-        if self.transitions is None:
-            log_probs = emissions.log_softmax(2)  # [B, S, K]
-        else:
-            shares = marginals(emissions, lengths, self.transitions.chain())
-            log_probs = shares.clamp(min=torch.finfo(shares.dtype).tiny).log()
-        each = log_probs.gather(2, tags.unsqueeze(2)).squeeze(2).tolist()
+        each = self.log_probs(emissions, lengths).gather(2, tags.unsqueeze(2)).squeeze(2).tolist()
         scores = self.log_likelihood(emissions, encoding, Column(tags, lengths)).tolist()
         ids = tags.tolist()
         predictions = []
@@ -111,14 +110,26 @@ class Tagging(Head):
 
     def best(self, emissions: Tensor, lengths: Tensor) -> Tensor:
         """Find the tags with the highest score together `[B, S]`, within the rules of spans."""
-        if self.transitions is None and self.follow is None:
-            return emissions.argmax(2)
-        if self.transitions is None:
-            zeros = to_double(emissions.new_zeros(self.target.size))
+        chain = self.chain()
+        return emissions.argmax(2) if chain is None else best_path(emissions, lengths, chain)
+
+    def chain(self) -> Chain | None:
+        """The scores of transitions, within the rules of spans; None where neither holds."""
+        if self.transitions is not None:
+            chain = self.transitions.chain()
+        elif self.follow is not None:
+            zeros = to_double(self.layer.weight.new_zeros(self.target.size))
             chain = Chain(zeros, zeros.expand(self.target.size, -1), zeros)
         else:
-            chain = self.transitions.chain()
-        return best_path(emissions, lengths, chain if self.follow is None else chain.constrain(self.follow))
+            return None
+        return chain if self.follow is None else chain.constrain(self.follow)
+
+    def log_probs(self, emissions: Tensor, lengths: Tensor) -> Tensor:
+        """Compute log p of every tag at every item `[B, S, K]`: the softmax, or the marginals of the CRF."""
+        if self.transitions is None:
+            return emissions.log_softmax(2)
+        shares = marginals(emissions, lengths, self.transitions.chain())
+        return shares.clamp(min=torch.finfo(shares.dtype).tiny).log()
 
 
 def check_lengths(encoding: Encoding, target: Column) -> None:

@@ -186,19 +186,27 @@ class LogPartition(torch.autograd.Function):
 
 
 @torch.no_grad()
-def best_path(emissions: Tensor, lengths: Tensor, chain: Chain) -> Tensor:
-    """The path with the highest score `[B, S]` (Viterbi 1967); arbitrary on padding."""
+def viterbi(emissions: Tensor, chain: Chain) -> Tensor:
+    """The score of the best path up to each tag `[S, B, K]` (Viterbi 1967)."""
     steps = to_double(emissions).transpose(0, 1)  # [S, B, K]
-    scores = torch.empty_like(steps)  # of the best path up to each tag
+    scores = torch.empty_like(steps)
     pairs = chain.pairs.t().contiguous()  # [K, K] the row comes after the column
-    candidates = steps.new_empty(len(lengths), *pairs.shape)  # allocated once: that takes longer than the sums
+    candidates = steps.new_empty(steps.size(1), *pairs.shape)  # allocated once: that takes longer than the sums
     for step in range(len(steps)):
         if step > 0:
             torch.add(scores[step - 1].unsqueeze(1), pairs, out=candidates)
         torch.add(candidates.amax(2) if step > 0 else chain.start, steps[step], out=scores[step])
-    tags = lengths.new_zeros(steps.shape[:2])  # [S, B]
-    last = (torch.arange(len(steps), device=lengths.device).unsqueeze(1) >= lengths - 1).unsqueeze(2)  # [S, B, 1]
-    for step in range(len(steps) - 1, -1, -1):
-        following = chain.end if step == len(steps) - 1 else torch.where(last[step], chain.end, pairs[tags[step + 1]])
+    return scores
+
+
+@torch.no_grad()
+def best_path(emissions: Tensor, lengths: Tensor, chain: Chain) -> Tensor:
+    """The path with the highest score `[B, S]`, traced back from `viterbi`; arbitrary on padding."""
+    scores = viterbi(emissions, chain)
+    pairs = chain.pairs.t()
+    tags = lengths.new_zeros(scores.shape[:2])  # [S, B]
+    last = (torch.arange(len(scores), device=lengths.device).unsqueeze(1) >= lengths - 1).unsqueeze(2)  # [S, B, 1]
+    for step in range(len(scores) - 1, -1, -1):
+        following = chain.end if step == len(scores) - 1 else torch.where(last[step], chain.end, pairs[tags[step + 1]])
         tags[step] = (scores[step] + following).argmax(1)
     return tags.t()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import zlib
 
@@ -39,8 +38,7 @@ def optimize_for_inference(model: Model, quantize: bool = False) -> Model:
         return model
     if not quantize and any(is_changed(module) for module in model.modules()):  # hooks expect these modules
         return model
-    shared = (*weights, model.source, model.target)
-    copied = copy.deepcopy(model, {id(part): part for part in shared}).eval()
+    copied = model.copy()
     replace_modules(copied, quantize)
     if isinstance(model.head, Generator) and isinstance(copied.head, Generator) and is_supported(model.head):
         copied.head = FastGenerator(model.head, copied.head, quantize)

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from seq2att.recurrence.choice import keeps_graph, use_native
-from seq2att.recurrence.layer_function import differentiable_once, gate_biases
+from seq2att.recurrence.layer_function import differentiable_once
 from seq2att.recurrence.native import feedback as native_feedback
 from seq2att.recurrence.native.feedback import Level, Loop, Score
 from seq2att.recurrence.packing import Packing
 from seq2att.recurrence.product import linear, matmul
-from seq2att.recurrence.reference import STATES, CellName, Weights
+from seq2att.recurrence.reference import STATES, CellName, Weights, gate_biases
 from seq2att.types import Memory
 
 

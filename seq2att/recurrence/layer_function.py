@@ -17,7 +17,7 @@ from seq2att.recurrence.choice import VARIABLE, is_traced, keeps_graph, use_nati
 from seq2att.recurrence.native.functions import CELLS, LAYER
 from seq2att.recurrence.packing import Packing
 from seq2att.recurrence.product import matmul
-from seq2att.recurrence.reference import STATES, CellName, Run, Weights, reverse
+from seq2att.recurrence.reference import STATES, CellName, Run, Weights, gate_biases, reverse
 
 
 def run(
@@ -180,16 +180,6 @@ def call_kernel(
         extra=extra,
         d_projected=None if d_projected is gates else d_projected,
     )
-
-
-def gate_biases(cell: CellName, weights: Weights) -> tuple[Tensor, Tensor | None]:
-    """The bias of all gates `[G*H]` that is added before the loop; of a GRU also the one added to U_n h `[H]`."""
-    if cell != "gru":
-        return weights.input_bias + weights.hidden_bias, None
-    size = weights.hidden.size(1)
-    outside = weights.hidden_bias.clone()
-    outside[2 * size :] = 0
-    return weights.input_bias + outside, weights.hidden_bias[2 * size :]
 
 
 class NoSecondDerivative(torch.autograd.Function):

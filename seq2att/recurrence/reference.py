@@ -80,6 +80,58 @@ def step(cell: CellName, inputs: Tensor, state: tuple[Tensor, ...], weights: Wei
     return (function(inputs, state[0], *weights),)
 
 
+def activate(
+    cell: CellName, inputs: Tensor, through: Tensor, new_bias: Tensor | None, state: tuple[Tensor, ...]
+) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    """The gates `[N, H]` by name and the new state, from `W x` and biases `[N, G*H]` and `U h` `[N, G*H]`.
+
+    `new_bias` `[H]` is the d of a GRU's new gate, which stands inside its reset gate.
+    """
+    if cell == "lstm":
+        into, forget, new, out = (inputs + through).chunk(4, 1)
+        gates = {"input": into.sigmoid(), "forget": forget.sigmoid(), "cell": new.tanh(), "output": out.sigmoid()}
+        memory = gates["forget"] * state[1] + gates["input"] * gates["cell"]
+        return gates, (gates["output"] * memory.tanh(), memory)
+    if cell == "gru":
+        assert new_bias is not None
+        (reset, update, new), inner = inputs.chunk(3, 1), through.chunk(3, 1)
+        gates = {"reset": (reset + inner[0]).sigmoid(), "update": (update + inner[1]).sigmoid()}
+        gates["new"] = (new + gates["reset"] * (inner[2] + new_bias)).tanh()
+        return gates, (gates["new"] + gates["update"] * (state[0] - gates["new"]),)
+    total = inputs + through
+    return {}, (total.tanh() if cell == "tanh" else total.relu(),)
+
+
+def gate_biases(cell: CellName, weights: Weights) -> tuple[Tensor, Tensor | None]:
+    """The bias of all gates `[G*H]` that is added before the loop; of a GRU also the one added to U_n h `[H]`."""
+    if cell != "gru":
+        return weights.input_bias + weights.hidden_bias, None
+    size = weights.hidden.size(1)
+    outside = weights.hidden_bias.clone()
+    outside[2 * size :] = 0
+    return weights.input_bias + outside, weights.hidden_bias[2 * size :]
+
+
+class Activation(NamedTuple):
+    """What one step of a layer computes."""
+
+    gates: dict[str, Tensor]  # [B, H] each, by name; none of an RNN
+    state: tuple[Tensor, ...]  # (h,) or (h, c), each [B, H]
+
+
+def unroll(
+    cell: CellName, inputs: Tensor, state: tuple[Tensor, ...], weights: Weights, backwards: bool = False
+) -> list[Activation]:
+    """Every step of the recurrence over `inputs` `[B, T, I]` without padding, in the order of the positions."""
+    bias, new_bias = gate_biases(cell, weights)
+    projected = inputs @ weights.inputs.t() + bias  # [B, T, G*H]
+    steps = []
+    for part in reversed(projected.unbind(1)) if backwards else projected.unbind(1):
+        gates, state = activate(cell, part, state[0] @ weights.hidden.t(), new_bias, state)
+        steps.append(Activation(gates, state))
+    return steps[::-1] if backwards else steps
+
+
 def mark_padding(inputs: Tensor, mask: Tensor, weights: Weights) -> tuple[Tensor, Weights]:
     """Add an input that is 1 on padding, closes the input gate and opens the forget gate, so that `c` stays."""
     size = weights.hidden.size(1)

@@ -1,0 +1,296 @@
+"""An explanation holds what `forward` computed: from its parts the same output is computed again, by NumPy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+import seq2att
+from seq2att import registry, testing
+from seq2att.attention import Attention
+from seq2att.decoder import RecurrentDecoder
+from seq2att.explanation import Explanation, Request, explain
+from seq2att.head import Classification, Generator, Regression, Tagging
+from seq2att.model import Model
+from seq2att.recurrence import Layer
+from seq2att.recurrence.choice import is_changed
+from seq2att.search import Beam
+from seq2att.testing import Case
+from seq2att.types import Batch
+from tests.markdown import blocks
+from tests.refusals import refused
+
+registry.load()
+ROOT = Path(__file__).resolve().parent.parent
+Array = npt.NDArray[Any]
+EXPLAINED = ("encoder", "decoder", "attention", "output", "head", "search")
+
+
+def sigmoid(values: Array) -> Array:
+    return 1 / (1 + np.exp(-values))
+
+
+def softmax(values: Array) -> Array:
+    powers = np.exp(values - values.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def equal(actual: Any, expected: Any, what: str) -> None:
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape, what
+    scale = max(1.0, float(np.abs(expected).max(initial=0)))
+    assert np.abs(actual - expected).max(initial=0) <= 1e-10 * scale, what
+
+
+def explained(case: Case, row: int, **changes: Any) -> tuple[Explanation, Batch]:
+    """The explanation of a row of a case with its target, and the row as a batch."""
+    part = testing.row_of(case.batch, row)
+    assert part.target is not None
+    source, target = part.source.values[0].numpy(), part.target.values[0].numpy()
+    request = Request(source, "", target, "", None, None, row=1, top=3, gradient=False)
+    return explain(case.model, request._replace(**changes)), part
+
+
+def layers(model: Model) -> Iterator[tuple[str, Layer, bool]]:
+    """The recurrent layers of a model: their names in an explanation, and whether they read backwards."""
+    for kind, backwards in (("forwards", False), ("backwards", True)):
+        for level, layer in enumerate(getattr(model.encoder, kind, ())):
+            yield f"encoder.layer{level}.{kind.removesuffix('s')}", layer, backwards
+    if isinstance(model.head, Generator):
+        for level, layer in enumerate(model.head.decoder.stack.layers):
+            yield f"decoder.layer{level}", layer, False
+
+
+def recompute_layer(parts: Explanation, name: str, layer: Layer, backwards: bool) -> None:
+    """Gates and states by the textbook, step by step."""
+    part = {key.removeprefix(f"{name}."): parts[key] for key in parts if key.startswith(f"{name}.")}
+    parameters = (layer.input_weight, layer.hidden_weight, layer.input_bias, layer.hidden_bias)
+    w, u, b, d = (parameter.detach().numpy() for parameter in parameters)
+    h, c = part["initial_hidden_state"], part.get("initial_cell_state")
+    steps = range(len(part["inputs"]))
+    for t in reversed(steps) if backwards else steps:
+        x, recurrent = w @ part["inputs"][t] + b, u @ h + d
+        if layer.cell == "lstm":
+            i, f, g, o = np.split(x + recurrent, 4)
+            gates = {"input": sigmoid(i), "forget": sigmoid(f), "cell": np.tanh(g), "output": sigmoid(o)}
+            c = part["forget_gate"][t] * c + part["input_gate"][t] * part["cell_gate"][t]
+            h = part["output_gate"][t] * np.tanh(c)
+            equal(part["cell_state"][t], c, f"{name}.cell_state[{t}]")
+        elif layer.cell == "gru":
+            (r, z, n), (ur, uz, un) = np.split(x, 3), np.split(recurrent, 3)
+            gates = {"reset": sigmoid(r + ur), "update": sigmoid(z + uz)}
+            gates["new"] = np.tanh(n + part["reset_gate"][t] * un)
+            h = (1 - part["update_gate"][t]) * part["new_gate"][t] + part["update_gate"][t] * h
+        else:
+            gates, h = {}, np.tanh(x + recurrent) if layer.cell == "tanh" else np.maximum(x + recurrent, 0)
+        for gate, values in gates.items():
+            equal(part[f"{gate}_gate"][t], values, f"{name}.{gate}_gate[{t}]")
+        equal(part["hidden_state"][t], h, f"{name}.hidden_state[{t}]")
+
+
+def recompute_attention(parts: Explanation, name: str, attention: Attention) -> None:
+    """Weights from scores, the context from weights and values; the scores from queries and keys."""
+    equal(parts[f"{name}.weights"], softmax(parts[f"{name}.scores"]), "weights")
+    equal(parts[f"{name}.context"], parts[f"{name}.weighted_values"].sum(-2), "context")
+    query, keys = (torch.from_numpy(parts[f"{name}.{part}"]) for part in ("query", "keys"))
+    scores = attention.score(query.view(1, -1, query.size(-1)), keys.unsqueeze(0)).detach()
+    equal(parts[f"{name}.scores"], scores.numpy().reshape(parts[f"{name}.scores"].shape), "scores")
+
+
+def recompute_decoding(parts: Explanation, model: Model, part: Batch) -> None:
+    """The outputs of the decoder, and log p of every token."""
+    decoder, output = model.head.decoder, model.head.output
+    outputs = parts["decoder.outputs"]
+    if isinstance(decoder, RecurrentDecoder) and decoder.readout is not None:
+        equal(outputs, np.tanh(parts["decoder.concatenation"] @ decoder.readout.weight.detach().numpy().T), "outputs")
+    log_probs = parts["output.log_probs"]
+    equal(log_probs, output.log_probs(torch.from_numpy(outputs)).detach(), "log_probs")
+    scores = log_probs[np.arange(len(log_probs)), parts["target.ids"]]
+    equal(scores, parts.prediction.token_scores, "token scores")
+    equal(scores.sum(), model.score(part)[0].detach(), "the score that forward computes")
+    assert parts.top is not None
+    equal(parts.top.probabilities, -np.sort(-np.exp(log_probs), 1)[:, :3], "top")
+
+
+def recompute_head(parts: Explanation, model: Model, part: Batch) -> None:
+    """What a head predicts from, and its answer."""
+    head, encoding = model.head, model.encode(part.source)
+    (prediction,) = head.predict(encoding)
+    equal(parts.prediction.score, prediction.score, "score")
+    assert parts.prediction.tokens == prediction.tokens
+    if isinstance(head, Tagging):
+        emissions = parts["encoder.outputs"] @ head.layer.weight.detach().numpy().T + head.layer.bias.detach().numpy()
+        equal(parts["head.emissions"], emissions, "emissions")
+        path = parts["head.best_path"]
+        equal(parts["head.log_probs"][np.arange(len(path)), path], prediction.token_scores, "log p of each tag")
+        if head.transitions is not None:
+            recompute_crf(parts, prediction.score)
+        return
+    poolings = [parts[f"pooling.{kind}"] for kind in head.pool.kinds]
+    equal(parts["pooling.vector"], np.concatenate(poolings), "vector")
+    numbers = head.output.weight.detach().numpy() @ parts["pooling.vector"] + head.output.bias.detach().numpy()
+    if isinstance(head, Classification):
+        logits = np.concatenate([[0.0], numbers]) if len(numbers) == 1 else numbers
+        equal(parts["head.logits"], logits, "logits")
+        equal(np.exp(parts["head.log_probs"]), softmax(logits), "probabilities")
+    elif isinstance(head, Regression):
+        equal(parts["head.value"], numbers[0], "value")
+
+
+def recompute_crf(parts: Explanation, score: float) -> None:
+    """The score of the path from its parts, and the path from the back-pointers."""
+    emissions, path, pairs = parts["head.emissions"], parts["head.best_path"], parts["crf.transitions"]
+    total = emissions[np.arange(len(path)), path].sum() + pairs[path[:-1], path[1:]].sum()
+    equal(parts["crf.path_score"], total + parts["crf.start"][path[0]] + parts["crf.end"][path[-1]], "path score")
+    equal(parts["crf.path_score"] - parts["crf.log_partition"], score, "log p of the path")
+    equal(path[:-1], parts["crf.backpointers"][np.arange(1, len(path)), path[1:]], "path")
+
+
+def recompute(parts: Explanation, case: Case, part: Batch) -> None:
+    """Everything from its parts, and the ends from what the untouched model computes."""
+    model, encoding = case.model, case.model.encode(part.source)
+    if encoding.outputs.size(1):
+        equal(parts["encoder.outputs"], encoding.outputs[0].detach(), "outputs of the encoder")
+        equal(parts["source.embedding"], model.embedding(part.source.values)[0].detach(), "embedding")
+    for final, name in zip(encoding.final, ("hidden", "cell"), strict=False):
+        equal(parts[f"encoder.final_{name}_state"], final[0].detach(), f"final {name} state")
+    for name, layer, backwards in layers(model):
+        recompute_layer(parts, name, layer, backwards)
+    holder, name = (model.head.decoder, "attention") if isinstance(model.head, Generator) else (model.head, "pooling")
+    attention = getattr(getattr(holder, "pool", holder), "attention", None)
+    if attention is not None and attention.output_size:
+        recompute_attention(parts, name, attention)
+    (recompute_decoding if isinstance(model.head, Generator) else recompute_head)(parts, model, part)
+
+
+def test_the_page_works_as_written(reverse_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "explain.md").read_text("utf-8")
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(reverse_run, tmp_path / "runs" / "reverse")
+    monkeypatch.chdir(tmp_path)
+    python = [block.text for block in blocks(page) if block.language == "python"]
+    assert python
+    exec(compile("\n".join(python), "explain.md", "exec"), {})
+
+
+ALL = [(kind, name) for kind in EXPLAINED for name in registry.entries(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL, ids=lambda value: value)
+def test_the_parts_give_the_output_of_every_component(kind: str, name: str) -> None:
+    for number, case in enumerate(testing.cases(kind, name, {})):
+        parts, part = explained(case, row=number % 4)
+        recompute(parts, case, part)
+
+
+@pytest.mark.parametrize("options", [{"size": 3, "n_best": 3}, {"size": 4, "n_best": 2, "length_penalty": 0.0}])
+def test_the_tree_of_a_beam_holds_its_beginnings_and_its_answers(options: dict[str, Any]) -> None:
+    case = testing.make_case()
+    search = Beam(max_length=4, **options)
+    parts, part = explained(case, 0, target=None, search=search)
+    (best,) = case.model.head.predict(case.model.encode(part.source), search, torch.tensor([1]))
+    ends = {node.rank: node for node in parts.tree if node.ended}
+    assert sorted(ends) == list(range(options["n_best"]))
+    for rank, prediction in enumerate((best, *best.others)):
+        path = [ends[rank]]
+        while path[-1].parent is not None:
+            path.append(parts.tree[path[-1].parent])
+        path = path[-2::-1]  # without the root
+        assert tuple(node.token for node in path) == prediction.tokens
+        equal([node.log_prob for node in path], prediction.token_scores, "log p of each token")
+        equal(path[-1].score, prediction.score, "score")
+        assert [node.step for node in path] == list(range(1, len(path) + 1))
+    assert max(sum(node.step == step and not node.ended for node in parts.tree) for step in range(5)) == search.size
+    by_rank = [ends[rank].ranked_by for rank in sorted(ends)]
+    assert by_rank == sorted(by_rank, reverse=True)
+
+
+def test_the_gradient_falls_by_the_recurrent_matrix() -> None:
+    """d loss / d h_t = U' (d loss / d h_{t+1} * (1 - h_{t+1}^2)) in a plain RNN whose last state alone is read."""
+    encoder = {"name": "rnn", "size": 4, "bidirectional": False}
+    case = testing.make_case({"encoder": encoder, "head": {"name": "classification"}, "target": {"name": "label"}})
+    parts, part = explained(case, 0, gradient=True)
+    assert (parts.loss_of, parts.loss) == ("row", pytest.approx(-case.model.score(part).item()))
+    states, recurrent = parts["encoder.layer0.forward.hidden_state"], case.model.encoder.forwards[0].hidden_weight
+    probabilities = np.exp(parts["head.log_probs"])
+    assert part.target is not None
+    probabilities[part.target.values[0, 0]] -= 1
+    gradient = case.model.head.output.weight.detach().numpy().T @ probabilities
+    norms = []
+    for state in states[::-1]:
+        norms.append(np.linalg.norm(gradient))
+        gradient = recurrent.detach().numpy().T @ (gradient * (1 - state**2))
+    equal(parts["gradient.encoder.layer0.forward.hidden_state"], norms[::-1], "norms")
+    (path,) = (path for path in parts.gradient if path.name == "encoder.layer0.forward.hidden_state")
+    assert path.distance == list(range(len(states)))[::-1]
+
+
+def test_the_gradient_of_a_step_ends_at_that_step() -> None:
+    """The loss of the last step feels the decoder's states by the chain, and every source position by attention."""
+    for gradient in (parts.gradient for parts, _ in [explained(testing.make_case(), 0, gradient=True)]):
+        paths = {path.name: path for path in gradient}
+        assert set(paths) >= {"source.embedding", "target.embedding", "decoder.layer0.cell_state"}
+        assert all(norm > 0 for path in paths.values() for norm in path.norm)
+
+
+def test_the_model_stays_as_it_is() -> None:
+    case = testing.make_case()
+    before = case.model.score(case.batch)
+    explained(case, 0, gradient=True)
+    assert not any(is_changed(module) for module in case.model.modules())
+    assert all(parameter.grad is None for parameter in case.model.parameters())
+    assert torch.equal(case.model.score(case.batch), before)
+
+
+INPUTS = {"classes": ("very good", "pos"), "numbers": ("1 2 3", "4"), "tags": ("to new york", "O B-city I-city")}
+INPUTS |= {"texts": ("ab", "abba"), "names": ("Irish", "ab")}
+
+
+@pytest.mark.parametrize("name", sorted(INPUTS))
+def test_every_task_is_explained(name: str, tiny_run: Callable[[str], Path]) -> None:
+    model, (value, target) = seq2att.load(tiny_run(name)), INPUTS[name]
+    parts = model.explain(value, gradient=True)
+    limit = {"search": {"max_length": 20}} if name == "texts" else {}
+    prediction = getattr(model, model.task)(value, **limit)
+    assert (parts.task, parts.target, parts.given) == (model.task, prediction.text, False)
+    np.testing.assert_allclose(parts.prediction.score, prediction.score, rtol=1e-4, atol=1e-5)
+    given = model.explain("" if name == "texts" else value, target=target)
+    assert (given.target, given.given, given.tree) == (target if name != "numbers" else "4.0", True, ())
+
+
+def test_json_holds_the_same(tiny_run: Callable[[str], Path]) -> None:
+    parts = seq2att.load(tiny_run("names")).explain("Irish", gradient=True)
+    read = json.loads(parts.to_json(limit=20))
+    assert [array["name"] for array in read["arrays"]] == list(parts)
+    for array in read["arrays"]:
+        expected = parts[array["name"]]
+        assert (array["shape"], array["axes"]) == (list(expected.shape), list(parts.axes[array["name"]]))
+        assert (array["values"] is None) == (expected.size > 20 or array["name"].endswith("weighted_values"))
+        if array["values"] is not None:
+            np.testing.assert_allclose(array["values"], expected, rtol=1e-5)
+    assert read["tree"][0] == {**parts.tree[0]._asdict(), "token": "<s>", "parent": None}
+    assert [path["norm"] for path in read["gradient"]] == [path.norm for path in parts.gradient]
+
+
+def test_what_cannot_be_explained_is_refused(tiny_run: Callable[[str], Path]) -> None:
+    classes, texts = seq2att.load(tiny_run("classes")), seq2att.load(tiny_run("texts"))
+    with refused("E-empty", "explain: ''"):
+        classes.explain("")
+    with refused("E-size", "explain: top=0"):
+        classes.explain("good", top=0)
+    with refused("E-option", "explain: n_best=2"):
+        classes.explain("good", n_best=2)  # type: ignore[call-arg]
+    with refused("E-label", "pair 1"):
+        classes.explain("good", target="no class")
+    with refused("E-length", "line 1"):
+        classes.explain("good fun", max_source_length=1)
+    with refused("E-conflict", "explain: 'ab'"):
+        texts.explain("ab", target="abba")
