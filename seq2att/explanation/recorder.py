@@ -7,7 +7,7 @@ noted are the tensors of the reference, and those that the answer is made of.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +21,7 @@ from seq2att.head import Classification, Generator, Head, Regression, Tagging
 from seq2att.head.pooling import Pool, Pooled, PooledHead
 from seq2att.output import Linear
 from seq2att.recurrence import Layer
-from seq2att.recurrence.reference import Run, unroll
+from seq2att.recurrence.reference import Activation, Run, unroll
 from seq2att.types import Attended, Decoded, Encoding, Memory, State, leaves
 
 LAYER_NAMES = (  # the paths of layers inside the modules that we have, and their names
@@ -132,26 +132,34 @@ def watch_layer(recorder: Recorder, layer: Layer, time: str, name: str) -> None:
         backwards: bool = False,
         hidden_mask: Tensor | None = None,
     ) -> Run:
+        """As `Layer.forward`; it notes nothing of several rows, no step, or padding."""
         is_padded = lengths is not None and bool((lengths != inputs.size(1)).any())
         if inputs.size(0) != 1 or inputs.size(1) == 0 or is_padded:
             return original(inputs, state, lengths, backwards, hidden_mask)
         steps = unroll(layer.cell, inputs, state, layer.weights(hidden_mask), backwards)
-        equations = CELL_EQUATIONS[layer.cell]
         recorder.add(f"{name}.inputs", inputs, (time, "unit"))
         for part, value in zip(STATE_NAMES, state, strict=False):
             recorder.once(f"{name}.initial_{part}", value, ("unit",))
-        for gate in steps[0].gates:
-            values = torch.stack([step.gates[gate] for step in steps], 1)  # [1, T, H]
-            recorder.add(f"{name}.{gate}_gate", values, (time, "unit"), equations[f"{gate}_gate"])
-        outputs = inputs
-        for number, part in reversed(list(enumerate(STATE_NAMES[: len(state)]))):  # h is made of c
-            states = [step.state[number] for step in steps]
-            outputs = torch.stack(states, 1)  # [1, T, H]
-            recorder.states.setdefault(f"{name}.{part}", []).extend(states)
-            recorder.add(f"{name}.{part}", outputs, (time, "unit"), equations[part])
+        outputs = note_steps(recorder, steps, name, time, CELL_EQUATIONS[layer.cell])
         return Run(outputs, steps[0 if backwards else -1].state)
 
     setattr(layer, "forward", forward)  # noqa: B010  # a type checker forbids the assignment
+
+
+def note_steps(
+    recorder: Recorder, steps: list[Activation], name: str, time: str, equations: Mapping[str, str]
+) -> Tensor:
+    """Note gates and states of every step `[1, T, H]`; return the hidden states."""
+    for gate in steps[0].gates:
+        values = torch.stack([step.gates[gate] for step in steps], 1)
+        recorder.add(f"{name}.{gate}_gate", values, (time, "unit"), equations[f"{gate}_gate"])
+    stacked = torch.stack([step.state[0] for step in steps], 1)
+    for number in reversed(range(len(steps[0].state))):  # c first: h is made of it
+        part, states = STATE_NAMES[number], [step.state[number] for step in steps]
+        values = stacked if number == 0 else torch.stack(states, 1)
+        recorder.states.setdefault(f"{name}.{part}", []).extend(states)
+        recorder.add(f"{name}.{part}", values, (time, "unit"), equations[part])
+    return stacked
 
 
 def watch_attention(recorder: Recorder, attention: Attention, time: str | None, name: str) -> None:
@@ -173,6 +181,7 @@ def watch_attention(recorder: Recorder, attention: Attention, time: str | None, 
         call.update(scores=scores, weights=weights)
 
     def on_forward(attended: Attended, query: Tensor, memory: Memory, state: State = ()) -> None:
+        """Note all parts of one call."""
         note("query", query, ("unit",))
         tensors = leaves(memory.keys)
         for number, key in enumerate(tensors):
