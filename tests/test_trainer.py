@@ -1197,11 +1197,19 @@ def test_a_finished_run_is_a_bundle(reverse_run):
         seq2att.train("reverse", [f"run={reverse_run}"])
 
 
-def test_a_real_run_resumes_exactly(tmp_path):
+WEIGHTED = ["reader=tsv", "reader.train=[a.tsv,b.tsv]", "data.weights=[1,3]", "data.test_fraction=0"]
+
+
+@pytest.mark.parametrize("overrides", [[], WEIGHTED], ids=["one corpus", "two weighted corpora"])
+def test_a_real_run_resumes_exactly(tmp_path, overrides):
     import seq2att
 
-    straight = seq2att.train("reverse", [*QUICK, f"run={tmp_path / 'straight'}"])
-    stopped = [*QUICK, f"run={tmp_path / 'stopped'}"]
+    for number, name in enumerate(["a.tsv", "b.tsv"], start=1):
+        words = ["abcdefg"[row % 7 :] + "ab" * number for row in range(40 * number)]
+        (tmp_path / name).write_text("".join(f"{word}\t{word[::-1]}\n" for word in words))
+    settings = [*(QUICK[1:] if overrides else QUICK), *overrides, f"data.root={tmp_path}"]
+    straight = seq2att.train("reverse", [*settings, f"run={tmp_path / 'straight'}"])
+    stopped = [*settings, f"run={tmp_path / 'stopped'}"]
     with pytest.raises(SystemExit):
         seq2att.train("reverse", stopped, [interrupt(4)])
     assert seq2att.train("reverse", stopped) == tmp_path / "stopped"
