@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from seq2att.api import evaluate as evaluate
     from seq2att.api import load as load
     from seq2att.api import train as train
+    from seq2att.api.baseline import baseline as baseline
+    from seq2att.api.baseline import count_ngrams as count_ngrams
     from seq2att.api.reproduction import reproduce as reproduce
     from seq2att.attention import Attention as Attention
     from seq2att.attention import masked_softmax as masked_softmax
@@ -76,6 +78,7 @@ __version__ = "0.1.0"
 
 EXPORTS = {  # the names that each module gives to this package; type checkers read the imports above
     "api": "evaluate load train",
+    "api.baseline": "baseline count_ngrams",
     "api.reproduction": "reproduce",
     "attention": "Attention masked_softmax",
     "callback": "Callback",

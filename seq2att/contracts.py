@@ -145,6 +145,13 @@ def check_scores(head: object, value: object, batch: int) -> Tensor:
     return value
 
 
+def check_token_scores(head: object, value: object, batch: int) -> Tensor:
+    """Return the terms of the scores of a head; raise `E-contract` unless there is a line of them for each row."""
+    if not isinstance(value, Tensor) or value.dim() != 2 or value.size(0) != batch:
+        raise contract_error("head", head, "token_scores", f"a tensor of shape [{batch}, T]", value)
+    return value
+
+
 def check_predictions(head: object, value: Any, batch: int) -> Sequence[Prediction]:
     """Return the predictions of a head; raise `E-contract` unless there is one for each row."""
     if not isinstance(value, list) or not all(isinstance(prediction, Prediction) for prediction in value):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2att import registry
-from seq2att.contracts import check_encoding, check_loss, check_predictions, check_scores
+from seq2att.contracts import check_encoding, check_loss, check_predictions, check_scores, check_token_scores
 from seq2att.encoder import Encoder
 from seq2att.errors import UserError
 from seq2att.explanation import Explanation, explain, make_request
@@ -50,6 +50,12 @@ class Model(nn.Module):
         assert batch.target is not None
         scores = self.head.score(self.encode(batch.source), batch.target)
         return check_scores(self.head, scores, len(batch.rows))
+
+    def token_scores(self, batch: Batch) -> Tensor:
+        """Compute the terms of every row's score: `[B, T]`, 0 on padding."""
+        assert batch.target is not None
+        scores = self.head.token_scores(self.encode(batch.source), batch.target)
+        return check_token_scores(self.head, scores, len(batch.rows))
 
     def predict(self, batch: Batch, search: Search | None) -> list[Prediction]:
         """Predict every row of the batch, in order; an empty source gets an empty prediction."""

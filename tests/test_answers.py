@@ -202,6 +202,39 @@ def test_a_score_counts_what_it_is_the_sum_of(tiny_run: Callable[[str], Path], n
 
 
 @pytest.mark.parametrize(
+    ("name", "pieces"),
+    [
+        ("classes", ("pos",)),
+        ("numbers", ("4",)),
+        ("tags", ("O", "B-city")),
+        ("texts", ("a", "b", "</s>")),
+        ("names", ("a", "b", "c", "</s>")),
+    ],
+)
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_a_score_is_the_sum_of_its_factors(
+    tiny_run: Callable[[str], Path], name: str, pieces: tuple[str, ...], quantize: str | None
+) -> None:
+    model = seq2att.load(tiny_run(name), quantize=quantize)
+    for one, whole in zip(model.score(SCORED[name], tokens=True), model.score(SCORED[name]), strict=True):
+        assert one.score == pytest.approx(whole.score, rel=1e-5)
+        assert math.fsum(one.token_scores) == one.score
+        assert len(one.pieces) == len(one.token_scores) == one.tokens
+        assert (whole.pieces, whole.token_scores) == ((), ())
+    assert model.score(SCORED[name], tokens=True)[0].pieces == pieces
+    if name == "texts":
+        assert model.score(["ab"]) == model.score([(None, "ab")])
+
+
+def test_a_factor_is_the_probability_of_a_step(inventor: api.Predictor) -> None:
+    """Of every beginning the next tokens sum to 1, and so a search finds the same factors."""
+    one = inventor.generate("Irish")
+    (scored,) = inventor.score([("Irish", one.text)], tokens=True)
+    assert scored.pieces == one.tokens
+    assert scored.token_scores == pytest.approx(one.token_scores, rel=1e-5)
+
+
+@pytest.mark.parametrize(
     ("name", "pair", "place"),
     [
         ("classes", ("good", "mixed"), "pair 8: the target"),

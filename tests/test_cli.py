@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 import shlex
@@ -41,6 +42,8 @@ class FakePredictor:
 
     task = "translate"
     model = SimpleNamespace(source=SimpleNamespace(encode=lambda _: np.zeros(2, np.int32)))
+
+    has_source = True
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -295,6 +298,30 @@ def test_plugins_of_a_model(predictor: FakePredictor, capfdbinary: Capture, monk
 
 
 # score, evaluate, show
+
+
+def test_score_of_texts_and_factors(
+    predictor: FakePredictor, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    predictor.has_source = False
+    stdin(monkeypatch, b"ab\n\tabc\n")
+    assert run(capfdbinary, "score", "runs/x") == (0, "-2.000000\n-3.000000\n", "")
+    (here / "texts").write_text("abc\n")
+    assert run(capfdbinary, "score", "runs/x", "texts").out == "-3.000000\n"
+    assert predictor.calls[1]["pairs"] == [("", "abc")]
+    found = json.loads(run(capfdbinary, "score", "runs/x", "texts", "--json").out)
+    assert found == {"score": -3.0, "tokens": 4, "perplexity": None}
+    half = math.log(0.5)
+    scored = api.Scored(2 * half, 2, 2.0, ("a", "</s>"), (half, half))
+    monkeypatch.setattr(predictor, "score", lambda pairs, **options: [scored])
+    lines = run(capfdbinary, "score", "runs/x", "texts", "--tokens").out.splitlines()
+    assert [line.split() for line in lines[2:5]] == [
+        ["a", "-0.693147", "0.5"],
+        ["</s>", "-0.693147", "0.5"],
+        ["product", "-1.386294", "0.25"],
+    ]
+    found = json.loads(run(capfdbinary, "score", "runs/x", "texts", "--tokens", "--json").out)
+    assert (found["pieces"], found["token_scores"]) == (["a", "</s>"], [half, half])
 
 
 def test_score_of_pairs(
@@ -728,6 +755,8 @@ OTHERS = {  # commands whose examples name runs of other heads, and the tiny run
     "estimate": {"number_sequence": "numbers"},
     "generate": {"shakespeare_char": "texts", "surname_invent": "names"},
     "evaluate": {"surname_origin": "classes"},
+    "score": {"next_character": "texts"},
+    "baseline": {"next_character": "texts"},
     "show": {"surname_origin": "classes"},
 }
 

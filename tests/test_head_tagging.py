@@ -75,6 +75,27 @@ def test_a_prediction_is_scored_as_the_head_scores_it(options: dict[str, Any]) -
             assert sum(prediction.token_scores) == pytest.approx(prediction.score)
 
 
+@torch.no_grad()
+def test_the_factors_of_a_crf_are_given_the_tags_before() -> None:
+    """Brute force: the sums over all that may follow, after the right tag and after each of the others."""
+    head = head_for(["O B-x I-x"], transitions=True)
+    assert head.transitions is not None
+    for parameter in head.transitions.parameters():
+        parameter.normal_()
+    lengths, tags = torch.tensor([4, 2]), torch.tensor([[2, 0, 1, 1], [1, 0, 0, 0]])
+    encoding = encoding_of(lengths.tolist())
+    found = head.token_scores(encoding, Column(tags, lengths))
+    assert found[1, 2:].tolist() == [0, 0]
+    for place in range(4):
+        beginnings = [tags.masked_fill(torch.arange(4) >= place, -1) for _ in range(3)]
+        for tag, one in enumerate(beginnings):
+            one[:, place] = tag
+        log_probs = torch.stack([head.score(encoding, Column(one, lengths)) for one in beginnings], 1).log_softmax(1)
+        expected = log_probs.gather(1, tags[:, place : place + 1]).squeeze(1)
+        real = place < lengths
+        torch.testing.assert_close(found[real, place], expected[real], rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("transitions", [False, True])
 def test_no_answer_breaks_the_rules(transitions: bool) -> None:
     tags = ["O B-x I-x O B-y I-y", "B-x B-y O", "O O O"]

@@ -175,6 +175,16 @@ class Overcounting(Translation):
         return found._replace(count=found.count + 1)
 
 
+class Truncated(Translation):
+    """Leaves the first token out of the token scores, and not out of the score."""
+
+    def score(self, encoding: Encoding, target: Column) -> Tensor:
+        return super().token_scores(encoding, target).sum(1)
+
+    def token_scores(self, encoding: Encoding, target: Column) -> Tensor:
+        return super().token_scores(encoding, target)[:, 1:]
+
+
 class Neighbourly(Tagging):
     """Takes padding for the end of a row."""
 
@@ -351,6 +361,7 @@ MUTANTS: list[tuple[str, Callable[..., Any], str]] = [
     ("encoder", Lossy, "bundle law"),
     ("head", Mean, "padding law"),
     ("head", Overcounting, "loss law"),
+    ("head", Truncated, "loss law.*token_scores"),
     ("head", Unreordered, "searching law"),
     ("head", Amnesiac, "running law"),
     ("head", Neighbourly, "padding law"),

@@ -70,6 +70,8 @@ class Scoring(TypedDict, total=False):
     """Tokens of the pairs scored together, padding included (default 2,048): bounds the memory."""
     first_pair: int
     """The number of the first pair in messages (default 1)."""
+    tokens: bool
+    """Whether a score holds its factors, `.pieces` and `.token_scores` (default false)."""
 
 
 def check_options(method: str, options: Mapping[str, Any], kind: type) -> None:

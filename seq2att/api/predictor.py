@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Unpack, overload
 
@@ -32,7 +33,7 @@ from seq2att.inference import optimize_for_inference, weights_version
 from seq2att.memory import in_parts, naming_rows
 from seq2att.model import Model, parameter_count
 from seq2att.search import LONGEST, Search
-from seq2att.types import Batch, Prediction
+from seq2att.types import END, SPECIALS, Batch, Prediction
 
 BATCH_SIZE = 64
 LONGEST_SOURCE = 100_000  # tokens of an input, unless `max_source_length` or `data.max_length` says otherwise
@@ -47,6 +48,8 @@ class Scored(NamedTuple):
     score: float  # log p(target | source); a text includes its end symbol; for a number it is minus the loss
     tokens: int  # number of terms of the score: tokens and the end symbol of a text, tags, or one label or number
     perplexity: float | None = None  # per token of a text; None for other targets
+    pieces: tuple[str, ...] = ()  # with `tokens=True`: what each term is of; the end symbol of a text last
+    token_scores: tuple[float, ...] = ()  # with `tokens=True`: the terms, log p(piece | the pieces before it, source)
 
 
 class Predictor:
@@ -77,6 +80,11 @@ class Predictor:
     def task(self) -> str:
         """The task of the model: the name of its method here, and of its command."""
         return self._model.head.task
+
+    @property
+    def has_source(self) -> bool:
+        """Whether the model reads a source; a language model has none."""
+        return self._model.source.has_values
 
     def __repr__(self) -> str:
         has_attention = "decoder" in self.config or "attend" in self.config["head"].get("pool", ())
@@ -177,7 +185,7 @@ class Predictor:
         check_options(task, options, kind)
         values = [inputs] if isinstance(inputs, str) else listed(task, inputs)
         search = self.searching(options) if kind is Searching else None
-        if search is not None and task == "generate" and not self._model.source.has_values:
+        if search is not None and task == "generate" and not self.has_source:
             predictions = self._continue_texts(values, search, options)
         else:
             common: Any = {key: value for key, value in options.items() if key in Answering.__annotations__}
@@ -350,8 +358,10 @@ class Predictor:
             named = list_lines(rows, {row: f"{source.lengths[row]:,} tokens" for row in rows}, first_line)
             self.say(f"answers end after {LONGEST:,} tokens, unless search.max_length (--max-length) is set: {named}")
 
-    def score(self, pairs: Iterable[tuple[Any, Any]], **options: Unpack[Scoring]) -> list[Scored]:
+    def score(self, pairs: Iterable[Any], **options: Unpack[Scoring]) -> list[Scored]:
         """Compute log p(target | source) of every (source, target), in their order. Options are those of `Scoring`.
+
+        Of a model without a source, a language model, an item may be a text.
 
         Raises:
             UserError: something is not a pair, its tags are not as many as the items of its source, its label or tag
@@ -359,20 +369,39 @@ class Predictor:
         """
         check_options("score", options, Scoring)
         pairs, first_pair = listed("score", pairs), options.get("first_pair", 1)
+        if not self.has_source:
+            pairs = [(None, pair) if isinstance(pair, str) else pair for pair in pairs]
         sources, targets = (Ragged.of(arrays) for arrays in self._encode_pairs(pairs, first_pair))
-        both, scores = sources.lengths + targets.lengths, torch.zeros(len(pairs))
+        both, with_terms = sources.lengths + targets.lengths, options.get("tokens", False)
+        terms: list[list[float]] = [[]] * len(pairs)  # of each score, and padding; or the score
         model = self.ready()
+        compute = model.token_scores if with_terms else lambda batch: model.score(batch).unsqueeze(1)
         with torch.inference_mode(), naming_rows(lambda row: f"pair {row + first_pair}"):
             size, tokens = options.get("batch_size", BATCH_SIZE), options.get("batch_tokens", SCORING_TOKENS)
             for rows in by_length(both, size, tokens):
-                numbers = torch.from_numpy(rows)
                 new = torch.zeros(len(rows), dtype=torch.bool)
-                batch = on_device(Batch(sources.gather(rows), targets.gather(rows), numbers, new), model)
-                scores[numbers] = torch.cat(in_parts(lambda part, _: model.score(part).float().cpu(), batch))
-        ends = int(isinstance(model.head, Generator))  # a text ends with a symbol
-        perplexity = model.head.loss_metrics.get("perplexity")
-        sums = zip(scores.tolist(), (targets.lengths + ends).tolist(), strict=True)
-        return [Scored(score, size, perplexity and perplexity(-score / size)) for score, size in sums]
+                batch = Batch(sources.gather(rows), targets.gather(rows), torch.from_numpy(rows), new)
+                parts = in_parts(lambda part, _: compute(part).tolist(), on_device(batch, model))
+                for row, values in zip(rows.tolist(), itertools.chain(*parts), strict=True):
+                    terms[row] = values
+        ids = [targets.values[start:end] for start, end in itertools.pairwise(targets.offsets)]
+        return [self._scored(*row, with_terms) for row in zip(pairs, ids, terms, strict=True)]
+
+    def _scored(self, pair: tuple[Any, Any], ids: npt.NDArray[Any], terms: list[float], with_terms: bool) -> Scored:
+        """The score of a pair, whose target has these ids, from its terms."""
+        head, target = self._model.head, self._model.target
+        is_text = isinstance(head, Generator)  # which ends with a symbol
+        size = len(ids) + int(is_text)
+        terms = terms[:size] if target.is_sequence else terms
+        score = math.fsum(terms)
+        perplexity = head.loss_metrics.get("perplexity")
+        scored = Scored(score, size, perplexity and perplexity(-score / size))
+        if not with_terms:
+            return scored
+        pieces = (*target.pieces(ids.tolist()), SPECIALS[END])[:size]
+        if len(terms) != len(pieces):  # a head that does not factor its score
+            pieces = (target.text(pair[1]),)
+        return scored._replace(pieces=pieces, token_scores=tuple(terms))
 
     def _encode_pairs(
         self, pairs: Sequence[tuple[Any, Any]], first: int

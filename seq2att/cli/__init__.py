@@ -10,11 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from seq2att.cli import answering, check, data, evaluate, listing, plugin, reproduce, score, show, train
+from seq2att.cli import answering, baseline, check, data, evaluate, listing, plugin, reproduce, score, show, train
 from seq2att.cli.boundary import USER_ERROR, guarded, prepare_streams
 from seq2att.registry import suggestion
 
-COMMANDS = (train, data, reproduce, answering, evaluate, score, show, listing, check, plugin)
+COMMANDS = (train, data, reproduce, answering, evaluate, score, baseline, show, listing, check, plugin)
 EXAMPLES = """start here:
   seq2att train reverse
   seq2att translate runs/reverse

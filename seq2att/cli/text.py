@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
@@ -112,3 +114,17 @@ def lines(source: Input) -> Iterator[str]:
 def decode_line(line: bytes, name: str, number: int) -> str:
     """A line as text, without a carriage return at its end and a byte order mark at the start of the file."""
     return decode(line, f"{name}:{number}").removesuffix("\r").removeprefix("\ufeff" if number == 1 else "")
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """A value as JSON; null for a number that is infinite or not a number."""
+    return json.dumps(finite(value), ensure_ascii=False, indent=indent)
+
+
+def finite(value: Any) -> Any:
+    """A value as JSON has it: null for a number that is infinite or not a number."""
+    if isinstance(value, Mapping):
+        return {name: finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 SYMBOLS = {" ": "␣", "\t": "⇥", "\n": "⏎"}
 
@@ -29,6 +30,19 @@ def center(text: str, size: int) -> str:
     """The text in the middle of `size` columns, of which the last stays empty."""
     room = size - 1 - display_width(text)
     return " " * (room // 2) + isolate(text) + " " * (room - room // 2 + 1)
+
+
+def table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    """Rows as lines with aligned columns, two spaces between them; those in `left` begin at the left, others end."""
+    widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = []
+        for number, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            room = " " * (width - display_width(cell))
+            cells.append(isolate(cell) + room if number in left else room + cell)
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def cut(text: str, size: int) -> str:

@@ -68,6 +68,14 @@ class Head(nn.Module):
         """Compute log p(target | source) of every row: `[B]`."""
         raise NotImplementedError
 
+    def token_scores(self, encoding: Encoding, target: Column) -> Tensor:
+        """Split the score of every row into its terms `[B, T]`, 0 on padding: the factors of p(target | source).
+
+        A head of one value for a row has one term. A head of sequences overrides this: term t is the logarithm of
+        p(item t | the items before it, source).
+        """
+        return self.score(encoding, target).unsqueeze(1)
+
 
 def target_error(head: type[Head], target: Field, predicts: str, allowed: str) -> UserError:
     """The error about a target field that a head cannot predict."""

@@ -122,13 +122,16 @@ class Generator(Head):
 
     def score(self, encoding: Encoding, target: Column) -> Tensor:
         """Log p(target | source) of every row `[B]`, the end symbol included."""
+        return self.token_scores(encoding, target).sum(1)
+
+    def token_scores(self, encoding: Encoding, target: Column) -> Tensor:
+        """Log p(token | the tokens before it, source) `[B, T + 1]`, the end symbol last; 0 on padding."""
         inputs, labels, real = shift_right(target)
         memory, start = self.start(encoding)
         outputs = self.decode(inputs, memory, start, target.lengths + 1).outputs  # [B, T + 1, D]
         log_probs = outputs.new_zeros(real.shape)
         log_probs[real] = self.output.log_probs(outputs[real]).gather(1, labels[real].unsqueeze(1)).squeeze(1)
-        total: Tensor = log_probs.sum(1)
-        return total
+        return log_probs
 
     def predict(
         self,

@@ -84,15 +84,27 @@ class Tagging(Head):
         """Log p(tags | source) of every row `[B]`: of the path, or of each tag by itself."""
         return self.log_likelihood(self.emissions(encoding), encoding, target)
 
+    def token_scores(self, encoding: Encoding, target: Column) -> Tensor:
+        """Log p(tag | source), in a CRF log p(tag | the tags before it, source): `[B, S]`, 0 on padding."""
+        emissions = self.emissions(encoding)
+        check_lengths(encoding, target)
+        if self.transitions is None:
+            return tag_log_probs(emissions, target)
+        chain, beginnings = self.transitions.chain(), [to_double(emissions.new_zeros(emissions.size(0)))]
+        places = torch.arange(target.values.size(1), device=emissions.device)
+        for length in range(1, len(places) + 1):  # p(the first tags): summed over all that may follow
+            tags = target.values.masked_fill(places >= length, -1)  # [B, S]
+            beginnings.append(log_probability(emissions, target.lengths, tags, chain))
+        log_probs = torch.stack(beginnings, 1).diff(dim=1)  # [B, S]
+        return log_probs.masked_fill(~target.mask(), 0.0).to(emissions.dtype)
+
     def log_likelihood(self, emissions: Tensor, encoding: Encoding, target: Column) -> Tensor:
         """Compute log p of the tags `[B]` from the emissions."""
         check_lengths(encoding, target)
         if self.transitions is not None:
             log_probs = log_probability(emissions, target.lengths, target.values, self.transitions.chain())
             return log_probs.to(emissions.dtype)
-        real = target.mask() & (target.values >= 0)  # [B, S]
-        log_probs = emissions.log_softmax(2).gather(2, target.values.clamp(min=0).unsqueeze(2)).squeeze(2)  # [B, S]
-        return log_probs.masked_fill(~real, 0.0).sum(1)
+        return tag_log_probs(emissions, target).sum(1)
 
     def predict(self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None) -> list[Prediction]:
         """Predict the best tags of every row, with log p of each tag and of the sequence."""
@@ -130,6 +142,13 @@ class Tagging(Head):
             return emissions.log_softmax(2)
         shares = marginals(emissions, lengths, self.transitions.chain())
         return shares.clamp(min=torch.finfo(shares.dtype).tiny).log()
+
+
+def tag_log_probs(emissions: Tensor, target: Column) -> Tensor:
+    """Log p of each tag by itself `[B, S]`; 0 for one that does not occur in training, and on padding."""
+    real = target.mask() & (target.values >= 0)  # [B, S]
+    log_probs = emissions.log_softmax(2).gather(2, target.values.clamp(min=0).unsqueeze(2)).squeeze(2)  # [B, S]
+    return log_probs.masked_fill(~real, 0.0)
 
 
 def check_lengths(encoding: Encoding, target: Column) -> None:

@@ -60,7 +60,7 @@ class FastGenerator(Generator):
         self.target, self.label_smoothing = head.target, head.label_smoothing
         self.embedding, self.decoder, self.output = optimized.embedding, optimized.decoder, optimized.output
         self.attention = optimized.decoder.attention
-        self.exact = None if quantize else (head.loss, head.score)  # a whole sequence at once is faster
+        self.exact = None if quantize else (head.loss, head.token_scores)  # a whole sequence at once is faster
         decoder = head.decoder
         self.query_first, self.fed_size = decoder.query_first, decoder.fed_size
         self.context_size = self.attention.output_size
@@ -194,22 +194,23 @@ class FastGenerator(Generator):
         return Loss(total, real.sum(), state)
 
     @torch.no_grad()
-    def score(self, encoding: Encoding, target: Column) -> Tensor:
-        """Log p(target | source) of every row `[B]`; in int8 step by step, as in a search."""
+    def token_scores(self, encoding: Encoding, target: Column) -> Tensor:
+        """Log p of every token `[B, T + 1]`; in int8 step by step, as in a search."""
         if self.exact is not None:
             return self.exact[1](encoding, target)
         inputs, targets, real = shift_right(target)
         memory, state = self.start(encoding)
-        total = encoding.outputs.new_zeros(real.size(0))
+        log_probs = encoding.outputs.new_zeros(real.shape)
         rows = torch.arange(real.size(0))
         for position in range(real.size(1)):
             live = real[rows, position].nonzero().squeeze(1)
             if live.numel() < rows.numel():
                 rows, memory, state = rows[live], select(memory, live), select(state, live)
             step = self.step(inputs[rows, position], memory, state)
-            total[rows] += step.log_probs.gather(1, targets[rows, position].unsqueeze(1)).squeeze(1)
+            found = step.log_probs.gather(1, targets[rows, position].unsqueeze(1)).squeeze(1)
+            log_probs[rows, position] = found.to(log_probs.dtype)
             state = step.state
-        return total
+        return log_probs
 
 
 class WithoutWeights:

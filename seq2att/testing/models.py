@@ -32,6 +32,7 @@ STATE = (
 MASK = "weights on padding: apply `mask` in `forward` (`masked_softmax`), or override only `score`"
 WEIGHTS = "weights are scaled, masked after the softmax or dropped: end with `masked_softmax(scores, mask)`"
 SUMS = "`loss` is the sum over real targets of minus log p, and `score` the sum of log p in each row: no mean in either"
+TERMS = "`token_scores` are the terms of `score`, 0 on padding: override both, or `token_scores` only"
 EMPTY = "a division by a length of 0, or a softmax over -inf only: use `masked_softmax`, `clamp(min=1)`"
 
 
@@ -142,9 +143,14 @@ def gradient(case: Case) -> None:
 
 
 def loss(case: Case) -> None:
-    """Outside training, the loss is minus the sum of the scores, and it counts every token and end symbol."""
+    """Outside training, the loss is minus the sum of the scores, and it counts every token and end symbol.
+
+    The scores are the sums of the token scores.
+    """
     result = case.model(case.batch)
     equal(result.total, -case.model.score(case.batch).sum(), "the loss and minus the sum of the scores", SUMS)
+    terms = case.model.token_scores(case.batch).sum(1)
+    equal(terms, case.model.score(case.batch), "the sums of the token scores and the scores", TERMS)
     num_ends = int(isinstance(case.model.head, Generator))  # every generated sequence has an end symbol
     expected = int((case.target.lengths + num_ends).sum())
     cause = "`Loss.count` is the number of real targets: each token and end symbol once, no padding"

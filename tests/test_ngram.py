@@ -1,4 +1,4 @@
-"""Counted n-grams against the equations of Chen and Goodman (1998), written out with dictionaries."""
+"""Counted n-grams against brute force: relative frequencies, add-k, and the equations of Chen and Goodman (1998)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from seq2att_baselines import ngram
 
+from seq2att.baselines import ngram
 from seq2att.types import BEGIN, END, PAD
 from tests.refusals import refused
 
@@ -78,45 +78,83 @@ def test_it_is_the_sum_that_the_paper_writes(order: int, ends: bool) -> None:
     for text in test:
         whole = [*text, *([END] if ends else [])]
         expected += [math.log(plain.probability((BEGIN, *whole[:place]), word)) for place, word in enumerate(whole)]
-    found, _ = ngram.NGram(order, SIZE, ends).fit(train).log_probs(test)
-    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    found = ngram.NGram(order, SIZE, ends).fit(train).factors(test)
+    np.testing.assert_allclose(np.log(found.kneser_ney), expected, rtol=1e-10)
+    np.testing.assert_allclose(found.back_off[0], 1 / (SIZE - 2))
+
+
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_counts_and_their_estimates_are_those_of_going_through_the_text(order: int, ends: bool) -> None:
+    train, test, k = texts(40, 1), [*texts(8, 2), [11, 10, 4], []], 0.25
+    whole = [(BEGIN, *row, *([END] if ends else [])) for row in train]
+    grams = [row[i:j] for row in whole for i in range(len(row)) for j in range(max(i, 1), len(row) + 1)]
+    counts, found = Counter(grams), ngram.NGram(order, SIZE, ends, k).fit(train).factors(test)
+    place = 0
+    for text in test:
+        seen = (BEGIN, *text, *([END] if ends else []))
+        for at in range(1, len(seen)):
+            history = seen[max(0, at - order + 1) : at]
+            count = counts[(*history, seen[at])]
+            total = sum(counts[(*history, word)] for word in range(SIZE) if word != BEGIN)
+            assert (found.counts[place], found.totals[place], found.lengths[place]) == (count, total, len(history))
+            assert found.unsmoothed[place] == (count / total if total else 0)
+            assert found.add_k[place] == pytest.approx((count + k) / (total + k * (SIZE - 2)), rel=1e-14)
+            back = [
+                length for length in range(len(history) + 2) if not length or counts[seen[at + 1 - length : at + 1]]
+            ]
+            assert found.longest[place] == max(back)
+            place += 1
+    assert place == len(found.tokens)
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])
 @pytest.mark.parametrize("rows", [2, 60])
-def test_probabilities_sum_to_one(order: int, rows: int) -> None:
-    model = ngram.NGram(order, SIZE).fit(texts(rows, 3))
+@pytest.mark.parametrize("begins", [True, False])
+def test_smoothed_probabilities_sum_to_one_after_seen_and_unseen_histories(order: int, rows: int, begins: bool) -> None:
+    model = ngram.NGram(order, SIZE, begins, 0.5).fit(texts(rows, 3))
     for context in ([], [4], [4, 5], [5, 5, 6], [11, 11], [4, 11, 4]):
-        found = model.distribution(context)
-        assert found.sum() == pytest.approx(1, rel=1e-12)
-        assert found[[PAD, BEGIN]].tolist() == [0, 0]
-        assert (np.delete(found, [PAD, BEGIN]) > 0).all()
+        found = model.distribution(context, begins=begins)
+        assert sorted(found.tokens) == [number for number in range(SIZE) if number not in (PAD, BEGIN)]
+        for estimate in (found.add_k, found.kneser_ney, *found.back_off):
+            assert estimate.sum() == pytest.approx(1, rel=1e-12)
+            assert (estimate > 0).all()
+        is_seen = found.totals > 0
+        assert len(set(is_seen)) == 1  # of a history, not of what follows it
+        assert found.unsmoothed.sum() == pytest.approx(float(is_seen[0]), rel=1e-12)
 
 
 def test_its_figures_are_those_of_a_language_model() -> None:
     train, test = texts(60, 1), texts(8, 2)
     found = ngram.evaluate(train, test, 3, size=SIZE)
-    log_probs, _ = ngram.NGram(3, SIZE).fit(train).log_probs(test)
+    factors = ngram.NGram(3, SIZE).fit(train).factors(test)
     assert found["tokens"] == sum(map(len, test)) + len(test)
-    assert found["loss"] == pytest.approx(-log_probs.mean())
-    assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
-    assert found["bits"] == pytest.approx(found["loss"] / math.log(2))
-    assert ngram.evaluate(train, test, 3)["loss"] < found["loss"]  # fewer ids to choose from
+    for name in ngram.ESTIMATES:
+        one, probabilities = found["estimates"][name], getattr(factors, name)
+        assert one["zeros"] == pytest.approx((probabilities == 0).mean())
+        if not one["zeros"]:
+            assert one["loss"] == pytest.approx(-np.log(probabilities).mean())
+            assert one["bits"] == pytest.approx(one["loss"] / math.log(2))
+        assert one["perplexity"] == pytest.approx(math.exp(one["loss"]))
+    assert found["estimates"]["unsmoothed"]["perplexity"] == math.inf
+    fewer = ngram.evaluate(train, test, 3)  # ids to choose from
+    assert fewer["estimates"]["kneser_ney"]["loss"] < found["estimates"]["kneser_ney"]["loss"]
 
 
 def test_sparsity_is_told() -> None:
     """Of one token all were seen, of two and three together fewer; the beginning of a text counts as a token before."""
-    _, seen = ngram.NGram(3, SIZE, ends=False).fit([[4, 5, 6]]).log_probs([[4, 5], [6, 4, 6]])
-    assert seen == [1.0, pytest.approx(2 / 5), pytest.approx(1 / 3)]
     found = ngram.evaluate([[4, 5], [6]], [[4], [5, 6]], 3, ends=False)  # texts that go on
     assert found["seen"] == [1.0, 1.0, 1.0]
     assert found["tokens"] == 3
-    assert ngram.evaluate([[4, 5]], [[5]], 7)["seen"][-1] != found["seen"][-1]
-    assert math.isnan(ngram.evaluate([[4, 5]], [], 2)["loss"])
+    assert ngram.evaluate([[4, 5, 6]], [[4, 5, 6, 4, 6]], 3, ends=False)["seen"] == [1.0, 3 / 5, 2 / 4]
+    assert math.isnan(ngram.evaluate([[4, 5]], [[5]], 7)["seen"][-1])
+    assert math.isnan(ngram.evaluate([[4, 5]], [], 2)["estimates"]["add_k"]["loss"])
 
 
 def test_longer_contexts_help_where_there_is_something_to_learn() -> None:
-    figures = [ngram.evaluate(texts(400, 4), texts(100, 5), order, size=SIZE)["loss"] for order in (1, 2, 3)]
+    train, test = texts(400, 4), texts(100, 5)
+    found = [ngram.evaluate(train, test, order, size=SIZE)["estimates"]["kneser_ney"] for order in (1, 2, 3)]
+    figures = [one["loss"] for one in found]
     assert figures[1] < figures[0] - 0.3
     assert figures[2] < figures[1] + 0.05
 
@@ -124,6 +162,8 @@ def test_longer_contexts_help_where_there_is_something_to_learn() -> None:
 def test_what_it_cannot_do() -> None:
     with refused("E-size", "order=0"):
         ngram.NGram(0, SIZE)
+    with refused("E-range", "add_k=0"):
+        ngram.NGram(2, SIZE, add_k=0)
     with refused("E-empty", "train"):
         ngram.evaluate([], [[4]])
     with refused("E-size", "size=8"):
