@@ -22,8 +22,8 @@ often training has w after the tokens h before it, and how often h; p(w | h) uns
 smoothing; `seen`, the length of the longest n-gram of training that ends with w; and p by the run's model, which reads
 all tokens before. Their products are the probability of the text. Without --text, how well each predicts a split.
 
---json prints the same for programs, with what each order of Kneser-Ney says. A model of somebody else needs --root DIR or
---trust-data, because counting reads the training data.
+--json prints the same for programs, with what each order of Kneser-Ney says. Counting reads the training data: of a
+model of somebody else it needs --root DIR or --trust-data.
 
 Of a classifier of texts: a linear model of n-grams (logistic regression, which needs scikit-learn) beside the run's."""
 
