@@ -170,10 +170,20 @@ def test_every_import_is_a_declared_dependency() -> None:
         for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "")])
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
-    modules = {"hydra-core": "hydra", "lightning-fabric": "lightning_fabric", "pyyaml": "yaml"}
-    names = [re.split(r"[<>=]", name)[0] for name in PROJECT["dependencies"]]
-    declared = {modules.get(name, name) for name in names}
-    assert imported - sys.stdlib_module_names - {"seq2att"} == declared
+    modules = {
+        "hydra-core": "hydra",
+        "lightning-fabric": "lightning_fabric",
+        "pyyaml": "yaml",
+        "scikit-learn": "sklearn",
+    }
+    extras = [name for key, names in PROJECT["optional-dependencies"].items() if key != "dev" for name in names]
+    needed, optional = (
+        {modules.get(name, name) for name in (re.split(r"[<>=\[]", line)[0] for line in lines)}
+        for lines in (PROJECT["dependencies"], extras)
+    )
+    found = imported - sys.stdlib_module_names - {"seq2att"}
+    assert found >= needed
+    assert found - needed <= optional
 
 
 def test_contributing_shows_the_layers_that_are_held() -> None:

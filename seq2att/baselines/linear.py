@@ -38,7 +38,9 @@ def classify(
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
     except ModuleNotFoundError as error:
-        raise UserError("E-package", "baseline", "needs scikit-learn", "run `pip install scikit-learn`") from error
+        raise UserError(
+            "E-package", "baseline", "needs scikit-learn", "run `pip install 'seq2att[recipes]'`"
+        ) from error
     vectorizer = TfidfVectorizer(
         tokenizer=tokenize,
         token_pattern=None,
