@@ -16,7 +16,8 @@ import torch
 from seq2att import registry
 from seq2att.api.data import Example, corpus_of, example
 from seq2att.api.options import Answering, Scoring, Searching
-from seq2att.api.predictor import BATCH_SIZE, Predictor, Scored
+from seq2att.api.predictor import BATCH_SIZE, Predictor
+from seq2att.api.scoring import Scored
 from seq2att.bundle import load as load_bundle
 from seq2att.bundle.owner import check_training, is_own
 from seq2att.errors import UserError

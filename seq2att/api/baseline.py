@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seq2att.api.data import corpus_of
-from seq2att.api.predictor import Predictor, Scored, encode_values
+from seq2att.api.inputs import encode_values
+from seq2att.api.predictor import Predictor
+from seq2att.api.scoring import Scored
 from seq2att.baselines import linear
 from seq2att.baselines.ngram import ESTIMATES, Ids, NGram, evaluate
 from seq2att.data.streams import is_stream

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Unpack, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -23,33 +22,21 @@ from seq2att.api.options import (
     listed,
     search_overrides,
 )
+from seq2att.api.scoring import Scored, encode_pairs, score_pairs
 from seq2att.data import BATCH_TOKENS, Ragged, by_length
 from seq2att.errors import UserError
 from seq2att.explanation import Explanation, explain, make_request
 from seq2att.field import Field
-from seq2att.field.tags import length_mismatch
-from seq2att.head import Generator
 from seq2att.inference import optimize_for_inference, weights_version
 from seq2att.memory import in_parts, naming_rows
 from seq2att.model import Model, parameter_count
 from seq2att.search import LONGEST, Search
-from seq2att.types import END, SPECIALS, Batch, Prediction
+from seq2att.types import Batch, Prediction
 
 BATCH_SIZE = 64
 LONGEST_SOURCE = 100_000  # tokens of an input, unless `max_source_length` or `data.max_length` says otherwise
-SCORING_TOKENS = 1 << 11  # source and target tokens: scoring holds a distribution over the vocabulary for each
 EXPLAINED = 20  # tokens that it adds where each step is explained
 CONTINUATION = 200  # tokens that a language model adds to a beginning, unless search.max_length is set
-
-
-class Scored(NamedTuple):
-    """The log-probability of a target given its source."""
-
-    score: float  # log p(target | source); a text includes its end symbol; for a number it is minus the loss
-    tokens: int  # number of terms of the score: tokens and the end symbol of a text, tags, or one label or number
-    perplexity: float | None = None  # per token of a text; None for other targets
-    pieces: tuple[str, ...] = ()  # with `tokens=True`: what each term is of; the end symbol of a text last
-    token_scores: tuple[float, ...] = ()  # with `tokens=True`: the terms, log p(piece | the pieces before it, source)
 
 
 class Predictor:
@@ -296,7 +283,7 @@ class Predictor:
         check_options("explain", options, Explaining)
         line, model = options.get("first_line", 1), self._model
         if target is not None:
-            self._encode_pairs([(value if model.source.has_values else None, target)], line)
+            encode_pairs(self._model, [(value if model.source.has_values else None, target)], line)
         search = self._explained_search(options) if "search" in self.config else None
         request = make_request(model, value, search, target, gradient, top, line)
         field, array = (model.source, request.source) if request.prefix is None else (model.target, request.prefix)
@@ -368,58 +355,4 @@ class Predictor:
                 does not occur in training, or an option is unknown.
         """
         check_options("score", options, Scoring)
-        pairs, first_pair = listed("score", pairs), options.get("first_pair", 1)
-        if not self.has_source:
-            pairs = [(None, pair) if isinstance(pair, str) else pair for pair in pairs]
-        sources, targets = (Ragged.of(arrays) for arrays in self._encode_pairs(pairs, first_pair))
-        both, with_terms = sources.lengths + targets.lengths, options.get("tokens", False)
-        terms: list[list[float]] = [[]] * len(pairs)  # of each score, and padding; or the score
-        model = self.ready()
-        compute = model.token_scores if with_terms else lambda batch: model.score(batch).unsqueeze(1)
-        with torch.inference_mode(), naming_rows(lambda row: f"pair {row + first_pair}"):
-            size, tokens = options.get("batch_size", BATCH_SIZE), options.get("batch_tokens", SCORING_TOKENS)
-            for rows in by_length(both, size, tokens):
-                new = torch.zeros(len(rows), dtype=torch.bool)
-                batch = Batch(sources.gather(rows), targets.gather(rows), torch.from_numpy(rows), new)
-                parts = in_parts(lambda part, _: compute(part).tolist(), on_device(batch, model))
-                for row, values in zip(rows.tolist(), itertools.chain(*parts), strict=True):
-                    terms[row] = values
-        ids = [targets.values[start:end] for start, end in itertools.pairwise(targets.offsets)]
-        return [self._scored(*row, with_terms) for row in zip(pairs, ids, terms, strict=True)]
-
-    def _scored(self, pair: tuple[Any, Any], ids: npt.NDArray[Any], terms: list[float], with_terms: bool) -> Scored:
-        """The score of a pair, whose target has these ids, from its terms."""
-        head, target = self._model.head, self._model.target
-        is_text = isinstance(head, Generator)  # which ends with a symbol
-        size = len(ids) + int(is_text)
-        terms = terms[:size] if target.is_sequence else terms
-        score = math.fsum(terms)
-        perplexity = head.loss_metrics.get("perplexity")
-        scored = Scored(score, size, perplexity and perplexity(-score / size))
-        if not with_terms:
-            return scored
-        pieces = (*target.pieces(ids.tolist()), SPECIALS[END])[:size]
-        if len(terms) != len(pieces):  # a head that does not factor its score
-            pieces = (target.text(pair[1]),)
-        return scored._replace(pieces=pieces, token_scores=tuple(terms))
-
-    def _encode_pairs(
-        self, pairs: Sequence[tuple[Any, Any]], first: int
-    ) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]]]:
-        """Encode the sources and the targets of pairs; an error names the pair."""
-        source, target = self._model.source, self._model.target
-        for number, pair in enumerate(pairs, first):
-            is_pair = isinstance(pair, tuple | list) and len(pair) == 2 and pair[1] is not None
-            if not is_pair or (source.has_values and pair[0] is None):
-                raise UserError("E-argument", f"pair {number}", f"{pair!r} must be a (source, target)", "give both")
-        sources = encode_values(source, [one for one, _ in pairs], "pair {}: the source", first)
-        targets = encode_values(target, [other for _, other in pairs], "pair {}: the target", first)
-        for number, (one, other) in enumerate(zip(sources, targets, strict=True), first):
-            value = pairs[number - first][1]
-            if target.is_aligned and len(one) != len(other):
-                problem = length_mismatch(len(other), len(one))
-                raise UserError("E-length", f"pair {number}", problem, "give each item one tag")
-            if target.unknown_id < 0 and other.dtype.kind == "i" and (other == target.unknown_id).any():
-                named = ", ".join(map(repr, target.unknown_pieces(value) or (target.text(value),)))
-                raise UserError("E-label", f"pair {number}", f"{named} is not in training", "leave it out")
-        return sources, targets
+        return score_pairs(self._model, self.ready(), listed("score", pairs), options)
