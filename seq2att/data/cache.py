@@ -23,7 +23,7 @@ from typing import Any
 from seq2att import private
 from seq2att.errors import UserError
 
-FORMAT = 5  # of the files in the cache; increased when their layout changes, so that old ones are not read
+FORMAT = 6  # of the files in the cache; increased when their layout changes, so that old ones are not read
 SIZES = "sizes.json"
 KEY_BYTES = 16
 UNFINISHED = ".unfinished-"

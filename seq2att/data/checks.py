@@ -40,16 +40,24 @@ def check_weights(data: Mapping[str, Any], reader: Reader) -> None:
         raise UserError("E-conflict", f"data.weights={weights}", problem, "set one of them")
 
 
-def check_options(data: Mapping[str, Any], absent: frozenset[str], taken: float) -> None:
-    """Refuse data settings that exclude each other; `taken` is the share of the training rows for other splits."""
-    if not taken < 1:
+def check_options(data: Mapping[str, Any], absent: frozenset[str], validation: float, test: float) -> None:
+    """Refuse data settings that exclude each other; `validation` and `test` are taken from the training rows."""
+    is_of_rest = data["validation_of"] == "rest"
+    if not (max(validation, test) if is_of_rest else validation + test) < 1:
         key = f"data.validation_fraction={data['validation_fraction']} and data.test_fraction={data['test_fraction']}"
-        raise UserError("E-split", key, "leave nothing to train on", "set fractions whose sum is below 1")
-    for option, value in (("split", "end"), ("split_by", "target")):
-        if data["stratify"] and data[option] == value:
+        remedy = "set fractions below 1" if is_of_rest else "set fractions whose sum is below 1"
+        raise UserError("E-split", key, "leave nothing to train on", remedy)
+    excluded = [("stratify", "split", "end"), ("stratify", "split_by", "target")]
+    if not test and data["split"] == "shuffle":  # the validation is then the last rows, and nothing else is taken
+        excluded.append(("stratify", "validation_of", "rest"))
+    for option, other, value in excluded:
+        if data[option] and data[other] == value:
             raise UserError(
-                "E-conflict", "data.stratify=true", f"cannot go with data.{option}={value}", "set one of them"
+                "E-conflict", f"data.{option}=true", f"cannot go with data.{other}={value}", "set one of them"
             )
+    if data["split_by"] == "target" and data["split"] != "random":
+        problem = f"keeps rows together in data.split=random, not in {data['split']}"
+        raise UserError("E-conflict", "data.split_by=target", problem, "set data.split=random or data.split_by=source")
     for option, is_set in (("stratify", data["stratify"]), ("split_by", data["split_by"] == "target")):
         if is_set and "target" in absent:
             remedy = f"set reader.target, or leave data.{option} out"
@@ -59,15 +67,16 @@ def check_options(data: Mapping[str, Any], absent: frozenset[str], taken: float)
 
 
 def check_taken(data: Mapping[str, Any], source: Field, reader: Reader, shares: Shares) -> None:
-    """Refuse random splits that could not measure anything."""
-    if not (shares.test or shares.validation) or shares.how != "random":
+    """Refuse random and shuffled splits that could not measure anything."""
+    if not (shares.test or shares.validation) or shares.how == "end":
         return
     if reader.running or (is_stream(data) and not data["row_ends"]):
         problem = "would tear apart the rows, which are one running text"
         raise UserError(
-            "E-split", "data.split=random", problem, "set data.split=end, or reader.validation and reader.test"
+            "E-split", f"data.split={shares.how}", problem, "set data.split=end, or reader.validation and reader.test"
         )
-    if source.refuses_unknown and not source.is_sequence and SIDES[shares.side] == "source":
+    is_by_source = shares.how == "random" and SIDES[shares.side] == "source"
+    if is_by_source and source.refuses_unknown and not source.is_sequence:
         problem = "would keep all rows of a source label in one split, so training would lack the other labels"
         raise UserError("E-split", "data.split_by=source", problem, "set data.split_by=target")
 
@@ -86,7 +95,7 @@ def no_share(split: str, data: Mapping[str, Any]) -> UserError:
     key = f"{split}_fraction"
     if key not in data:
         return UserError("E-split", f"reader.{split}", "the reader names no such split", "name it in the reader")
-    together = " (rows with the same source stay together)" if data[key] else ""
+    together = " (rows with the same source stay together)" if data[key] and data["split"] == "random" else ""
     problem = f"takes no training row for {split}, which the reader does not name{together}"
     single = ", or data.stratify=false" if data["stratify"] else ""
     return UserError("E-split", f"data.{key}={data[key]}", problem, f"set reader.{split}, or a larger fraction{single}")

@@ -100,7 +100,7 @@ class Preparation:
         self.read: dict[str, Rows] = {}
         self.fingerprints: dict[str, str] = {}
         checks.check_weights(self.data, reader)
-        checks.check_options(self.data, reader.absent, self.fraction("validation") + self.fraction("test"))
+        checks.check_options(self.data, reader.absent, self.fraction("validation"), self.fraction("test"))
 
     def fraction(self, split: str) -> float:
         """The part of the training rows that a split gets: 0 if the reader names the split."""
@@ -117,7 +117,8 @@ class Preparation:
             return Shares(0, 0.0, 0.0)
         side = 1 if "source" in self.reader.absent else SIDES.index(self.data["split_by"])
         seed = int(self.data["split_seed"])
-        return Shares(seed, test, validation, self.data["split"], side, bool(self.data["stratify"]))
+        how, of_rest = self.data["split"], self.data["validation_of"] == "rest"
+        return Shares(seed, test, validation, how, side, bool(self.data["stratify"]), of_rest)
 
     def rules(self) -> Rules:
         """Which sides of a row must hold a value."""
