@@ -13,7 +13,17 @@ import yaml
 
 from seq2att import registry
 from seq2att.attention import Attention
-from seq2att.config import ConfigError, DataOptions, TrainerOptions, compose, folder, options_of, recipes, sweep
+from seq2att.config import (
+    ConfigError,
+    DataOptions,
+    TrainerOptions,
+    compose,
+    describe_settings,
+    folder,
+    options_of,
+    recipes,
+    sweep,
+)
 from seq2att.config.override import parse_value, quote, split_commas, split_overrides
 from seq2att.config.recipe import presets
 from seq2att.config.slots import Slots
@@ -231,6 +241,58 @@ def test_a_text_is_what_stands_after_the_equal_sign(start: int) -> None:
     texts = dict(zip(keys, TEXTS[start : start + 5], strict=False))
     config = compose("r.yaml", [f"{key}={text}" for key, text in texts.items()])
     assert {key: at(config, key) for key in texts} == texts
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'{"[^\\w]|br": " "}', {r"[^\w]|br": " "}),  # as JSON has it
+        (r'{"[^\w]|br": " "}', {r"[^\w]|br": " "}),  # as one writes it
+        (r"{'[^\w]|br': ' '}", {r"[^\w]|br": " "}),
+        (r'{"<br />":"\n", "\u00e9": "e"}', {"<br />": "\n", "\u00e9": "e"}),
+        ('{[^a-z]: " ", a: NaN, no: 1.10, http://x: y}', {"[^a-z]": " ", "a": "NaN", "no": "1.10", "http://x": "y"}),
+        ("{}", {}),
+    ],
+)
+def test_a_mapping_of_texts_is_json_or_less(text: str, value: dict[str, str]) -> None:
+    assert parse_value(text, dict[str, str] | None) == value
+    assert compose_value(f"source.replace={text}") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("[NaN]", ["NaN"]),
+        ("[NA, N/A, 1.10, 1e3, no, null, ~, -]", ["NA", "N/A", "1.10", "1e3", "no", "null", "~", "-"]),
+        (r'["\\w", "\w", "a, b", "[", ""]', [r"\w", r"\w", "a, b", "[", ""]),
+        (r"['it\'s', 'a''b', it's]", ["it's", "a'b", "it's"]),
+        ("[!, ?, *, &, %, @, `, 그]", ["!", "?", "*", "&", "%", "@", "`", "그"]),
+        ('["a",\n "b",\n]', ["a", "b"]),
+        ("[0-9]*.tsv", "[0-9]*.tsv"),  # patterns of files
+        ("[ab][cd]", "[ab][cd]"),
+    ],
+)
+def test_a_list_of_texts_is_json_or_less(text: str, value: Any) -> None:
+    assert parse_value(text, list[str]) == value
+    assert compose_value(f"data.missing={text}") == ([value] if isinstance(value, str) else value)
+
+
+def compose_value(override: str) -> Any:
+    """The value that a configuration has after an override."""
+    block, name = override.partition("=")[0].split(".")
+    return compose("reverse", ["source/tokenizer=word", override])[block][name]
+
+
+def test_lists_of_other_values_are_json_too() -> None:
+    assert parse_value("[1, 2.5]", list[float]) == [1, 2.5]
+    assert parse_value("[true]", list[bool]) == [True]
+    assert parse_value('{"a": 1}', dict[str, int]) == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ["[a, , b]", "[it's, that's]", "[[a]]", "[(, )]", '{"a" "b"}', "{a: [b]}", "{a, b: c}"])
+def test_items_that_are_not_clear_are_refused(text: str) -> None:
+    key = "source.replace" if text.startswith("{") else "data.missing"
+    assert refused(f"{key}={text}") == [("E-syntax", f"{key}={text}")]
 
 
 def test_texts_can_be_quoted_and_null_is_nothing() -> None:
@@ -742,3 +804,28 @@ def test_components_of_one_family_are_related() -> None:
     assert not registry.is_interchangeable(find("encoder", "lstm"), find("encoder", "none"))
     assert not registry.is_interchangeable(find("attention", "dot"), find("attention", "additive"))
     assert not registry.is_interchangeable(find("optimizer", "adam"), find("optimizer", "sgd"))
+
+
+def test_the_defaults_are_a_recipe_without_a_file() -> None:
+    write("defaults: [config]\nseed: 9\n", "config.yaml")
+    config = compose("config", ["reader.train=pairs.tsv"])
+    assert (config["recipe"], config["seed"], config["reader"]["train"]) == ("config", 1, ["pairs.tsv"])
+    assert compose("./config.yaml", ["reader.train=pairs.tsv"])["seed"] == 9
+    assert refused(recipe="config") == [("E-missing", "reader.train")]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides"),
+    [
+        ("imdb_gru_stacked", ["encoder.size=16", 'source.replace={"a, b": "c", "d": " "}', "source.replace.x=y"]),
+        ("next_character", ["trainer=gpus", "trainer.epochs=3", "data.missing=[NaN,1.10]"]),
+        ("atis_slots", []),
+    ],
+)
+def test_the_settings_that_are_described_make_the_configuration(recipe: str, overrides: list[str]) -> None:
+    described = describe_settings(recipe, overrides)
+    config = compose("config", [setting for setting, _ in described])
+    assert {**config, "recipe": recipe, "run": f"runs/{recipe}"} == compose(recipe, overrides)
+    places = {setting.partition("=")[0]: place for setting, place in described}
+    assert {places[one.partition("=")[0]] for one in overrides if one.count(".") < 2} <= {"command line"}
+    assert places["reader"].endswith(".yaml")

@@ -1174,3 +1174,14 @@ def test_a_reader_of_ones_own_needs_three_methods(bench: Bench) -> None:
     fields = [registry.build("field", config, slot=slot) for slot in ("source", "target")]
     corpora = prepare(config, fields[0], fields[1], Ones(), bench.said.append)
     assert corpora["test"].values("source", [0]) == ["test"]
+
+
+def test_random_vectors_are_not_frozen(bench: Bench) -> None:
+    (bench.folder / "vectors.txt").write_text("a 1 0\nb 0 1\n")
+    frozen = {"name": "text", "tokenizer": {"name": "word"}, "embedding": "frozen", "embedding_size": 2}
+    config = bench.config()
+    with refused("E-conflict", "target.embedding=frozen"):
+        bench.prepare({**config, "target": frozen})
+    pretrained = {**frozen, "vectors": "vectors.txt"}
+    bench.prepare({**config, "source": pretrained, "target": frozen, "share": "embedding"})
+    bench.prepare({**config, "target": pretrained})

@@ -863,3 +863,39 @@ def test_a_word_with_an_odd_number_is_a_word(tmp_path: Path) -> None:
     (tmp_path / "x.conllu").write_text("".join(f"{line}\t{columns}\n" for line in lines))
     reader = registry.build("reader", {"reader": {"name": "conllu", "train": "x.conllu"}})
     assert [row.values for row in reader.read("train", tmp_path)] == [("a b c", "X Y Z")]
+
+
+@pytest.mark.parametrize("indent", [None, 1, 4])
+@pytest.mark.parametrize("suffix", ["", "\n\n"])
+def test_a_json_array_is_read_as_the_same_lines(tmp_path: Path, indent: int | None, suffix: str) -> None:
+    records = [
+        {"source": 'quotes " and ]}[{ \\', "target": "x\ny", "more": [{"a": []}, "]"]},
+        {"source": "", "target": "z"},
+        {"source": "가", "target": "", "more": {}},
+    ]
+    (tmp_path / "rows.json").write_text(f"{suffix}{json.dumps(records, indent=indent)}{suffix}", "utf-8")
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, records)))
+    array, lines = (values(Jsonl(train=(name,)), tmp_path) for name in ("rows.json", "rows.jsonl"))
+    assert array == lines
+    rows = list(Jsonl(train=("rows.json",)).read("train", tmp_path))
+    first = len(suffix) + (1 if indent is None else 2)
+    assert [row.line for row in rows][:1] == [first]
+    assert len({row.line for row in rows}) == (1 if indent is None else 3)
+    assert values(Jsonl(train=("empty.json",)), tmp_path) == [] if (tmp_path / "empty.json").write_text("[]") else None
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('[{"source": "a", "target": "b"},\n 5]', 2),
+        ('[{"source": "a", "target": "b"}\n', 1),
+        ('[{"source": "a",\n "target": "b"', 2),
+        ('[\n{"source": "a" "target": "b"}]', 2),
+        ('[["a", "b"]]', 1),
+        ('[{"source": "a", "target": "b"}]\n\nmore', 3),
+    ],
+)
+def test_what_is_wrong_in_a_json_array_is_told(tmp_path: Path, text: str, line: int) -> None:
+    (tmp_path / "rows.json").write_text(text)
+    with refused("E-row", f"{tmp_path / 'rows.json'}:{line}"):
+        values(Jsonl(train=("rows.json",)), tmp_path)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from refusals import refused
+from tests.refusals import refused
 from seq2att import registry
 from seq2att.data import prepare
 from seq2att.data.splitting import ORDER, Shares, at_end, classes_of, shuffled

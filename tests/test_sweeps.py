@@ -195,3 +195,20 @@ def test_what_hydra_refuses_is_one_message(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     with refused("E-argument", "--multirun"):
         sweep("reverse", ["seed=1,2", override], lambda config: pytest.fail("trained"))
+
+
+def test_the_table_of_a_sweep_says_what_each_run_cost(tmp_path: Path) -> None:
+    jobs = []
+    for name, facts in {"a=1": {"parameters": 1234}, "a=2": {}, "a=3": {"parameters": 56}}.items():
+        (tmp_path / name).mkdir()
+        facts |= {"validation": {"loss": 1.0 + len(jobs)}, "best_by": "loss"}
+        (tmp_path / name / "metrics.json").write_text(json.dumps(facts))
+        (tmp_path / name / "metrics.csv").write_text("epoch,loss,seconds\n1,2.0,3.2\n2,1.0,4567.8\n")
+        jobs.append({"run": str(tmp_path / name)})
+    (tmp_path / "a=3" / "metrics.csv").unlink()
+    assert table(jobs) == [
+        "epoch  loss  seconds  parameters  best by loss",
+        "          1    4,568       1,234  a=1",
+        "          2    4,568              a=2",
+        "          3                   56  a=3",
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,14 @@ EXAMPLES = """examples:
   seq2att train reverse
   seq2att train reverse encoder=lstm encoder.size=64 run=runs/lstm
   seq2att train reverse --multirun attention=none,dot,additive
+  seq2att train reverse --info
   seq2att train reverse --cfg job
 
-RECIPE is one of ours (seq2att list recipe), a YAML file, or a run folder, to train anew as it was trained.
+RECIPE is one of ours (seq2att list recipe), a YAML file, a run folder, to train anew as it was trained, or `config`,
+the defaults that every recipe starts from, as in seq2att train config reader.train=pairs.tsv.
 Components and their options: seq2att list."""
+MAX_WIDTH = 50  # of a setting, beside which its place stands in a column
+COSTS = ("seconds", "parameters")  # of a run, in the table of a sweep
 
 
 def add(commands: Commands) -> None:
@@ -31,6 +36,7 @@ def add(commands: Commands) -> None:
     add("overrides", metavar="key=value", nargs="*", default=[], help="settings in place of the recipe's")
     add("--multirun", "-m", action="store_true", help="train for every value of a=x,y, each in a folder")
     add("--trust-data", action="store_true", help="use the files that a RUN of somebody else names")
+    add("--info", action="store_true", help="print components and settings with the file that set each; do not train")
     add("--cfg", choices=("job", "hydra", "all"), help="print the configuration (job: ours) and do not train")
     parser.set_defaults(run=run)
 
@@ -46,7 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
     for word in (recipe, *overrides):
         if not is_utf8(word):  # the configuration that is saved could not hold it
             raise UserError("E-encoding", word, "is not UTF-8", "give a name in UTF-8")
-    if arguments.cfg == "job":
+    if arguments.info:
+        print_info(recipe, overrides)
+    elif arguments.cfg == "job":
         print_config(compose(recipe, [one for one in overrides if not one.startswith("hydra.mode=")]))
     elif arguments.cfg:
         sweep(recipe, overrides, partial(measure, command=arguments.words), flags=("--cfg", arguments.cfg))
@@ -120,7 +128,7 @@ def results(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(jobs: list[dict[str, Any]]) -> list[str]:
-    """The finished jobs of a sweep as lines, the best one first: epoch of the best model, metrics, overrides."""
+    """The finished jobs of a sweep as lines, the best one first: epoch of the best model, metrics, cost, overrides."""
     from seq2att import registry
 
     finished = {Path(config["run"]).name: results(config) for config in jobs}
@@ -130,18 +138,42 @@ def table(jobs: list[dict[str, Any]]) -> list[str]:
     metrics = {job: finished[job]["validation"] for job in finished}
     order = sorted(finished, key=lambda job: (by not in metrics[job], sign * metrics[job].get(by, 0)))
     names = list(dict.fromkeys(name for values in metrics.values() for name in values))
-    rows = [["epoch", *names, f"best by {by}"]]
+    costs = {Path(config["run"]).name: cost(config, finished[Path(config["run"]).name]) for config in jobs}
+    shown = [name for name in COSTS if any(name in of_job for of_job in costs.values())]
+    rows = [["epoch", *names, *shown, f"best by {by}"]]
     for job in order:
         values = [finished[job].get("epoch"), *(metrics[job].get(name) for name in names)]
-        rows.append([*("" if value is None else f"{value:.4g}" for value in values), distinctive_part(job, order)])
+        cells = ["" if value is None else f"{value:.4g}" for value in values]
+        cells += [f"{costs[job][name]:,.0f}" if name in costs[job] else "" for name in shown]
+        rows.append([*cells, distinctive_part(job, order)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([*map(str.rjust, row[:-1], widths), row[-1]]) for row in rows]
+
+
+def cost(config: dict[str, Any], figures: dict[str, Any]) -> dict[str, float]:
+    """The seconds that a finished run took, by its table of validations, and its trainable parameters."""
+    from seq2att.drawing.learning import read_table
+
+    found = {"parameters": figures["parameters"]} if "parameters" in figures else {}
+    path = Path(config["run"]) / "metrics.csv"
+    seconds = read_table(path).columns.get("seconds", ()) if path.is_file() else ()
+    return {"seconds": float(seconds[-1]), **found} if len(seconds) else found
 
 
 def distinctive_part(name: str, names: list[str]) -> str:
     """The overrides in the name of a job that not all jobs have."""
     common = set.intersection(*(set(other.split(",")) for other in names))
     return ",".join(part for part in name.split(",") if part not in common) or name
+
+
+def print_info(recipe: str, overrides: Sequence[str]) -> None:
+    """Print the components and the settings that were made, as a shell takes them, each with its place."""
+    from seq2att.config import describe_settings
+
+    lines = [(shlex.quote(setting), place) for setting, place in describe_settings(recipe, overrides)]
+    width = max(min(len(setting), MAX_WIDTH) for setting, _ in lines)
+    for setting, place in lines:
+        print(f"{setting:{width}}  {place}")
 
 
 def print_config(config: dict[str, Any]) -> None:

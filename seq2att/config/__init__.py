@@ -5,6 +5,7 @@
 
 from seq2att.config.composing import compose, named_plugins
 from seq2att.config.options import ConfigError, DataOptions, Settings, TrainerOptions, options_of
+from seq2att.config.origins import describe_settings
 from seq2att.config.recipe import folder, recipes, saved_folders
 from seq2att.config.sweeping import sweep
 
@@ -14,6 +15,7 @@ __all__ = [
     "Settings",
     "TrainerOptions",
     "compose",
+    "describe_settings",
     "folder",
     "named_plugins",
     "options_of",

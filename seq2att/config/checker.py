@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seq2att.config.options import ConfigError
-from seq2att.config.override import Override, is_sweep, is_text, parse_value, sweep_problem
+from seq2att.config.override import Override, is_sweep, is_text, sweep_problem
 from seq2att.config.recipe import presets
 from seq2att.config.slots import LISTED, SETTING_OF, TRAINER, Lists, Schema, Slots
 from seq2att.errors import UserError
@@ -100,10 +100,10 @@ class Checker:
             annotation = option.annotation if isinstance(option, Option) else None
             if is_sweep(override) and not is_text(annotation):
                 raise sweep_problem(override, annotation)
+            block = override.parse(annotation)
         except UserError as error:
             self.problems.append(error)
             return {}
-        block = parse_value(value, annotation)
         for name in reversed(key.split(".")):
             block = {name: block}
         return self.block(block)

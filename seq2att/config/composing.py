@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from seq2att import registry
 from seq2att.config.checker import Checker, choice_problem
 from seq2att.config.options import ConfigError
-from seq2att.config.override import Override, is_sweep, parse_value, split_overrides, sweep_problem
+from seq2att.config.override import Override, is_sweep, split_overrides, sweep_problem
 from seq2att.config.recipe import Layer, Recipe, base_layer, presets, read_recipe, show
 from seq2att.config.slots import LISTED, SETTING_OF, TRAINER, Lists, Schema, Slots, lists_after
 from seq2att.errors import UserError
@@ -66,7 +66,7 @@ def named_plugins(overrides: Sequence[str]) -> list[str]:
     changes = split_overrides(overrides)
     if problems := [sweep_problem(one, list[str]) for one in changes if is_sweep(one)]:
         raise ConfigError.of(problems)
-    names = [parse_value(one.value, list[str]) for one in changes]
+    names = [one.parse(list[str]) for one in changes]
     return [str(name) for value in names for name in (value if isinstance(value, list) else [value])]
 
 
@@ -102,7 +102,7 @@ class Composer:
     def add(self, layer: Layer, overrides: Sequence[Override] = ()) -> None:
         """Check a layer, and overrides that go with it."""
         values = {name: value for name, value in layer.values.items() if name != "hydra"}
-        listed = {one.key: parse_value(one.value, list[str]) for one in overrides if one.key in LISTED}
+        listed = {one.key: one.parse(list[str]) for one in overrides if one.key in LISTED}
         choices, lists = self.choose(layer, values), lists_after(self.stages[-1].lists, {**values, **listed})
         checker = Checker(self.slots, choices, lists, layer.origin)
         used = self.slots.used(choices)
@@ -123,7 +123,7 @@ class Composer:
             elif is_sweep(override):
                 self.problems.append(sweep_problem(override))
             else:
-                layer.choices[override.key] = parse_value(override.value, str)
+                layer.choices[override.key] = override.parse(str)
         self.add(layer, options)
 
     def choose(self, layer: Layer, values: Mapping[str, Any]) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """Overrides: `key=value` as Hydra's grammar has it, read by the type of the option.
 
 A text option takes what stands after the equal sign as it stands: Korean letters, `~`, `(`, quotes and 1.10 need no
-quoting there, although Hydra's own grammar takes none of them.
+quoting there, although Hydra's own grammar takes none of them. The same holds for the texts in a list or a mapping, such
+as [NaN, 1.10, no]; there and everywhere, a text in double quotes is one of JSON.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import typing
 from collections.abc import Iterable
@@ -17,6 +19,10 @@ from seq2att.registry.value import parts, shorten_value
 
 SHAPE = re.compile(r"(\+\+|\+|~|)([^=]*)(=?)(.*)", re.DOTALL)
 PIECES = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[][{}():,]|[^][{}():,'"]+|.""", re.DOTALL)
+ESCAPES = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)  # in double quotes
+QUOTED = re.compile(r"""'(?:\\.|''|[^'\\])*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
+QUOTE = 'quote texts with commas, colons or quotes in them, as in ["a, b", "it\'s"]'
+BRACKETS = {"[": "]", "{": "}"}
 SWEEPS = re.compile(r"(choice|range|interval|glob|sort|shuffle)\(.*\)", re.DOTALL)
 
 
@@ -31,6 +37,13 @@ class Override(NamedTuple):
     def is_hydra(self) -> bool:
         """Whether it is a setting of Hydra itself."""
         return self.key.startswith(("hydra.", "hydra/"))
+
+    def parse(self, annotation: Any) -> Any:
+        """The value for an option of this type; `E-syntax` where it is a list or a mapping that cannot be read."""
+        try:
+            return parse_value(self.value, annotation)
+        except UserError as error:
+            raise ConfigError(error.code, shorten_value(self.text), error.problem, error.remedy) from error
 
 
 def split_overrides(texts: Iterable[str]) -> list[Override]:
@@ -57,12 +70,73 @@ def split_overrides(texts: Iterable[str]) -> list[Override]:
 
 def parse_value(text: str, annotation: Any) -> Any:
     """The value of an override for an option of this type, or the text where it cannot be parsed."""
-    parsed = parse(text)
+    for part in parts(annotation):
+        origin, arguments = typing.get_origin(part), typing.get_args(part)
+        if origin in (list, tuple) and text.startswith("[") and is_in_brackets(text):
+            return [parse_value(checked_item(item), arguments[0]) for item in split_items(text)]
+        if origin is dict and text.startswith("{") and is_in_brackets(text):
+            pairs = [split_pair(item) for item in split_items(text)]
+            return {parse_value(key, str): parse_item(value, arguments[1]) for key, value in pairs}
     if is_text(annotation) or (holds_texts(annotation) and not text.startswith(("[", "{"))):
-        is_quoted = parsed is not None and text[:1] in "'\"" and len(split_commas(text)) == 1
         is_null = text.lower() == "null" and type(None) in parts(annotation)
-        return parsed.value() if parsed is not None and (is_quoted or is_null) else text
+        return None if is_null else unquote(text) if QUOTED.fullmatch(text) else text
+    parsed = parse(text)
     return parse_yaml(text) if parsed is None else parsed.value()
+
+
+def is_in_brackets(text: str) -> bool:
+    """Whether the bracket that a text begins with is closed by its last character, as in no pattern like [ab][cd]."""
+    pieces, depth = PIECES.findall(text), 0
+    for piece in pieces[:-1]:
+        depth += (piece in "[{(") - (piece in "]})")
+        if depth == 0:
+            return False
+    return bool(pieces) and pieces[-1] == BRACKETS.get(text[0])
+
+
+def split_items(text: str) -> list[str]:
+    """The items between brackets, stripped; a comma may follow the last one."""
+    items = [item.strip() for item in split_commas(text[1:-1])]
+    return items if items[-1] else items[:-1]
+
+
+def split_pair(item: str) -> tuple[str, str]:
+    """The key and the value of an item of a mapping, at its first colon outside of quotes, before a space if any is."""
+    pieces = PIECES.findall(item)
+    colons = [place for place, piece in enumerate(pieces) if piece == ":"]
+    if not colons:
+        raise ConfigError("E-syntax", item, f"{shorten_value(item)} is no key and value", 'write {"key": "value"}')
+    place = next((place for place in colons if "".join(pieces[place + 1 : place + 2])[:1] in ("", " ")), colons[0])
+    key, value = "".join(pieces[:place]).strip(), "".join(pieces[place + 1 :]).strip()
+    return checked_item(key, is_key=True), value
+
+
+def parse_item(value: str, annotation: Any) -> Any:
+    """The value of a key; None for nothing and for JSON's null, which no text of a mapping is."""
+    return None if value in ("", "null") else parse_value(checked_item(value), annotation)
+
+
+def checked_item(item: str, is_key: bool = False) -> str:
+    """An item, if it is in quotes as a whole or needs none; `E-syntax` where one cannot tell."""
+    pieces = PIECES.findall(item)
+    is_nested = not is_key and item[:1] in BRACKETS and is_in_brackets(item)
+    is_unclear = not item or is_nested or "," in pieces or any(map(QUOTED.fullmatch, pieces))
+    if is_unclear and not QUOTED.fullmatch(item):
+        raise ConfigError("E-syntax", item, f"{shorten_value(item)} in a list or mapping is not clear", QUOTE)
+    return item
+
+
+def unquote(text: str) -> str:
+    r"""The text in quotes; in double ones with the escapes of JSON, where any other backslash is one, as in `\w`."""
+    if text[0] == '"':
+        return str(json.loads(ESCAPES.sub(keep_backslash, text), strict=False))
+    parsed = parse(text)
+    return text[1:-1].replace("''", "'") if parsed is None else str(parsed.value())
+
+
+def keep_backslash(match: re.Match[str]) -> str:
+    """An escape as it stands if JSON has it, else with its backslash escaped."""
+    return match[0] if len(match[1]) > 1 or match[1] in '"\\/bfnrt' else f"\\{match[0]}"
 
 
 def parse(value: str) -> Any | None:

@@ -87,10 +87,15 @@ def read_recipe(recipe: str) -> Recipe:
 
 
 def find(recipe: str, parent: Path) -> Path:
-    """The file of a recipe: one of ours by name, or a path from a folder; a run folder is the recipe it was made by."""
+    """The file of a recipe: one of ours by name, `config` for the defaults that all start from, or a path from a folder.
+
+    A run folder is the recipe that it was made by.
+    """
     ours = recipes()
     if recipe in ours:
         return ours[recipe]
+    if recipe == BASE:
+        return folder("conf") / f"{BASE}.yaml"
     for path in (parent / recipe, parent / f"{recipe}.yaml", parent / recipe / "config.yaml"):
         if path.is_file():
             return path

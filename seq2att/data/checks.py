@@ -16,7 +16,7 @@ from seq2att.data.report import RowReport
 from seq2att.data.splitting import Shares
 from seq2att.data.streams import is_stream
 from seq2att.errors import UserError
-from seq2att.field import Field
+from seq2att.field import Field, TextField
 from seq2att.files import shorten
 from seq2att.reader import Reader
 
@@ -79,6 +79,17 @@ def check_taken(data: Mapping[str, Any], source: Field, reader: Reader, shares: 
     if is_by_source and source.refuses_unknown and not source.is_sequence:
         problem = "would keep all rows of a source label in one split, so training would lack the other labels"
         raise UserError("E-split", "data.split_by=source", problem, "set data.split_by=target")
+
+
+def check_frozen(fields: Mapping[str, Field], is_shared: bool) -> None:
+    """Refuse vectors that stay as they are drawn: `embedding=frozen` is for pretrained ones."""
+    has_vectors = {side: getattr(field, "vectors", None) is not None for side, field in fields.items()}
+    for side, field in fields.items():
+        if isinstance(field, TextField) and field.embedding == "frozen":
+            if not (has_vectors[side] or (is_shared and any(has_vectors.values()))):
+                problem = f"keeps random vectors, because no {side}.vectors names pretrained ones"
+                remedy = f"set {side}.vectors=FILE, or {side}.embedding=trained"
+                raise UserError("E-conflict", f"{side}.embedding=frozen", problem, remedy)
 
 
 def no_row_left(report: RowReport, remedy: str) -> UserError:

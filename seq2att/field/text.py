@@ -45,7 +45,7 @@ class TextField(Field):
         dropout: probability of zeroing a component of a vector in training.
         piece_dropout: probability of zeroing the whole vector of a piece, in all of a batch.
         deviation: standard deviation of the initial vectors; null for vectors of length about 1.
-        embedding: `trained`, `frozen` at its initial values, or `one_hot` (one dimension for each piece).
+        embedding: `trained`, `frozen` as `vectors` has them, or `one_hot` (one dimension for each piece).
         vectors: file of pretrained vectors in the text format of word2vec or GloVe, or null.
         characters: size of a second vector, from the characters of a piece (Ma & Hovy 2016); 0: none. Source only.
         character_length: number of a piece's characters that are read for it.

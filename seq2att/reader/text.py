@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from seq2att.errors import UserError
-from seq2att.files import Line, find_files, plain_name, read_lines, shorten
+from seq2att.files import Fault, Line, find_files, plain_name, read_lines, shorten
 from seq2att.reader import DataFiles, FileReader, Row, TableReader
 from seq2att.reader.columns import dig, missing_column
 from seq2att.registry import Inherited, register
 
 MOST_REPLAYED = 100_000  # lines that an open quote has swallowed
+JSON_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')  # strings and brackets
 SEPARATORS = {  # what separates columns: the options that read it
     "\t": "reader=tsv reader.header=true",
     ";": "reader=csv reader.separator=';'",
@@ -247,12 +249,12 @@ def column_index(file: Path, column: str, names: Sequence[str], header: bool, hi
 
 @register("reader", "jsonl")
 class Jsonl(TableReader):
-    """JSON Lines: one JSON object a line; `translation.de` names a key inside another."""
+    """JSON Lines: one JSON object a line, or a file of one array of objects; `translation.de` names a key in another."""
 
     def read_files(self, data: DataFiles) -> Iterator[Row]:
-        """Yield a row for each object."""
+        """Yield a row for each object; one in an array has the line where it begins."""
         (file,) = data.paths
-        for number, text in read_lines(file, fault=self.fault):
+        for number, text in self.objects(file):
             if not text.strip():
                 yield Row((), data.name, number, "blank line")
                 continue
@@ -271,3 +273,46 @@ class Jsonl(TableReader):
                 yield Row(self.columns.values(cells, f"{file}:{number}"), data.name, number)
             except UserError as error:
                 self.fault("missing-column", error)
+
+    def objects(self, file: Path) -> Iterator[Line]:
+        """The lines of a file, or the items of the array that it begins with."""
+        lines = read_lines(file, fault=self.fault)
+        head: list[Line] = []  # up to the first line that is not blank
+        for line in lines:
+            head.append(line)
+            if line.text.strip():
+                break
+        remaining = itertools.chain(head, lines)
+        is_array = bool(head) and head[-1].text.lstrip().startswith("[")
+        return array_items(file, remaining, self.fault) if is_array else remaining
+
+
+def array_items(file: Path, lines: Iterable[Line], fault: Fault) -> Iterator[Line]:
+    """The text of each object or list in a JSON array, with the line where it begins; holds one of them at a time."""
+    parts: list[str] = []  # the lines of an item that goes on
+    depth = first = number = 0
+    for number, text in lines:
+        start = 0  # of what is in no item, or of the rest of one
+        for token in JSON_TOKENS.finditer(text):
+            opens, closes = token[0] in "[{", token[0] in "]}"
+            depth += opens - closes
+            if (opens and depth <= 2) or (closes and depth <= 0):
+                check_between(file, number, text[start : token.start()], fault)
+                start, first = token.start() if depth == 2 else token.end(), number
+            elif closes and depth == 1:
+                yield Line(first, "\n".join([*parts, text[start : token.end()]]))
+                parts, start = [], token.end()
+        if depth > 1:
+            parts.append(text[start:])
+        else:
+            check_between(file, number, text[start:], fault)
+    if depth:
+        problem, remedy = "the array is not closed where the file ends", "fetch or write the file again"
+        fault("malformed-row", UserError("E-row", f"{file}:{number}", problem, remedy))
+
+
+def check_between(file: Path, number: int, text: str, fault: Fault) -> None:
+    """Report what stands in an array beside its objects."""
+    if text := text.strip(" \t\r,"):
+        problem = f"{shorten(text)} in the array is not an object"
+        fault("malformed-row", UserError("E-row", f"{file}:{number}", problem, "write {...}"))
