@@ -138,8 +138,8 @@ class Linear(Output):
             if not isinstance(table, nn.Parameter) or table.dim() != 2:
                 width = getattr(embedding, "output_size", 0)
                 problem = (
-                    f"W needs a matrix of {size:,} x {input_size:,}, and the target's vectors of {width:,} numbers come "
-                    "from none (one-hot vectors have a 1 and zeros)"
+                    f"W needs a matrix of {size:,} x {input_size:,}, and the target's vectors of {width:,} numbers "
+                    "come from none (one-hot vectors have a 1 and zeros)"
                 )
                 remedy = f"set output.tie=false, or target.embedding=trained and target.embedding_size={input_size}"
                 raise UserError("E-conflict", "output.tie=true", problem, remedy)

@@ -21,6 +21,10 @@ MIN_THREADED = 16  # texts; with fewer, starting threads takes longer than it sa
 MAX_LINE_BYTES = 1 << 20  # sentencepiece silently skips longer training lines (default: 4,192)
 Vocabulary = Annotated[int, Range(len(SPECIALS) + 1)]
 """Entries of a vocabulary: the special tokens, and at least one piece."""
+NumSpecials = Annotated[int, Range(0, len(SPECIALS))]
+"""How many of the special tokens a size counts."""
+Unknown = Literal["keep", "drop"]
+"""What becomes of a piece that the vocabulary does not have."""
 
 
 @kind("tokenizer")
@@ -29,6 +33,8 @@ class Tokenizer:
 
     pieces: tuple[str, ...] = ()
     """The vocabulary without the four special tokens, fixed by `fit` or `restore`: piece i has the id i + 4."""
+    drops_unknown: bool = False
+    """Whether a field leaves out the pieces that the vocabulary does not have, rather than encode them as `<unk>`."""
 
     def fit(self, texts: Iterable[str]) -> None:
         """Learn the pieces from training texts, which can be read once; raises UserError if it cannot."""
@@ -60,11 +66,18 @@ class Tokenizer:
 
 
 class CountingTokenizer(Tokenizer):
-    """A tokenizer whose vocabulary is the most frequent pieces of `encode`; a subclass writes `encode` and `decode`."""
+    """A tokenizer whose vocabulary is the most frequent pieces of `encode`; a subclass writes `encode` and `decode`.
 
-    def __init__(self, size: int | None, min_count: int) -> None:
-        self.size = size
-        self.min_count = min_count
+    Args:
+        size: entries of the vocabulary; None for all.
+        min_count: number of times that a piece must occur in training.
+        unknown: `keep` pieces that the vocabulary does not have as `<unk>`, or `drop` them.
+        specials: how many of the four special tokens `size` counts.
+    """
+
+    def __init__(self, size: int | None, min_count: int, unknown: Unknown = "keep", specials: NumSpecials = 4) -> None:
+        self.size, self.min_count, self.specials = size, min_count, specials
+        self.drops_unknown = unknown == "drop"
 
     def fit(self, texts: Iterable[str]) -> None:
         """Keep the most frequent pieces, equally frequent ones by code point: the order of texts does not matter."""
@@ -82,7 +95,7 @@ class CountingTokenizer(Tokenizer):
         if not frequent:
             problem = f"leaves no piece, because the most frequent one occurs {max(counts.values())} times"
             raise UserError("E-vocabulary", f"tokenizer.min_count={self.min_count}", problem, "set a smaller one")
-        limit = None if self.size is None else self.size - len(SPECIALS)
+        limit = None if self.size is None else self.size - self.specials
         self.pieces = tuple(piece for _, piece in frequent[:limit])
 
     def no_pieces(self) -> UserError:
@@ -103,8 +116,12 @@ class WordTokenizer(CountingTokenizer):
     r"""Words between white space, or the matches of a pattern; other words are `<unk>`.
 
     Args:
-        size: size of the vocabulary, the four special tokens included; null for all words.
+        size: size of the vocabulary, `specials` special tokens included; null for all words.
+        specials: how many of the four special tokens (`<pad>`, `<unk>`, `<s>`, `</s>`) `size` counts: 4 as in Keras'
+            `imdb.load_data(num_words=size)`, 2 as in `TextVectorization(max_tokens=size)`, 1 as in
+            `Tokenizer(num_words=size)`, where 3,000 are 2,999 words; 0 counts words only.
         min_count: number of times that a word must occur in training.
+        unknown: `keep` words that the vocabulary does not have, as `<unk>`, or `drop` them, as Keras' `Tokenizer`.
         lower: whether to convert text to lower case.
         pattern: regular expression of one word, as `[^\W\d_]+` for letters; empty for words between white space.
         stop_words: words that are removed before counting; with `lower`, in any case.
@@ -114,12 +131,14 @@ class WordTokenizer(CountingTokenizer):
         self,
         *,
         size: Vocabulary | None = None,
+        specials: NumSpecials = 4,
         min_count: Size = 1,
+        unknown: Unknown = "keep",
         lower: bool = False,
         pattern: str = "",
         stop_words: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(size, min_count)
+        super().__init__(size, min_count, unknown, specials)
         try:
             self.pattern = re.compile(pattern) if pattern else None
         except re.error as error:
@@ -157,11 +176,12 @@ class CharTokenizer(CountingTokenizer):
 
     Args:
         min_count: number of times that a character must occur in training.
+        unknown: `keep` characters that the vocabulary does not have, as `<unk>`, or `drop` them.
         lower: whether to convert text to lower case.
     """
 
-    def __init__(self, *, min_count: Size = 1, lower: bool = False) -> None:
-        super().__init__(None, min_count)
+    def __init__(self, *, min_count: Size = 1, unknown: Unknown = "keep", lower: bool = False) -> None:
+        super().__init__(None, min_count, unknown)
         self.lower = lower
 
     def encode(self, text: str) -> list[str]:

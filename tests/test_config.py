@@ -289,7 +289,9 @@ def test_lists_of_other_values_are_json_too() -> None:
     assert parse_value('{"a": 1}', dict[str, int]) == {"a": 1}
 
 
-@pytest.mark.parametrize("text", ["[a, , b]", "[it's, that's]", "[[a]]", "[(, )]", '{"a" "b"}', "{a: [b]}", "{a, b: c}"])
+@pytest.mark.parametrize(
+    "text", ["[a, , b]", "[it's, that's]", "[[a]]", "[(, )]", '{"a" "b"}', "{a: [b]}", "{a, b: c}"]
+)
 def test_items_that_are_not_clear_are_refused(text: str) -> None:
     key = "source.replace" if text.startswith("{") else "data.missing"
     assert refused(f"{key}={text}") == [("E-syntax", f"{key}={text}")]

@@ -1185,3 +1185,22 @@ def test_random_vectors_are_not_frozen(bench: Bench) -> None:
     pretrained = {**frozen, "vectors": "vectors.txt"}
     bench.prepare({**config, "source": pretrained, "target": frozen, "share": "embedding"})
     bench.prepare({**config, "target": pretrained})
+
+
+def test_dropped_words_are_counted(bench: Bench) -> None:
+    bench.write("train.tsv", [("a a a b", "1"), ("b x", "1"), ("y", "1")])
+    bench.write("valid.tsv", [("a z a", "1"), ("z", "1")])
+    bench.write("test.tsv", [("a", "1")])
+    tokenizer = {"name": "word", "size": 3 + 2, "specials": 3, "unknown": "drop"}
+    config = {**bench.config(), "source": {"name": "text", "tokenizer": tokenizer}, "target": {"name": "label"}}
+    for _ in range(2):  # made, and from the cache
+        corpora = bench.prepare(config)
+        train, validation = corpora["train"], corpora["validation"]
+        assert train.report.left_out == {"source": (2, 7)}
+        assert validation.report.left_out == {"source": (2, 4)}
+        assert (train.report.kept, list(train.report.dropped), len(validation)) == (2, ["empty source"], 2)
+        assert train.source.lengths.tolist() == [4, 1]
+        assert train.report.to_json()["tokens_left_out"] == {"source": {"left_out": 2, "of": 7}}
+        assert any("left out 2 of 7 tokens of the source" in line for line in bench.said)
+    with refused("E-conflict", "source.tokenizer.unknown=drop"):
+        bench.prepare({**config, "target": {"name": "tags"}})

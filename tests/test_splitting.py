@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from tests.refusals import refused
 from seq2att import registry
 from seq2att.data import prepare
 from seq2att.data.splitting import ORDER, Shares, at_end, classes_of, shuffled
 from seq2att.model import make_fields
+from tests.refusals import refused
 
 SIZES = [(2, 0.5), (10, 0.3), (100, 0.07), (360, 0.2), (1001, 0.25)]
 WRITTEN_DOWN = [0, 8, 9, 12, 15, 17, 23, 24, 27, 28]  # test of 30 rows, of which a third, by random_state=42
@@ -74,9 +74,7 @@ def test_a_stratified_shuffle_takes_the_rows_of_scikit_learn(seed: int) -> None:
     rest, test, rest_labels, _ = train_test_split(
         range(150), labels, test_size=0.15, random_state=seed, stratify=labels
     )
-    train, validation = train_test_split(
-        rest, test_size=math.ceil(0.25 * 150), random_state=seed, stratify=rest_labels
-    )
+    train, validation = train_test_split(rest, test_size=math.ceil(0.25 * 150), random_state=seed, stratify=rest_labels)
     classes = classes_of(("text", name) for name in targets)
     assert rows_of(shuffled(150, classes, shares)) == {
         "test": sorted(test),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from seq2att import registry
 from seq2att.errors import UserError
+from seq2att.field import TextField
 from seq2att.tokenizer import (
     ByteTokenizer,
     CharTokenizer,
@@ -237,3 +239,37 @@ def test_training_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
     with refused("E-vocabulary", "tokenizer.size"):
         fitted("sentencepiece", size=9000)
     assert capfd.readouterr() == ("", "")
+
+
+def keras_words(texts: list[str], num_words: int) -> list[list[int]]:
+    """The ids of `Tokenizer(num_words=...)` of Keras without `oov_token`: from 1, unknown words are left out."""
+    counts = Counter(word for text in texts for word in text.split())
+    order = sorted(counts, key=lambda word: (-counts[word], word))  # Keras breaks ties by the first occurrence
+    index = {word: number for number, word in enumerate(order, 1)}
+    return [[index[word] for word in text.split() if index[word] < num_words] for text in texts]
+
+
+def test_a_vocabulary_as_keras_makes_it() -> None:
+    draw = random.Random(1)
+    texts = [" ".join(f"w{int(draw.paretovariate(0.6)) % 90}" for _ in range(30)) for _ in range(40)]
+    field = TextField(lambda: WordTokenizer(size=30, specials=1, unknown="drop"))
+    field.fit(texts)
+    assert len(field.tokenizer.pieces) == 29
+    ours = [(ids - len(SPECIALS) + 1).tolist() for ids in field.encode_batch(texts)]
+    assert ours == keras_words(texts, 30)
+    assert ours == [(field.encode(text) - len(SPECIALS) + 1).tolist() for text in texts]
+
+
+@pytest.mark.parametrize("specials", range(5))
+def test_a_size_counts_so_many_special_tokens(specials: int) -> None:
+    tokenizer = WordTokenizer(size=10, specials=specials)
+    tokenizer.fit([" ".join(f"w{number}" for number in range(50))])
+    assert len(tokenizer.pieces) == 10 - specials
+
+
+def test_dropped_words_leave_their_characters_out_too() -> None:
+    field = TextField(lambda: WordTokenizer(unknown="drop"), characters=4)
+    field.fit(["a b"])
+    assert field.encode("a x b yy").tolist() == field.encode("a b").tolist()
+    assert field.decode(field.encode("a x b")) == "a b"
+    assert field.unknown_pieces("a x b") == ("x",)

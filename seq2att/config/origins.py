@@ -69,4 +69,5 @@ def options_in(values: Mapping[str, Any], schema: Schema, prefix: str = "") -> I
 def write(value: Any) -> str:
     """A value as the command line takes it: a list or a mapping that is not plain as JSON."""
     text = format_value(value)
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) and not PLAIN.fullmatch(text) else text
+    is_plain = PLAIN.fullmatch(text) or not isinstance(value, list | dict)
+    return text if is_plain else json.dumps(value, ensure_ascii=False)

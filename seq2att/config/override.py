@@ -1,8 +1,8 @@
 """Overrides: `key=value` as Hydra's grammar has it, read by the type of the option.
 
 A text option takes what stands after the equal sign as it stands: Korean letters, `~`, `(`, quotes and 1.10 need no
-quoting there, although Hydra's own grammar takes none of them. The same holds for the texts in a list or a mapping, such
-as [NaN, 1.10, no]; there and everywhere, a text in double quotes is one of JSON.
+quoting there, although Hydra's own grammar takes none of them. The same holds for the texts in a list or a mapping,
+such as [NaN, 1.10, no]; there and everywhere, a text in double quotes is one of JSON.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def read_recipe(recipe: str) -> Recipe:
 
 
 def find(recipe: str, parent: Path) -> Path:
-    """The file of a recipe: one of ours by name, `config` for the defaults that all start from, or a path from a folder.
+    """The file of a recipe: one of ours by name, `config` for the defaults of all, or a path from a folder.
 
     A run folder is the recipe that it was made by.
     """

@@ -81,15 +81,23 @@ def check_taken(data: Mapping[str, Any], source: Field, reader: Reader, shares: 
         raise UserError("E-split", "data.split_by=source", problem, "set data.split_by=target")
 
 
+def check_dropped(fields: Mapping[str, Field]) -> None:
+    """Refuse to drop items of a source that has a tag for each of them."""
+    source, target = fields["source"], fields.get("target")
+    if target is not None and target.is_aligned and isinstance(source, TextField) and source.drops_unknown:
+        problem = "drops words, and the target has a tag for each word"
+        raise UserError("E-conflict", "source.tokenizer.unknown=drop", problem, "set source.tokenizer.unknown=keep")
+
+
 def check_frozen(fields: Mapping[str, Field], is_shared: bool) -> None:
     """Refuse vectors that stay as they are drawn: `embedding=frozen` is for pretrained ones."""
     has_vectors = {side: getattr(field, "vectors", None) is not None for side, field in fields.items()}
     for side, field in fields.items():
-        if isinstance(field, TextField) and field.embedding == "frozen":
-            if not (has_vectors[side] or (is_shared and any(has_vectors.values()))):
-                problem = f"keeps random vectors, because no {side}.vectors names pretrained ones"
-                remedy = f"set {side}.vectors=FILE, or {side}.embedding=trained"
-                raise UserError("E-conflict", f"{side}.embedding=frozen", problem, remedy)
+        is_pretrained = has_vectors[side] or (is_shared and any(has_vectors.values()))
+        if isinstance(field, TextField) and field.embedding == "frozen" and not is_pretrained:
+            problem = f"keeps random vectors, because no {side}.vectors names pretrained ones"
+            remedy = f"set {side}.vectors=FILE, or {side}.embedding=trained"
+            raise UserError("E-conflict", f"{side}.embedding=frozen", problem, remedy)
 
 
 def no_row_left(report: RowReport, remedy: str) -> UserError:

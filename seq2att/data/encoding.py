@@ -18,7 +18,7 @@ from seq2att.data.numbers import ROW, NumberWriter, trim
 from seq2att.data.reading import CHUNK, Table
 from seq2att.data.report import RowReport
 from seq2att.errors import UserError
-from seq2att.field import Field, with_side
+from seq2att.field import Field, TextField, with_side
 from seq2att.field.tags import length_mismatch
 
 Arrays = list[npt.NDArray[Any]]
@@ -81,6 +81,9 @@ def write_ids(table: Table, report: RowReport, fields: Mapping[str, Field], limi
     Only training rows are dropped: the other splits keep all rows of their table, and those too long are noted.
     """
     report = copy.deepcopy(report)
+    dropping = {side: field for side, field in fields.items() if isinstance(field, TextField) and field.drops_unknown}
+    for field in dropping.values():
+        field.num_encoded = field.num_dropped = 0
     sizes = np.zeros(1 + int(table.parts.max(initial=0)), np.int64)  # [names in the settings] rows kept
     with ExitStack() as stack:
         writers = {side: stack.enter_context(RaggedWriter(folder, side)) for side in fields}
@@ -97,6 +100,7 @@ def write_ids(table: Table, report: RowReport, fields: Mapping[str, Field], limi
             writer.finish()
     (folder / "parts.json").write_text(json.dumps(sizes.tolist()), "utf-8")
     report.kept = kept.size
+    report.left_out = {side: (field.num_dropped, field.num_encoded) for side, field in dropping.items()}
     report.save(folder)
 
 

@@ -133,7 +133,8 @@ class Preparation:
         return Rules(self.data["empty"], missing, tuple(needed), tuple(always), self.reader.running)
 
     def check(self) -> None:
-        """Refuse splits that measure nothing, frozen random vectors, and a share that a field cannot take part in."""
+        """Refuse splits that measure nothing, and fields that cannot do what they are set to, or not share it."""
+        checks.check_dropped(self.fields)
         checks.check_frozen(self.fields, self.share == "embedding")
         checks.check_taken(self.data, self.fields["source"], self.reader, self.shares("train"))
         if self.share == "nothing":

@@ -89,6 +89,7 @@ class RowReport:
         self.dropped: dict[str, Places] = {}  # reason -> rows
         self.cut: dict[str, Places] = {}
         self.noted: dict[str, Places] = {}  # kept as they are, but unusual
+        self.left_out: dict[str, tuple[int, int]] = {}  # side -> tokens that the vocabulary does not have, of how many
 
     @property
     def read(self) -> int:
@@ -116,6 +117,8 @@ class RowReport:
         lines = [f"{self.split}: read {self.read:,} rows{moved}, kept {self.kept:,}"]
         for verb, reasons in (("dropped", self.dropped), ("cut", self.cut), ("kept, but note", self.noted)):
             lines += [f"  {verb} {len(rows):,}, {reason}: {rows.summary()}" for reason, rows in reasons.items()]
+        for side, (number, total) in self.left_out.items():
+            lines.append(f"  left out {number:,} of {total:,} tokens of the {side}, which the vocabulary does not have")
         return "\n".join(lines)
 
     def per_file(self) -> dict[str, dict[str, int]]:
@@ -141,7 +144,9 @@ class RowReport:
         kinds = {"dropped": self.dropped, "cut": self.cut, "noted": self.noted}
         reasons = {kind: {reason: rows.to_json() for reason, rows in of.items()} for kind, of in kinds.items()}
         moves = {split: dict(files) for split, files in self.moves.items()}
-        return {"split": self.split, **total, "files": self.per_file(), "moves": moves, **reasons}
+        left_out = {"tokens_left_out": {side: {"left_out": n, "of": of} for side, (n, of) in self.left_out.items()}}
+        tokens = left_out if self.left_out else {}
+        return {"split": self.split, **total, "files": self.per_file(), "moves": moves, **reasons, **tokens}
 
     def save(self, folder: Path) -> None:
         """Write the report into a folder, after its sum was checked."""
@@ -158,6 +163,8 @@ class RowReport:
         report.moves = {split: Counter(files) for split, files in content["moves"].items()}
         for kind in ("dropped", "cut", "noted"):
             setattr(report, kind, {reason: Places.from_json(rows) for reason, rows in content[kind].items()})
+        tokens = content.get("tokens_left_out", {})
+        report.left_out = {side: (numbers["left_out"], numbers["of"]) for side, numbers in tokens.items()}
         return report
 
 

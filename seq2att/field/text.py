@@ -87,6 +87,7 @@ class TextField(Field):
         self.index: dict[str, int] = {}
         self.indexed: tuple[str, ...] = ()  # the pieces that `index` is made from
         self.spelling = Spelling((), character_length)
+        self.num_encoded = self.num_dropped = 0  # pieces so far, where unknown ones are dropped
 
     @property
     def num_pieces(self) -> int:
@@ -97,6 +98,11 @@ class TextField(Field):
     def size(self) -> int:  # type: ignore[override]  # follows a tokenizer that another field may fit
         """The size of the vocabulary, special tokens included."""
         return self.num_pieces
+
+    @property
+    def drops_unknown(self) -> bool:
+        """Whether pieces that the vocabulary does not have are left out."""
+        return self.tokenizer.drops_unknown
 
     def check(self, side: str, root: Path | None) -> None:
         """Refuse characters of a target, and pretrained vectors that are missing or of another size."""
@@ -155,7 +161,10 @@ class TextField(Field):
         collections.deque(texts, maxlen=0)
 
     def encode(self, value: Any) -> npt.NDArray[np.int32]:
-        """The ids of the pieces `[S]`, without begin and end; with characters `[S, 1 + character_length]`."""
+        """The ids of the pieces `[S]`, without begin and end; with characters `[S, 1 + character_length]`.
+
+        Pieces that the vocabulary does not have are `<unk>`, or left out where the tokenizer drops them.
+        """
         return self.encode_batch([value])[0]
 
     def encode_batch(self, values: Sequence[Any]) -> list[npt.NDArray[np.int32]]:
@@ -171,7 +180,16 @@ class TextField(Field):
         pieces = self.tokenizer.encode_batch(texts)
         flat = list(itertools.chain.from_iterable(pieces))
         ids = np.fromiter(map(self.index.get, flat, itertools.repeat(UNKNOWN)), np.int32, len(flat))
-        return split_rows(np.column_stack([ids, self.spelling.rows(flat, ids)]) if self.characters else ids, pieces)
+        result = split_rows(np.column_stack([ids, self.spelling.rows(flat, ids)]) if self.characters else ids, pieces)
+        return self.without_unknown(result) if self.drops_unknown else result
+
+    def without_unknown(self, rows: Sequence[npt.NDArray[np.int32]]) -> list[npt.NDArray[np.int32]]:
+        """The rows without unknown pieces, which are counted."""
+        kept = [ids[(ids[:, 0] if self.characters else ids) != UNKNOWN] for ids in rows]
+        total = sum(map(len, rows))
+        self.num_encoded += total
+        self.num_dropped += total - sum(map(len, kept))
+        return kept
 
     def update_index(self) -> None:
         """Index the tokenizer's pieces, unless that was done since it was fitted, restored or shared."""

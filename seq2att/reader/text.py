@@ -249,7 +249,7 @@ def column_index(file: Path, column: str, names: Sequence[str], header: bool, hi
 
 @register("reader", "jsonl")
 class Jsonl(TableReader):
-    """JSON Lines: one JSON object a line, or a file of one array of objects; `translation.de` names a key in another."""
+    """JSON Lines: one JSON object a line, or a file of one array of objects; `translation.de` is a key in another."""
 
     def read_files(self, data: DataFiles) -> Iterator[Row]:
         """Yield a row for each object; one in an array has the line where it begins."""
