@@ -156,8 +156,8 @@ def cost(config: dict[str, Any], figures: dict[str, Any]) -> dict[str, float]:
 
     found = {"parameters": figures["parameters"]} if "parameters" in figures else {}
     path = Path(config["run"]) / "metrics.csv"
-    seconds = read_table(path).columns.get("seconds", ()) if path.is_file() else ()
-    return {"seconds": float(seconds[-1]), **found} if len(seconds) else found
+    columns = read_table(path).columns if path.is_file() else {}
+    return {"seconds": float(columns["seconds"][-1]), **found} if "seconds" in columns else found
 
 
 def distinctive_part(name: str, names: list[str]) -> str:
