@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from torch import Tensor
 
 import seq2att
 from seq2att import registry, testing
-from seq2att.attention import Attention
-from seq2att.decoder import RecurrentDecoder
+from seq2att.attention import Attention, General, masked_softmax
+from seq2att.decoder import Decoder, RecurrentDecoder
+from seq2att.encoder import Encoder
 from seq2att.explanation import Explanation, Request, explain
 from seq2att.head import Classification, Generator, Regression, Tagging
 from seq2att.model import Model
@@ -24,7 +26,7 @@ from seq2att.recurrence import Layer
 from seq2att.recurrence.choice import is_changed
 from seq2att.search import Beam
 from seq2att.testing import Case
-from seq2att.types import Batch
+from seq2att.types import Attended, Batch, Decoded, Encoding, Memory, State, length_mask
 from tests.markdown import blocks
 from tests.refusals import refused
 
@@ -248,6 +250,68 @@ def test_the_model_stays_as_it_is() -> None:
     assert not any(is_changed(module) for module in case.model.modules())
     assert all(parameter.grad is None for parameter in case.model.parameters())
     assert torch.equal(case.model.score(case.batch), before)
+
+
+class Window(General):
+    """Writes `forward`, without `normalize`."""
+
+    def forward(self, query: Tensor, memory: Memory, state: State = ()) -> Attended:
+        weights = masked_softmax(self.score(query, memory.keys), memory.mask)
+        return Attended(weights @ memory.values * 2, weights, state)
+
+
+class Pyramid(Encoder):
+    """Halves the source between two layers, and attends to itself."""
+
+    def __init__(self, input_size: int) -> None:
+        super().__init__(input_size)
+        self.output_size = 8
+        self.low, self.high = Layer("gru", input_size, 4), Layer("tanh", 8, 8)
+        self.own = General(8, 8)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Encoding:
+        low = self.low(inputs, self.low.start(inputs, len(inputs)), lengths).outputs  # [B, S, 4]
+        low = torch.nn.functional.pad(low, (0, 0, 0, low.size(1) % 2))
+        pairs, halves = low.unflatten(1, (-1, 2)).flatten(2), (lengths + 1) // 2  # [B, S / 2, 8]
+        high = self.high(pairs, self.high.start(pairs, len(pairs)), halves).outputs
+        mask = length_mask(halves, high.size(1))
+        context = self.own(high, Memory(self.own.keys(high), high, mask)).context
+        return Encoding(high + context, mask, ())
+
+
+class Averaging(Decoder):
+    """No recurrence: the embedded token and the mean of the memory."""
+
+    def __init__(self, input_size: int, memory_size: int) -> None:
+        super().__init__(input_size, memory_size)
+        self.output_size = input_size + memory_size
+
+    def start(self, encoding: Encoding) -> tuple[Memory, State]:
+        return Memory((), encoding.outputs, encoding.mask), ()
+
+    def forward(self, inputs: Tensor, memory: Memory, state: State, lengths: Tensor | None = None) -> Decoded:
+        mean = memory.values.mean(1, keepdim=True).expand(-1, inputs.size(1), -1)
+        return Decoded(torch.cat([inputs, mean], 2), None, state)
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_plugins_have_the_parts_of_their_base_classes() -> None:
+    for kind, plugin in (("attention", Window), ("encoder", Pyramid), ("decoder", Averaging)):
+        registry.register(kind, "plugin")(plugin)
+    parts, _ = explained(testing.make_case({"attention": {"name": "plugin"}}), 0)
+    assert {f"attention.{name}" for name in ("query", "keys", "values", "scores", "weights", "context")} <= set(parts)
+    assert "attention.weighted_values" not in parts  # they do not make the context
+    parts, part = explained(testing.make_case({"encoder": {"name": "plugin"}}), 0, gradient=True)
+    assert part.source.lengths.tolist() == [5]
+    assert parts["encoder.low.reset_gate"].shape == (5, 4)
+    assert parts["encoder.high.hidden_state"].shape == parts["encoder.outputs"].shape == (3, 8)
+    assert parts.axes["encoder.own.weights"] == ("position", "position")
+    assert parts.axes["attention.weights"] == ("target", "position")
+    assert len(parts["gradient.encoder.low.hidden_state"]) == 5
+    case = testing.make_case({"decoder": {"name": "plugin"}})
+    parts, part = explained(case, 0)
+    assert {"decoder.outputs", "target.embedding"} <= set(parts)
+    recompute_decoding(parts, case.model, part)
 
 
 INPUTS = {"classes": ("very good", "pos"), "numbers": ("1 2 3", "4"), "tags": ("to new york", "O B-city I-city")}

@@ -72,7 +72,8 @@ def make_request(
     if search is None and isinstance(model.head, Generator):
         search = registry.build("search", {"search": {"name": "greedy"}})
     answer = None if target is None else model.target.encode(target)
-    texts = str(value) if has_source else "", "" if target is None else model.target.text(target)
+    text = value if isinstance(value, str) else " ".join(model.source.pieces(source.tolist()))
+    texts = text if has_source else "", "" if target is None else model.target.text(target)
     return Request(source, texts[0], answer, texts[1], prefix, search, row, top, gradient)
 
 
@@ -91,7 +92,7 @@ def explain(model: Explainable, request: Request) -> Explanation:
     device = next(iter(copied.head.parameters()), torch.zeros(())).device
     with torch.set_grad_enabled(request.gradient):
         source = as_column(request.source, device)
-        if not source.values.is_floating_point():
+        if request.source.dtype.kind == "i":
             ids = source.values if source.values.dim() == 2 else source.values[..., 0]  # spelled words begin with it
             recorder.once("source.ids", ids, ("source",))
         encoding = copied.encode(source)
@@ -118,8 +119,8 @@ def explain(model: Explainable, request: Request) -> Explanation:
 
 def as_column(values: Array, device: torch.device) -> Column:
     """One row as a column `[1, S]` or `[1, S, F]`."""
-    tensor = torch.from_numpy(np.asarray(values)).unsqueeze(0).to(device)
-    tensor = tensor if tensor.is_floating_point() else tensor.long()
+    tensor = torch.from_numpy(values).unsqueeze(0).to(device)
+    tensor = tensor.long() if values.dtype.kind == "i" else tensor  # ids; else numbers or pixels
     return Column(tensor, torch.tensor([len(values)], device=device))
 
 
