@@ -24,7 +24,6 @@ from seq2att.head import Classification, Generator, Regression, Tagging
 from seq2att.model import Model
 from seq2att.recurrence import Layer
 from seq2att.recurrence.choice import is_changed
-from seq2att.search import Beam
 from seq2att.testing import Case
 from seq2att.types import Attended, Batch, Decoded, Encoding, Memory, State, length_mask
 from tests.markdown import blocks
@@ -193,14 +192,18 @@ def test_the_parts_give_the_output_of_every_component(kind: str, name: str) -> N
         recompute(parts, case, part)
 
 
-@pytest.mark.parametrize("options", [{"size": 3, "n_best": 3}, {"size": 4, "n_best": 2, "length_penalty": 0.0}])
-def test_the_tree_of_a_beam_holds_its_beginnings_and_its_answers(options: dict[str, Any]) -> None:
+SEARCHES: dict[str, dict[str, Any]] = {"beam": {"size": 3, "n_best": 3}, "sample": {"n_best": 2}}
+
+
+@pytest.mark.parametrize("name", sorted(registry.entries("search")))
+def test_the_tree_of_a_search_holds_its_beginnings_and_its_answers(name: str) -> None:
     case = testing.make_case()
-    search = Beam(max_length=4, **options)
+    search = registry.build("search", {"search": {"name": name, "max_length": 4, **SEARCHES.get(name, {})}})
     parts, part = explained(case, 0, target=None, search=search)
     (best,) = case.model.head.predict(case.model.encode(part.source), search, torch.tensor([1]))
+    equal(best.token_scores, parts["output.log_probs"][range(len(parts["target.ids"])), parts["target.ids"]], "scores")
     ends = {node.rank: node for node in parts.tree if node.ended}
-    assert sorted(ends) == list(range(options["n_best"]))
+    assert sorted(ends) == list(range(SEARCHES.get(name, {}).get("n_best", 1)))
     for rank, prediction in enumerate((best, *best.others)):
         path = [ends[rank]]
         while path[-1].parent is not None:
@@ -210,9 +213,9 @@ def test_the_tree_of_a_beam_holds_its_beginnings_and_its_answers(options: dict[s
         equal([node.log_prob for node in path], prediction.token_scores, "log p of each token")
         equal(path[-1].score, prediction.score, "score")
         assert [node.step for node in path] == list(range(1, len(path) + 1))
-    assert max(sum(node.step == step and not node.ended for node in parts.tree) for step in range(5)) == search.size
-    by_rank = [ends[rank].ranked_by for rank in sorted(ends)]
-    assert by_rank == sorted(by_rank, reverse=True)
+    if name == "beam":
+        followed = [sum(node.step == step and not node.ended for node in parts.tree) for step in range(5)]
+        assert followed == [1, 3, 3, 3, 3]
 
 
 def test_the_gradient_falls_by_the_recurrent_matrix() -> None:
@@ -326,6 +329,8 @@ def test_every_task_is_explained(name: str, tiny_run: Callable[[str], Path]) -> 
     prediction = getattr(model, model.task)(value, **limit)
     assert (parts.task, parts.target, parts.given) == (model.task, prediction.text, False)
     np.testing.assert_allclose(parts.prediction.score, prediction.score, rtol=1e-4, atol=1e-5)
+    if name == "texts":  # it continues the beginning, which is in the tree too
+        assert [node.token for node in parts.tree[: len(value) + 1]] == ["<s>", *value]
     given = model.explain("" if name == "texts" else value, target=target)
     assert (given.target, given.given, given.tree) == (target if name != "numbers" else "4.0", True, ())
 
