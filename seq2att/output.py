@@ -6,7 +6,7 @@ Half of all the work of a training step is here, so it runs once, on real positi
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +33,16 @@ class Output(nn.Module):
         embedding: the embedding of the target, whose matrix may be shared.
     """
 
+    counts_correct: ClassVar[bool] = False
+    """Whether training calls `loss_and_correct` in place of `loss`; a class that defines `loss` alone has False."""
+
     def __init__(self, input_size: int, size: int, embedding: nn.Module) -> None:
         super().__init__()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "loss" in vars(cls) and "loss_and_correct" not in vars(cls):  # its loss is not that of its base class
+            cls.counts_correct = False
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         """The summed negative log-likelihood of `targets` `[N]` from `outputs` `[N, D]`, real positions only.
@@ -43,33 +51,40 @@ class Output(nn.Module):
         """
         raise NotImplementedError
 
+    def loss_and_correct(self, outputs: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+        """The same, and how many of the targets are the likeliest entries; where that costs nothing."""
+        raise NotImplementedError
+
     def log_probs(self, outputs: Tensor) -> Tensor:
         """Normalised log-probabilities `[N, V]` of `outputs` `[N, D]`."""
         raise NotImplementedError
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, uniform: float) -> tuple[Tensor, Tensor]:
-    """Turn `logits` `[N, V]` into the gradient of their summed cross-entropy; return that sum and the sum of the rows.
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, uniform: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Turn `logits` `[N, V]` into the gradient of their summed cross-entropy.
 
-    The target distribution of row n has `weights[n]` `[M]` at `targets[n]` `[M]`, and `uniform` divided evenly over all
-    V. With logits z and mass m (all weights and `uniform`) a row's loss is m logsumexp(z) - sum_i w_i z_i - uniform
+    Returns that sum, the sum of the rows `[V]`, and how many rows have their first target as the largest logit. The
+    target distribution of row n has `weights[n]` `[M]` at `targets[n]` `[M]`, and `uniform` divided evenly over all V.
+    With logits z and mass m (all weights and `uniform`) a row's loss is m logsumexp(z) - sum_i w_i z_i - uniform
     mean(z), and its gradient m softmax(z) - w - uniform / V.
     """
     if type(logits) is Tensor and logits.is_cpu and logits.dtype in SUFFIXES and is_compiled() and not is_traced():
         return softmax.cross_entropy(logits, targets, weights, uniform)
     size = logits.size(1)
     total, sums = logits.new_zeros(()), logits.new_zeros(size)
+    correct = torch.zeros((), dtype=torch.int64, device=logits.device)
     mass = weights.sum(1, keepdim=True) + uniform  # [N, 1]
     block = max(1, BLOCK // size if logits.is_cpu else logits.size(0))  # rows that stay in the cache
     parts = zip(*(tensor.split(block) for tensor in (logits, targets, weights, mass)), strict=True)
     for part, places, shares, row_mass in parts:
         expected = (part.gather(1, places) * shares).sum(1, keepdim=True) + uniform * part.mean(1, keepdim=True)
-        largest = part.amax(1, keepdim=True)
+        largest, best = part.max(1, keepdim=True)
+        correct += (best == places[:, :1]).sum()
         normalizer = part.sub_(largest).exp_().sum(1, keepdim=True)
         total += (row_mass * (largest + normalizer.log()) - expected).sum()
         part.mul_(row_mass / normalizer).sub_(uniform / size).scatter_add_(1, places, -shares)
         sums += part.sum(0)
-    return total, sums
+    return total, sums, correct
 
 
 class CrossEntropy(torch.autograd.Function):
@@ -82,17 +97,18 @@ class CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
         context: Any, outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor, uniform: float
-    ) -> Tensor:
-        """From `[N, D]`, `[V, D]`, `[V]`, `[N, M]`, `[N, M]` to the sum; see `cross_entropy`."""
+    ) -> tuple[Tensor, Tensor]:
+        """From `[N, D]`, `[V, D]`, `[V]`, `[N, M]`, `[N, M]` to the sum and the correct rows; see `cross_entropy`."""
         logits = product.matmul(outputs, weight, bias)  # [N, V]
         context.dtype = logits.dtype
         logits = logits.to(weights.dtype)  # a loss in half precision would be none
-        total, sums = cross_entropy(logits, targets, weights, uniform)
+        total, sums, correct = cross_entropy(logits, targets, weights, uniform)
         context.save_for_backward(outputs, weight, logits, sums)
-        return total
+        context.mark_non_differentiable(correct)
+        return total, correct
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(context: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         """The gradients of outputs, weight and bias."""
         if torch.is_grad_enabled():  # it would be a constant to whoever wants a gradient of it
             raise RuntimeError("the loss of an output layer can be differentiated once only")
@@ -112,10 +128,10 @@ class CrossEntropy(torch.autograd.Function):
 
 def linear_loss(
     outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor, uniform: float
-) -> Tensor:
-    """The summed cross-entropy of a linear layer's softmax; see `cross_entropy` for the target distribution."""
-    total: Tensor = CrossEntropy.apply(outputs, weight, bias, targets, weights, uniform)  # type: ignore[no-untyped-call]
-    return total
+) -> tuple[Tensor, Tensor]:
+    """The summed cross-entropy of a linear layer's softmax, and its correct rows; see `cross_entropy`."""
+    both: tuple[Tensor, Tensor] = CrossEntropy.apply(outputs, weight, bias, targets, weights, uniform)  # type: ignore[no-untyped-call]
+    return both
 
 
 def full_precision(tensor: Tensor) -> torch.dtype:
@@ -130,6 +146,8 @@ class Linear(Output):
     Args:
         tie: share W with the target's embedding, which must be as wide as the decoder's output (Press & Wolf 2017).
     """
+
+    counts_correct = True
 
     def __init__(self, input_size: int, size: int, embedding: nn.Module, *, tie: bool = False) -> None:
         super().__init__(input_size, size, embedding)
@@ -157,6 +175,10 @@ class Linear(Output):
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         """The summed cross-entropy, whose log-probabilities are never all in memory."""
+        return self.loss_and_correct(outputs, targets, smoothing)[0]
+
+    def loss_and_correct(self, outputs: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+        """The same, and how many of the targets are the likeliest entries."""
         targets = targets.unsqueeze(1)  # [N, 1]
         weights = torch.full_like(targets, 1 - smoothing, dtype=full_precision(outputs))
         return linear_loss(outputs, self.weight, self.bias, targets, weights, smoothing)
@@ -176,7 +198,7 @@ class Entries(nn.Module):
 
     def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor, uniform: float) -> Tensor:
         """The summed cross-entropy with the distribution that `cross_entropy` describes."""
-        return linear_loss(outputs, self.weight, self.bias, targets, weights, uniform)
+        return linear_loss(outputs, self.weight, self.bias, targets, weights, uniform)[0]
 
     def forward(self, outputs: Tensor) -> Tensor:
         """Log-probabilities."""

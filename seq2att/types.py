@@ -84,6 +84,7 @@ class Loss(NamedTuple):
     total: Tensor  # scalar, summed over everything that counts
     count: Tensor  # type: ignore[assignment]  # scalar, the number of targets; it hides tuple.count
     state: State = ()  # detached, for running text
+    correct: Tensor | None = None  # scalar, how many of the targets are predicted right; None: not counted
 
 
 class CarriedState(NamedTuple):

@@ -77,7 +77,12 @@ class ToyModel(nn.Module):
         self.embedding = nn.Embedding(VOCABULARY, 6, padding_idx=0)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(6, VOCABULARY)
-        self.head = SimpleNamespace(loss_metrics={"perplexity": math.exp}, multiple_references=True, metrics=("exact",))
+        self.head = SimpleNamespace(
+            loss_metrics={"perplexity": math.exp},
+            multiple_references=True,
+            metrics=("exact",),
+            accuracy="token_accuracy",
+        )
         self.source = self.target = SimpleNamespace(has_values=True, text=str, is_aligned=False)
         self.batches = []
 
@@ -88,8 +93,9 @@ class ToyModel(nn.Module):
         if self.training:
             self.batches.append(batch.rows.tolist())
         real = batch.target.mask()
-        total = nn.functional.cross_entropy(self.logits(batch)[real], batch.target.values[real], reduction="sum")
-        return Loss(total, real.sum())
+        logits, targets = self.logits(batch)[real], batch.target.values[real]
+        total = nn.functional.cross_entropy(logits, targets, reduction="sum")
+        return Loss(total, real.sum(), correct=(logits.argmax(1) == targets).sum())
 
     def predict(self, batch, search):
         assert batch.target is None
@@ -692,7 +698,8 @@ def test_the_table_has_a_row_a_validation(tmp_path):
     training = toy(make_config(tmp_path / "run"))
     first, second = table(tmp_path / "run")
     assert list(first) == (
-        "epoch step train_loss loss perplexity exact learning_rate tokens_per_second seconds".split()
+        "epoch step train_loss train_token_accuracy loss perplexity token_accuracy exact".split()
+        + "learning_rate tokens_per_second seconds".split()
     )
     loss = likelihood(training.model, training.corpora["validation"])
     assert float(second["loss"]) == pytest.approx(float(loss.total) / float(loss.count), rel=1e-5)
@@ -929,10 +936,10 @@ def test_figures_that_no_validation_measures_are_refused():
 
 def test_known_figures_know_their_direction():
     config = {**make_config("run"), "metrics": ["bleu", "ter", "per"], "head": {"name": "translation"}}
-    losses = {"loss": False, "perplexity": False}
+    losses = {"loss": False, "perplexity": False, "token_accuracy": True}
     head = registry.find("head", "translation").target
     assert checks.known_figures(config, head) == {**losses, "bleu": True, "ter": False, "per": False}
-    assert tuple(checks.known_figures({**config, "metrics": None}, head))[2:] == head.metrics
+    assert tuple(checks.known_figures({**config, "metrics": None}, head))[3:] == head.metrics
 
 
 @pytest.mark.parametrize(
@@ -1025,7 +1032,7 @@ def test_what_a_run_says(tmp_path):
     said = []
     toy(make_config(tmp_path / "run"), say=said.append)
     assert said[0] == f"training in {tmp_path / 'run'}: 143 parameters; 32 rows, 15 to validate; 16 steps of 8 an epoch"
-    assert said[1].startswith("epoch 1  step 8  loss ")
+    assert said[1].startswith("epoch 1  step 8  train_loss ")
     assert "perplexity " in said[1]
     assert "exact " in said[1]
     assert "(best " in said[1]

@@ -33,6 +33,8 @@ class Head(nn.Module):
     """The task: `translate`, `classify`, `tag`, `estimate` or `generate`, a method of `Predictor` and a command."""
     loss_metrics: ClassVar[Mapping[str, Callable[[float], float]]] = {}
     """Metrics that are functions of the mean loss, such as the perplexity; lower is better."""
+    accuracy: ClassVar[str] = ""
+    """The name of the share of targets that are predicted right, where `loss` counts them (`Loss.correct`)."""
     multiple_references: ClassVar[bool] = False
     """Whether the targets of rows with equal sources are all right answers, so that a source is predicted once."""
 
@@ -53,7 +55,8 @@ class Head(nn.Module):
             state: a `CarriedState` in training on running text, else ().
 
         Returns:
-            `Loss(total, count)`: scalars, the sum over all targets (tokens or rows) and their number.
+            `Loss(total, count)`: scalars, the sum over all targets (tokens or rows) and their number. A head with an
+            `accuracy` gives `correct` too: how many of them are predicted right, from the scores of the loss.
         """
         raise NotImplementedError
 

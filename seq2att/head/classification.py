@@ -32,6 +32,7 @@ class Classification(PooledHead):
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1_macro", "f1_weighted")
+    accuracy: ClassVar[str] = "accuracy"
     task: ClassVar[str] = "classify"
     weights: Tensor
 
@@ -81,6 +82,11 @@ class Classification(PooledHead):
             smooth = self.label_smoothing
             log_probs = ((1 - smooth) * log_probs + smooth * outputs.mean(1)) * self.weights[labels] * real
         return -log_probs, real
+
+    def num_correct(self, outputs: Tensor, target: Column) -> Tensor:
+        """How many rows have their label as the likeliest class."""
+        ids, has_value = one_value(target)
+        return ((outputs.argmax(1) == ids) & has_value).sum()
 
     def predict(self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None) -> list[Prediction]:
         """Predict the likeliest label of every row, with the probability of every class."""

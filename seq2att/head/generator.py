@@ -55,6 +55,7 @@ class Generator(Head):
     """
 
     loss_metrics: ClassVar[Mapping[str, Callable[[float], float]]] = {"perplexity": perplexity}
+    accuracy: ClassVar[str] = "token_accuracy"
     multiple_references: ClassVar[bool] = True
 
     def __init__(
@@ -72,6 +73,8 @@ class Generator(Head):
         self.decoder = decoder(self.embedding.output_size, memory_size)
         self.output = output(self.decoder.output_size, target.size, self.embedding)
         self.label_smoothing = label_smoothing
+        if not self.output.counts_correct:
+            self.accuracy = ""  # type: ignore[misc]
 
     @classmethod
     def check(cls, target: Field) -> None:
@@ -111,14 +114,18 @@ class Generator(Head):
         return self.cross_entropy(decoded, labels, real)
 
     def cross_entropy(self, decoded: Decoded, labels: Tensor, real: Tensor) -> Loss:
-        """The loss of `labels` `[B, T]` where `real` `[B, T]` is true."""
+        """The loss of `labels` `[B, T]` where `real` `[B, T]` is true, and how many of them are the likeliest there."""
         places = real.flatten().nonzero().squeeze(1)  # [N] real positions
         outputs = decoded.outputs.flatten(0, 1).index_select(0, places)  # [N, D]
         smoothing = self.label_smoothing if self.training else 0.0
-        total = self.output.loss(outputs, labels.flatten().index_select(0, places), smoothing)
+        targets, correct = labels.flatten().index_select(0, places), None  # [N]
+        if self.output.counts_correct:
+            total, correct = self.output.loss_and_correct(outputs, targets, smoothing)
+        else:
+            total = self.output.loss(outputs, targets, smoothing)
         if decoded.penalty is not None:
             total = total + (decoded.penalty * real).sum()
-        return Loss(total, real.sum())
+        return Loss(total, real.sum(), correct=correct)
 
     def score(self, encoding: Encoding, target: Column) -> Tensor:
         """Log p(target | source) of every row `[B]`, the end symbol included."""

@@ -148,6 +148,10 @@ class PooledHead(Head):
         """The loss of every row `[B]`, 0 where there is no target; and which rows have one."""
         raise NotImplementedError
 
+    def num_correct(self, outputs: Tensor, target: Column) -> Tensor | None:
+        """How many rows are predicted right, a scalar; None where that is no question of right or wrong."""
+        return None
+
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
         """The summed loss of the rows that have a target, with the penalty of the attention."""
         outputs = self.outputs(encoding)
@@ -155,7 +159,7 @@ class PooledHead(Head):
         total = losses.sum()
         if outputs.penalty is not None:
             total = total + (outputs.penalty * real).sum()
-        return Loss(total, real.sum())
+        return Loss(total, real.sum(), correct=self.num_correct(outputs.values, target))
 
     def score(self, encoding: Encoding, target: Column) -> Tensor:
         """Minus the loss of every row outside training `[B]`: log p(target | source), up to scale and a constant."""

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from seq2att.errors import UserError
 from seq2att.field import Field
 from seq2att.head import Head, target_error
-from seq2att.head.transitions import Chain, Transitions, best_path, log_probability, marginals, to_double
+from seq2att.head.transitions import (
+    Chain,
+    Transitions,
+    best_path,
+    log_probability,
+    marginals,
+    partition_and_marginals,
+    to_double,
+)
 from seq2att.output import full_precision
 from seq2att.recurrence import product
 from seq2att.registry import Rate, Size, register
@@ -32,6 +40,7 @@ class Tagging(Head):
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("tag_accuracy", "span_f1")
+    accuracy: ClassVar[str] = "tag_accuracy"
     task: ClassVar[str] = "tag"
     follow: Tensor | None
 
@@ -76,13 +85,20 @@ class Tagging(Head):
         return inputs
 
     def loss(self, encoding: Encoding, target: Column, state: State = ()) -> Loss:
-        """Minus log p of the tags that occur in training, and their number."""
-        total = -self.log_likelihood(self.emissions(encoding), encoding, target).sum()
-        return Loss(total, (target.mask() & (target.values >= 0)).sum())
+        """Minus log p of the tags that occur in training, their number, and how many are the likeliest there."""
+        check_lengths(encoding, target)
+        emissions, shares, partition = self.emissions(encoding), None, None
+        if self.transitions is not None:
+            partition, shares = partition_and_marginals(to_double(emissions), target.lengths, self.transitions.chain())
+        log_probs = self.log_likelihood(emissions, target, partition)
+        real = target.mask() & (target.values >= 0)  # [B, S]
+        likeliest = (emissions if shares is None else shares).argmax(2)  # [B, S]
+        return Loss(-log_probs.sum(), real.sum(), correct=((likeliest == target.values) & real).sum())
 
     def score(self, encoding: Encoding, target: Column) -> Tensor:
         """Log p(tags | source) of every row `[B]`: of the path, or of each tag by itself."""
-        return self.log_likelihood(self.emissions(encoding), encoding, target)
+        check_lengths(encoding, target)
+        return self.log_likelihood(self.emissions(encoding), target)
 
     def token_scores(self, encoding: Encoding, target: Column) -> Tensor:
         """Log p(tag | source), in a CRF log p(tag | the tags before it, source): `[B, S]`, 0 on padding."""
@@ -98,12 +114,11 @@ class Tagging(Head):
         log_probs = torch.stack(beginnings, 1).diff(dim=1)  # [B, S]
         return log_probs.masked_fill(~target.mask(), 0.0).to(emissions.dtype)
 
-    def log_likelihood(self, emissions: Tensor, encoding: Encoding, target: Column) -> Tensor:
-        """Compute log p of the tags `[B]` from the emissions."""
-        check_lengths(encoding, target)
+    def log_likelihood(self, emissions: Tensor, target: Column, partition: Tensor | None = None) -> Tensor:
+        """Compute log p of the tags `[B]` from the emissions; `partition` is that of a CRF, where it is known."""
         if self.transitions is not None:
-            log_probs = log_probability(emissions, target.lengths, target.values, self.transitions.chain())
-            return log_probs.to(emissions.dtype)
+            chain = self.transitions.chain()
+            return log_probability(emissions, target.lengths, target.values, chain, partition).to(emissions.dtype)
         return tag_log_probs(emissions, target).sum(1)
 
     def predict(self, encoding: Encoding, search: Search | None = None, rows: Tensor | None = None) -> list[Prediction]:
@@ -111,7 +126,7 @@ class Tagging(Head):
         emissions, lengths = self.emissions(encoding), encoding.mask.sum(1)
         tags = self.best(emissions, lengths)  # [B, S]
         each = self.log_probs(emissions, lengths).gather(2, tags.unsqueeze(2)).squeeze(2).tolist()
-        scores = self.log_likelihood(emissions, encoding, Column(tags, lengths)).tolist()
+        scores = self.log_likelihood(emissions, Column(tags, lengths)).tolist()
         ids = tags.tolist()
         predictions = []
         for row, length in enumerate(lengths.tolist()):

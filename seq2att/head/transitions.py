@@ -49,13 +49,16 @@ def to_double(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.device.type == "mps" else tensor.double()
 
 
-def log_probability(emissions: Tensor, lengths: Tensor, tags: Tensor, chain: Chain) -> Tensor:
+def log_probability(
+    emissions: Tensor, lengths: Tensor, tags: Tensor, chain: Chain, total: Tensor | None = None
+) -> Tensor:
     """Log-probability of the tags `[B, S]` under `emissions` `[B, S, K]`: `[B]`; 0 for a row without items.
 
-    A tag of -1 is unknown: the probability is summed over all tags in its place.
+    A tag of -1 is unknown: the probability is summed over all tags in its place. `total` `[B]` is the `log_partition`,
+    where it is known.
     """
     emissions = to_double(emissions)
-    total = log_partition(emissions, lengths, chain)
+    total = log_partition(emissions, lengths, chain) if total is None else total
     mask = length_mask(lengths, tags.size(1))  # [B, S]
     known = mask & (tags >= 0)
     if bool((known == mask).all()):
@@ -80,8 +83,14 @@ def path_score(emissions: Tensor, lengths: Tensor, tags: Tensor, chain: Chain) -
 
 def log_partition(emissions: Tensor, lengths: Tensor, chain: Chain) -> Tensor:
     """The logarithm of the sum of exp(score) over all paths `[B]`; 0 for a row without items."""
-    total: Tensor = LogPartition.apply(emissions, lengths, *chain)  # type: ignore[no-untyped-call]
+    total: Tensor = LogPartition.apply(emissions, lengths, False, *chain)[0]  # type: ignore[no-untyped-call]
     return total
+
+
+def partition_and_marginals(emissions: Tensor, lengths: Tensor, chain: Chain) -> tuple[Tensor, Tensor]:
+    """The same, and the probability of every tag at every item, over all paths `[B, S, K]`; 0 on padding."""
+    both: tuple[Tensor, Tensor] = LogPartition.apply(emissions, lengths, True, *chain)  # type: ignore[no-untyped-call]
+    return both
 
 
 class Forward(NamedTuple):
@@ -151,38 +160,47 @@ def tag_probabilities(lengths: Tensor, forward: Forward, betas: Tensor) -> tuple
 @torch.no_grad()
 def marginals(emissions: Tensor, lengths: Tensor, chain: Chain) -> Tensor:
     """The probability of every tag at every item, over all paths `[B, S, K]`; 0 on padding."""
-    forward = run_forward(to_double(emissions), chain)
-    return tag_probabilities(lengths, forward, run_backward(lengths, forward))[0].transpose(0, 1)
+    return partition_and_marginals(to_double(emissions), lengths, chain)[1]
 
 
 class LogPartition(torch.autograd.Function):
     """`log_partition`, whose gradients are probabilities: of tags, and of pairs of neighbours (forward-backward)."""
 
     @staticmethod
-    def forward(context: Any, emissions: Tensor, lengths: Tensor, *scores: Tensor) -> Tensor:
-        """From emissions `[B, S, K]`, lengths `[B]` and the scores of a chain to `[B]`."""
+    def forward(
+        context: Any, emissions: Tensor, lengths: Tensor, with_marginals: bool, *scores: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """From emissions `[B, S, K]`, lengths `[B]` and the scores of a chain to `[B]`, and the marginals `[B, S, K]`.
+
+        The gradient needs those too, so they are computed once.
+        """
         chain = Chain(*scores)
         forward = run_forward(emissions, chain)
-        context.save_for_backward(lengths, *forward)
-        return log_total(emissions, lengths, chain, forward)
+        total = log_total(emissions, lengths, chain, forward)
+        if not (with_marginals or any(context.needs_input_grad)):
+            return total, None
+        betas = run_backward(lengths, forward)
+        tags, divisor = tag_probabilities(lengths, forward, betas)
+        context.save_for_backward(lengths, betas, tags, divisor, *forward)
+        marginals = tags.transpose(0, 1)
+        context.mark_non_differentiable(marginals)
+        return total, marginals
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(context: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         """The gradients of the emissions and of the chain."""
         if torch.is_grad_enabled():  # a second derivative would silently be 0
             raise RuntimeError("the loss of a CRF can be differentiated once only")
-        lengths, *parts = context.saved_tensors
+        lengths, betas, tags, divisor, *parts = context.saved_tensors
         forward = Forward(*parts)
-        betas = run_backward(lengths, forward)
-        tags, total = tag_probabilities(lengths, forward, betas)
         tags = tags * gradient.unsqueeze(1)  # [S, B, K]
         steps, _, size = tags.shape
         mask = length_mask(lengths, steps).t() * gradient  # [S, B]
-        following = forward.weights * betas * (mask / forward.factors).unsqueeze(2) / total  # [S, B, K]
+        following = forward.weights * betas * (mask / forward.factors).unsqueeze(2) / divisor  # [S, B, K]
         pairs = forward.alphas[:-1].reshape(-1, size).t() @ following[1:].reshape(-1, size) * forward.pairs  # [K, K]
         last = torch.arange(steps, device=lengths.device).unsqueeze(1) == lengths - 1  # [S, B]
         start = tags[:1].sum((0, 1))
-        return tags.transpose(0, 1), None, start, pairs, (tags * last.unsqueeze(2)).sum((0, 1))
+        return tags.transpose(0, 1), None, None, start, pairs, (tags * last.unsqueeze(2)).sum((0, 1))
 
 
 @torch.no_grad()

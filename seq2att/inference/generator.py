@@ -55,7 +55,7 @@ class FastGenerator(Generator):
         torch.nn.Module.__init__(self)
         assert isinstance(head.decoder, RecurrentDecoder) and isinstance(optimized.decoder, RecurrentDecoder)
         # Class attributes of the head.
-        self.metrics, self.loss_metrics = head.metrics, head.loss_metrics  # type: ignore[misc]
+        self.metrics, self.loss_metrics, self.accuracy = head.metrics, head.loss_metrics, head.accuracy  # type: ignore[misc]
         self.task, self.multiple_references = head.task, head.multiple_references  # type: ignore[misc]
         self.target, self.label_smoothing = head.target, head.label_smoothing
         self.embedding, self.decoder, self.output = optimized.embedding, optimized.decoder, optimized.output
@@ -176,7 +176,8 @@ class FastGenerator(Generator):
             return self.exact[0](encoding, target, state)
         if isinstance(state, CarriedState):
             return self.stream_loss(encoding, target, state)
-        return Loss(-self.score(encoding, target).sum(), (target.lengths + 1).sum())
+        log_probs, correct = self.read(encoding, target)
+        return Loss(-log_probs.sum(), (target.lengths + 1).sum(), correct=correct)
 
     @torch.no_grad()
     def stream_loss(self, encoding: Encoding, target: Column, carried: CarriedState) -> Loss:
@@ -185,32 +186,39 @@ class FastGenerator(Generator):
         if leaves(carried.before):
             state = where(~carried.continues, state, carried.before)
         inputs, targets, real = shift_stream(target)  # [B, T] each
-        total = encoding.outputs.new_zeros(())
+        total, correct = encoding.outputs.new_zeros(()), real.new_zeros((), dtype=torch.long)
         for position in range(inputs.size(1)):
             step = self.step(inputs[:, position], memory, state)
             log_probs = step.log_probs.gather(1, targets[:, position].unsqueeze(1)).squeeze(1)  # [B]
             total = total - (log_probs * real[:, position]).sum()
+            correct += ((step.log_probs.argmax(1) == targets[:, position]) & real[:, position]).sum()
             state = step.state
-        return Loss(total, real.sum(), state)
+        return Loss(total, real.sum(), state, correct)
 
     @torch.no_grad()
     def token_scores(self, encoding: Encoding, target: Column) -> Tensor:
         """Log p of every token `[B, T + 1]`; in int8 step by step, as in a search."""
         if self.exact is not None:
             return self.exact[1](encoding, target)
+        return self.read(encoding, target)[0]
+
+    def read(self, encoding: Encoding, target: Column) -> tuple[Tensor, Tensor]:
+        """Step by step: log p of every token `[B, T + 1]`, and how many of them are the likeliest."""
         inputs, targets, real = shift_right(target)
         memory, state = self.start(encoding)
         log_probs = encoding.outputs.new_zeros(real.shape)
+        correct = torch.zeros((), dtype=torch.long)
         rows = torch.arange(real.size(0))
         for position in range(real.size(1)):
             live = real[rows, position].nonzero().squeeze(1)
             if live.numel() < rows.numel():
                 rows, memory, state = rows[live], select(memory, live), select(state, live)
             step = self.step(inputs[rows, position], memory, state)
-            found = step.log_probs.gather(1, targets[rows, position].unsqueeze(1)).squeeze(1)
-            log_probs[rows, position] = found.to(log_probs.dtype)
+            labels = targets[rows, position]  # [N]
+            log_probs[rows, position] = step.log_probs.gather(1, labels.unsqueeze(1)).squeeze(1).to(log_probs.dtype)
+            correct += (step.log_probs.argmax(1) == labels).sum()
             state = step.state
-        return log_probs
+        return log_probs, correct
 
 
 class WithoutWeights:

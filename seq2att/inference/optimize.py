@@ -22,7 +22,7 @@ from seq2att.recurrence.choice import is_changed
 
 GROUP = 61  # words of 8 bytes
 LARGE = 1 << 16  # bytes of a tensor whose words are added up in groups
-DESCRIPTIONS = {"metrics", "loss_metrics", "task", "multiple_references"}  # of a head; they change no answer
+DESCRIPTIONS = {"metrics", "loss_metrics", "accuracy", "task", "multiple_references"}  # they change no answer
 COMMON = {"__module__", "__doc__", "__annotations__", "__firstlineno__", "__static_attributes__", "__parameters__"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -13,12 +13,18 @@ from seq2att.errors import UserError
 
 def known_figures(config: Mapping[str, Any], head: Any) -> dict[str, bool]:
     """Every figure of a validation of a head (or its class), and whether more of it is better."""
-    names = head.metrics if config["metrics"] is None else config["metrics"]
+    names = metric_names(config, head)
     for name in names:
         check_metric(name, config["head"]["name"], head)
     metrics = {name: registry.build_listed("metric", config, name) for name in names}
     higher = {name: metric.higher_is_better for name, metric in metrics.items()}
-    return {"loss": False, **dict.fromkeys(head.loss_metrics, False), **higher}
+    accuracy = {head.accuracy: True} if head.accuracy else {}
+    return {"loss": False, **dict.fromkeys(head.loss_metrics, False), **accuracy, **higher}
+
+
+def metric_names(config: Mapping[str, Any], head: Any) -> list[str]:
+    """The metrics of a run: those of the settings, else the head's own."""
+    return list(head.metrics if config["metrics"] is None else config["metrics"])
 
 
 def check_metric(name: str, head_name: str, head: Any) -> None:
@@ -33,7 +39,7 @@ def check_metric(name: str, head_name: str, head: Any) -> None:
         raise UserError("E-metric", f"metrics=[{name}]", problem, "or set metrics=[] for none")
 
 
-def check_figures(config: Mapping[str, Any], known: Mapping[str, bool]) -> None:
+def check_figures(config: Mapping[str, Any], known: Collection[str]) -> None:
     """Refuse to watch a figure that no validation measures."""
     options = config["trainer"]
     watched = {

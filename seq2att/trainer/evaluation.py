@@ -23,10 +23,12 @@ from seq2att.data.streams import is_stream
 from seq2att.errors import UserError
 from seq2att.memory import in_parts, join, naming_rows
 from seq2att.trainer.processes import ALONE, Processes
+from seq2att.trainer.sums import LossSum, fetch
 from seq2att.types import Batch, CarriedState, Loss, Prediction, State, leaves, tree_map
 
 if TYPE_CHECKING:
     from seq2att.data import Corpus
+    from seq2att.head import Head
     from seq2att.metric import Score
     from seq2att.model import Model
     from seq2att.search import Search
@@ -104,19 +106,27 @@ def evaluate(
         raise UserError("E-empty", "evaluate", problem, remedy)
     rows = rows_to_answer(model, corpus)
     data = (config or {}).get("data")
-    loss = mean(likelihood(model, corpus, batch_size, data))
+    total = likelihood(model, corpus, batch_size, data)
     names = model.head.metrics if metrics is None else metrics
     predictions = answer(model, corpus, rows, search, batch_size) if names else []
     scores = measure(predictions, references(model, corpus, rows, data), names, config) if names else {}
     return {
         "rows": len(corpus),
         "sources": len(rows),
-        "loss": loss,
-        **{name: figure(loss) for name, figure in model.head.loss_metrics.items()},
+        **loss_figures(model.head, total),
         **{name: score.value for name, score in scores.items()},
         "signatures": {name: score.signature for name, score in scores.items()},
         "details": {name: score.details for name, score in scores.items() if score.details},
     }
+
+
+def loss_figures(head: Head, total: LossSum) -> dict[str, float]:
+    """What the loss of right answers says: its mean, what the head derives from that, and the head's accuracy.
+
+    The accuracy of a generated sequence is that of each token after the right ones before it (teacher forcing).
+    """
+    figures = {"loss": total.mean, **{name: figure(total.mean) for name, figure in head.loss_metrics.items()}}
+    return {**figures, **({head.accuracy: total.accuracy} if head.accuracy and not math.isnan(total.accuracy) else {})}
 
 
 def rows_to_answer(model: Model, corpus: Corpus) -> Rows:
@@ -148,19 +158,18 @@ def cut_tags(tags: str, length: int, keep_end: bool) -> str:
     return " ".join(items[first : first + length])
 
 
-def likelihood(model: Model, corpus: Corpus, batch_size: int = 64, data: Mapping[str, Any] | None = None) -> Loss:
-    """The summed negative log-likelihood of every row's right answer, and the number of its tokens.
+def likelihood(model: Model, corpus: Corpus, batch_size: int = 64, data: Mapping[str, Any] | None = None) -> LossSum:
+    """The summed negative log-likelihood of every row's right answer, the number of its tokens and of the likeliest.
 
     Running text (`data` with `batching: stream`) is read as one stream from its first token to its last, so that the
     figure depends on no batch size.
     """
-    total, count, stream = 0.0, 0, StreamState(data)
+    total, stream = LossSum(), StreamState(data)
     with predicting(model) as device, naming_rows(corpus.place):
         for batch in in_order(corpus, data) if stream.is_running and data else by_rows(corpus, batch_size):
             for loss in stream.losses(model, moved(batch, device)):
-                total += float(loss.total)
-                count += int(loss.count)
-    return Loss(torch.tensor(total, dtype=torch.float64), torch.tensor(count))
+                total = total.plus(fetch(loss))
+    return total
 
 
 def by_rows(corpus: Corpus, batch_size: int) -> Iterator[Batch]:
@@ -212,11 +221,6 @@ def measure(
     """The score of each metric, with its options in `config`; each answer is compared to all the right ones."""
     texts = [str(prediction.value) for prediction in predictions]  # a number with all its digits
     return {name: registry.build_listed("metric", config or {}, name)(texts, references) for name in metrics}
-
-
-def mean(loss: Loss) -> float:
-    """The loss of one target token in nats; NaN where there is none."""
-    return float(loss.total) / float(loss.count) if float(loss.count) else math.nan
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:

@@ -25,7 +25,8 @@ from seq2att.trainer.failures import return_to_best, write_report
 from seq2att.trainer.processes import seed
 from seq2att.trainer.state import save_checkpoint
 from seq2att.trainer.step import Stepper
-from seq2att.trainer.validation import Validation, Validator, is_better, limited, plus, zero
+from seq2att.trainer.sums import LossSum, fetch, plus, restored, zero
+from seq2att.trainer.validation import Validation, Validator, is_better, limited
 from seq2att.types import Batch, Loss
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ class Training:
         self.stop_votes = [0.0, 0.0, 0.0]  # how many processes want to stop for SIGINT, for SIGTERM, for the time
 
         self.unlogged_sum = zero(self.device)  # of the batches since the loss was last fetched, in this process
-        self.validation_sum = (0.0, 0)  # from the last validation until then, in all processes
-        self.train_loss, self.tokens_per_second = math.nan, 0.0  # mean when it was last logged, and rate until then
+        self.validation_sum = LossSum()  # from the last validation until then, in all processes
+        self.running_sum, self.tokens_per_second = LossSum(), 0.0  # the same, and the rate, when they were last logged
         self.pending_log: dict[str, float] = {}
 
         self.validation: Validation | None = None  # the last one
@@ -219,21 +220,27 @@ class Training:
         return f"the batch of {len(rows):,} rows at step {self.step:,} (with {corpus.place(rows[0])})"
 
     def log_train_loss(self) -> None:
-        """Log the mean loss of a token since the last time."""
-        total, count = self.fetch_loss()
-        if count:
+        """Log the mean loss of a target since the last time, and the accuracy."""
+        new = self.fetch_loss()
+        if new.count:
             now = time.monotonic()
-            self.tokens_per_second, self.last_log_time = count / max(now - self.last_log_time, 1e-9), now
-            self.train_loss = total / count
-            self.log({"train_loss": self.train_loss, "learning_rate": self.stepper.learning_rate})
+            self.tokens_per_second, self.last_log_time = new.count / max(now - self.last_log_time, 1e-9), now
+            self.running_sum = self.validation_sum
+            self.log({"train_loss": new.mean, **self.named_accuracy(new.accuracy)})
+            self.log({"learning_rate": self.stepper.learning_rate})
 
-    def fetch_loss(self) -> tuple[float, int]:
-        """Loss and tokens of all processes since the last call; waits for the device, raises DivergedError."""
+    def fetch_loss(self) -> LossSum:
+        """The loss of all processes since the last call; waits for the device, raises DivergedError."""
         self.judge_late()
-        total, count = self.processes.total(float(self.unlogged_sum.total), int(self.unlogged_sum.count))
+        new = fetch(self.unlogged_sum, self.processes)
         self.unlogged_sum = zero(self.device)
-        self.validation_sum = (self.validation_sum[0] + total, self.validation_sum[1] + int(count))
-        return total, int(count)
+        self.validation_sum = self.validation_sum.plus(new)
+        return new
+
+    def named_accuracy(self, value: float) -> dict[str, float]:
+        """The accuracy in training by its name; empty where the head does not count it."""
+        name = self.model.head.accuracy
+        return {f"train_{name}": value} if name and not math.isnan(value) else {}
 
     # -- validation --
 
@@ -252,12 +259,10 @@ class Training:
     def validate(self) -> None:
         """Measure the model, adjust what depends on it, and save."""
         self.fetch_loss()
-        total, count = self.validation_sum
-        self.tokens_per_second = count / max(self.seconds() - self.validated_at, 1e-9)
+        trained, self.validation_sum = self.validation_sum, LossSum()
+        self.tokens_per_second = trained.count / max(self.seconds() - self.validated_at, 1e-9)
         values, signatures = self.validator.run(self.step, self.watch)
-        train_loss = total / count if count else math.nan
-        self.validation = Validation(values, signatures, self.step, self.progress, train_loss)
-        self.validation_sum = (0.0, 0)
+        self.validation = Validation(values, signatures, self.step, self.progress, trained.mean, trained.accuracy)
         higher_is_better = self.validator.higher_is_better
         if self.best is None or is_better(
             self.value(self.validation), self.value(self.best), higher_is_better[self.best_by]
@@ -346,8 +351,8 @@ class Training:
         return {
             **self.stepper.state_dict(),
             "position": (self.step, self.epoch, self.batch_index),
-            "unlogged": self.processes.total(float(self.unlogged_sum.total), int(self.unlogged_sum.count)),
-            "validation_sum": self.validation_sum,
+            "unlogged": tuple(fetch(self.unlogged_sum, self.processes)),
+            "validation_sum": tuple(self.validation_sum),
             "validation": None if self.validation is None else tuple(self.validation),
             "best": None if self.best is None else tuple(self.best),
             "patience": (self.patience_best, self.num_bad_validations),
@@ -364,10 +369,9 @@ class Training:
         self.step, self.epoch, self.batch_index = state["position"]
         self.saved_step = self.step
         if self.processes.first:
-            total, count = state["unlogged"]
-            total = torch.tensor(total, dtype=next(self.model.parameters()).dtype)
-            self.unlogged_sum = plus(self.unlogged_sum, Loss(total, torch.tensor(int(count))))
-        self.validation_sum = state["validation_sum"]
+            unlogged = restored(LossSum(*state["unlogged"]), next(self.model.parameters()).dtype)
+            self.unlogged_sum = plus(self.unlogged_sum, unlogged)
+        self.validation_sum = LossSum(*state["validation_sum"])
         self.validation = state["validation"] and Validation(*state["validation"])
         self.best = state["best"] and Validation(*state["best"])
         self.patience_best, self.num_bad_validations = state["patience"]

@@ -39,17 +39,17 @@ class Report(Callback):
         """Show the figures of a validation, with examples."""
         validation, best = training.validation, training.best
         assert validation is not None and best is not None
+        trained = {"train_loss": validation.train_loss, **training.named_accuracy(validation.train_accuracy)}
         row = {
             "epoch": f"{validation.epoch:.6g}",
             "step": validation.step,
-            "train_loss": f"{validation.train_loss:.6g}",
-            **{name: f"{value:.6g}" for name, value in validation.values.items()},
+            **{name: f"{value:.6g}" for name, value in {**trained, **validation.values}.items()},
             "learning_rate": f"{training.stepper.learning_rate:.6g}",
             "tokens_per_second": round(training.tokens_per_second),
             "seconds": round(training.seconds(), 1),
         }
         append_row(training.folder / TABLE, row)
-        figures = "  ".join(f"{name} {value:.4g}" for name, value in validation.values.items())
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in {**trained, **validation.values}.items())
         is_best = best is validation and not math.isnan(training.value(best))
         mark = f"  (best {training.best_by})" if is_best else ""
         training.say(f"epoch {row['epoch']}  step {row['step']:,}  {figures}{mark}  {clock(training.seconds())}")
@@ -87,10 +87,9 @@ class Progress(Callback):
         left = (now - self.start_time) / max(step - self.first_step, 1) * (num_steps - step)
         limit = training.options["max_minutes"]
         left = left if limit is None else min(left, max(0.0, limit * 60 - training.seconds()))
-        speed = f"loss {training.train_loss:.3f}  {training.tokens_per_second:,.0f} tokens/s  "
         self.write(
             f"epoch {math.ceil(training.progress)}/{training.options['epochs']}  step {step:,}/{num_steps:,}  "
-            f"{'' if math.isnan(training.train_loss) else speed}{clock(left)} left"
+            f"{running_figures(training)}{clock(left)} left"
         )
 
     def on_validation(self, training: Training) -> None:
@@ -106,6 +105,15 @@ class Progress(Callback):
         width = shutil.get_terminal_size().columns - 1
         end = "" if self.is_terminal else "\n"
         print(f"\r\x1b[K{line[:width]}" if self.is_terminal else line, end=end, file=self.stream, flush=True)
+
+
+def running_figures(training: Training) -> str:
+    """Loss and accuracy of the batches since the last validation, and the speed, when they were last logged."""
+    running = training.running_sum
+    if not running.count:
+        return ""
+    accuracy = "".join(f"{name[6:]} {value:.1f}  " for name, value in training.named_accuracy(running.accuracy).items())
+    return f"loss {running.mean:.3f}  {accuracy}{training.tokens_per_second:,.0f} tokens/s  "
 
 
 def example_lines(validator: Validator) -> list[str]:
@@ -175,7 +183,7 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write a table, which appears whole."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]))
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
     writer.writeheader()
     writer.writerows(rows)
     write_file(path, text.getvalue())

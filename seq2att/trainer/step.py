@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from seq2att import registry
 from seq2att.errors import UserError
 from seq2att.trainer.evaluation import StreamState, moved
-from seq2att.trainer.validation import plus, zero
+from seq2att.trainer.sums import plus, zero
 from seq2att.types import Batch, Loss
 
 if TYPE_CHECKING:

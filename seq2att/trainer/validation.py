@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 
 from seq2att.data import batches
 from seq2att.errors import UserError
 from seq2att.memory import naming_rows
+from seq2att.trainer.checks import check_figures, metric_names
 from seq2att.trainer.divergence import DivergedError, LossWatch
 from seq2att.trainer.evaluation import (
     Rows,
     StreamState,
     answer,
+    loss_figures,
     measure,
     moved,
     predicting,
@@ -25,6 +26,7 @@ from seq2att.trainer.evaluation import (
     rows_to_answer,
 )
 from seq2att.trainer.processes import ALONE, Processes
+from seq2att.trainer.sums import fetch, plus, zero
 from seq2att.types import Loss, Prediction
 
 if TYPE_CHECKING:
@@ -43,15 +45,15 @@ class Validation(NamedTuple):
     signatures: dict[str, str]  # how each metric was computed
     step: int
     epoch: float  # in epochs done
-    train_loss: float  # mean since the validation before
+    train_loss: float  # mean of a target since the validation before
+    train_accuracy: float  # percent of the targets that were predicted right while they were learned; NaN: not counted
 
 
 class Validator:
     """Measures a model on the validation split, shared among the processes of a run.
 
     Args:
-        higher_is_better: every figure of a validation, and whether more of it is better; all but the loss and the
-            figures that the head derives from it are metrics.
+        higher_is_better: every figure that a validation may have, and whether more of it is better.
     """
 
     def __init__(
@@ -66,25 +68,24 @@ class Validator:
     ) -> None:
         self.model, self.config, self.corpus, self.search = model, config, corpus, search
         self.higher_is_better, self.fabric, self.processes = higher_is_better, fabric, processes
-        self.metrics = [name for name in higher_is_better if name != "loss" and name not in model.head.loss_metrics]
+        self.metrics = metric_names(config, model.head)
         self.rows = limited_rows(rows_to_answer(model, corpus), config["trainer"]["validation_rows"])
         self.examples: list[tuple[int, Prediction]] = []  # rows of the split and the model's answers to them
 
     def run(self, step: int, watch: LossWatch) -> tuple[dict[str, float], dict[str, str]]:
         """The figures of the model and the signatures of its metrics, the same in all processes, or DivergedError."""
-        total, count = self.processes.total(*self.loss_sum())
-        if not count:
+        total = fetch(self.loss_sum(), self.processes)
+        if not total.count:
             raise self.unknown_answers()
-        loss = total / count
-        if problem := watch.judge_validation(loss):
+        if problem := watch.judge_validation(total.mean):
             raise DivergedError(problem, None, step)
         scores = self.scores() if self.metrics else {}
-        values = {"loss": loss, **{name: figure(loss) for name, figure in self.model.head.loss_metrics.items()}}
-        values |= {name: score.value for name, score in scores.items()}
+        values = {**loss_figures(self.model.head, total), **{name: score.value for name, score in scores.items()}}
+        check_figures(self.config, values)
         return values, {name: score.signature for name, score in scores.items()}
 
-    def loss_sum(self) -> tuple[float, int]:
-        """The summed loss of this process's rows, and their target tokens."""
+    def loss_sum(self) -> Loss:
+        """The summed loss of this process's rows."""
         only = None if self.processes.alone else self.processes.mine
         loader = batches(self.corpus, self.config["data"], self.config["seed"], False, only)
         size = limited(len(loader), self.config["trainer"]["limit_validation_batches"])
@@ -94,7 +95,7 @@ class Validator:
                 if len(batch.rows):
                     for loss in stream.losses(self.model, moved(batch, device)):
                         validation_sum = plus(validation_sum, loss)
-        return float(validation_sum.total), int(validation_sum.count)
+        return validation_sum
 
     def scores(self) -> dict[str, Score]:
         """The metrics of the model's own answers, some of which are kept as examples."""
@@ -132,16 +133,6 @@ def limited_rows(rows: Rows, most: int | None) -> Rows:
 def limited(size: int, limit: float) -> int:
     """A number of batches: a whole `limit` counts them, a fraction is of `size`."""
     return min(size, limit) if isinstance(limit, int) else max(1, math.ceil(size * limit))
-
-
-def zero(device: torch.device) -> Loss:
-    """An empty sum."""
-    return Loss(torch.tensor(0.0, device=device), torch.tensor(0, device=device))
-
-
-def plus(one: Loss, other: Loss) -> Loss:
-    """The sum of two sums; does not wait for the device."""
-    return Loss(one.total + other.total.detach(), one.count + other.count)
 
 
 def is_better(new: float, old: float, higher_is_better: bool, least: float = 0.0) -> bool:

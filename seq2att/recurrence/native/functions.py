@@ -56,6 +56,7 @@ CROSS_ENTROPY = Function(
         weights=numbers("rows", "marks"),
         column_sums=numbers("size"),
         total=Array("float64"),
+        correct=Array("int64"),
     ),
 )
 

@@ -21,6 +21,7 @@ template <typename T> struct CrossEntropy {
   const T *weights;        // [rows, marks]
   T *column_sums;          // [size], of the gradient: that of the bias
   double *total;           // the summed loss
+  int64_t *correct;        // rows whose largest logit is that of their first target
   Status status() const { return within(targets, rows * marks, 0, size - 1) ? OK : OUT_OF_RANGE; }
 };
 
@@ -43,6 +44,14 @@ template <typename T> T largest_of(const T *__restrict row, int64_t size, T &sum
   return *std::max_element(largest, largest + LANES);
 }
 
+// Whether the first of the largest numbers is at this place.
+template <typename T> bool is_first_largest(const T *__restrict row, int64_t place, T largest) {
+  if (row[place] != largest) return false;
+  int64_t before = 0;
+  for (int64_t j = 0; j < place; j++) before += row[j] == largest;
+  return before == 0;
+}
+
 // The row becomes exp(row - largest); gives the sum of that.
 template <typename T> T exponentials(T *__restrict row, int64_t size, T largest) {
   T sums[LANES] = {};
@@ -61,12 +70,14 @@ template <typename T> T exponentials(T *__restrict row, int64_t size, T largest)
   return sum;
 }
 
-// One row: gives its loss, adds its gradient to `sums`.
-template <typename T> double cross_entropy_row(const CrossEntropy<T> &run, int64_t number, T *__restrict sums) {
+// One row: gives its loss, adds its gradient to `sums`, and 1 to `correct` if its first target is the largest.
+template <typename T>
+double cross_entropy_row(const CrossEntropy<T> &run, int64_t number, T *__restrict sums, int64_t &correct) {
   T *__restrict row = run.logits + number * run.size, sum;
   const int64_t *targets = run.targets + number * run.marks;
   const T *weights = run.weights + number * run.marks;
   T largest = largest_of(row, run.size, sum);
+  correct += run.marks > 0 && is_first_largest(row, targets[0], largest);
   double mass = run.uniform, expected = run.uniform * sum / run.size;
   for (int64_t m = 0; m < run.marks; m++) mass += weights[m], expected += weights[m] * row[targets[m]];
   double normalizer = 0;
@@ -81,11 +92,12 @@ template <typename T> double cross_entropy_row(const CrossEntropy<T> &run, int64
   return mass * (static_cast<double>(largest) + std::log(normalizer)) - expected;
 }
 
-template <typename T> double cross_entropy_rows(const CrossEntropy<T> &run, int64_t first, int64_t last, T *sums) {
+template <typename T>
+double cross_entropy_rows(const CrossEntropy<T> &run, int64_t first, int64_t last, T *sums, int64_t &correct) {
   double total = 0;
   std::vector<T> block_sums(run.size, T(0));
   for (int64_t r = first; r < last; r++) {
-    total += cross_entropy_row(run, r, block_sums.data());
+    total += cross_entropy_row(run, r, block_sums.data(), correct);
     if ((r - first) % BLOCK_ROWS == BLOCK_ROWS - 1 || r == last - 1)
       for (int64_t j = 0; j < run.size; j++) sums[j] += block_sums[j], block_sums[j] = 0;
   }
@@ -96,15 +108,16 @@ template <typename T> void cross_entropy(const CrossEntropy<T> &run, int64_t thr
   int64_t worth = run.rows * run.size / (1 << 16);  // a thread costs some 20 microseconds
   int64_t parts = std::max<int64_t>(1, std::min({threads, worth, run.rows}));
   std::vector<double> totals(parts, 0);
+  std::vector<int64_t> corrects(parts, 0);
   std::vector<T> sums(parts * run.size, T(0));
   in_threads(parts, [&](int64_t part) {
     int64_t first = run.rows * part / parts, last = run.rows * (part + 1) / parts;
-    totals[part] = cross_entropy_rows(run, first, last, sums.data() + part * run.size);
+    totals[part] = cross_entropy_rows(run, first, last, sums.data() + part * run.size, corrects[part]);
   });
   std::fill_n(run.column_sums, run.size, T(0));
-  *run.total = 0;
+  *run.total = 0, *run.correct = 0;
   for (int64_t part = 0; part < parts; part++) {
-    *run.total += totals[part];
+    *run.total += totals[part], *run.correct += corrects[part];
     for (int64_t j = 0; j < run.size; j++) run.column_sums[j] += sums[part * run.size + j];
   }
 }
