@@ -130,10 +130,10 @@ def check_hypotheses(search: object, value: object, batch: int) -> Hypotheses:
 
 
 def check_loss(head: object, value: object) -> Loss:
-    """Return the loss of a head; raise `E-contract` unless its total and count are scalars."""
+    """Return the loss of a head; raise `E-contract` unless its total and its counts are scalars."""
     loss = expect(value, Loss, "head", head)
-    for name, part in (("total", loss.total), ("count", loss.count)):
-        if not is_shaped(part):
+    for name, part in (("total", loss.total), ("count", loss.count), ("correct", loss.correct)):
+        if not is_shaped(part) and (part is not None or name != "correct"):
             raise contract_error("head", head, "loss", f"a scalar tensor as {name}", part)
     return loss
 

@@ -103,6 +103,7 @@ WRONG: list[tuple[Callable[[Any], Any], Any, str]] = [
     (loss, torch.tensor(1.0), "must return a Loss"),
     (loss, Loss(torch.zeros(B), torch.tensor(3)), "a scalar tensor as total"),
     (loss, Loss(torch.tensor(1.0), 3), "a scalar tensor as count, got int"),  # type: ignore[arg-type]
+    (loss, Loss(torch.tensor(1.0), torch.tensor(3), correct=torch.zeros(B)), "a scalar tensor as correct"),
     (scores, torch.zeros(B, 1), "a tensor of shape [3], got a tensor of shape [3, 1]"),
     (predictions, Prediction("a", 0.0), "a list of Prediction"),
     (predictions, ["a"] * B, "a list of Prediction"),

@@ -211,6 +211,23 @@ def test_curves_run_over_steps_when_an_epoch_has_several_validations(tmp_path: P
     curves(csv, tmp_path / "curves.png")
 
 
+def test_loss_and_accuracy_have_a_panel_each_with_training_and_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panels: list[Any] = []
+    monkeypatch.setattr("seq2att.drawing.learning.save", lambda figure, path: panels.extend(figure.axes))
+    csv = tmp_path / "metrics.csv"
+    csv.write_text(
+        "epoch,step,train_loss,train_accuracy,loss,accuracy,f1_macro\n1,8,0.9,50,0.8,60,55\n2,16,0.5,80,0.6,70,70\n"
+    )
+    curves(csv, tmp_path / "curves.png")
+    lines = [{line.get_label().split("  ")[0]: list(line.get_ydata()) for line in panel.lines} for panel in panels]
+    assert [panel.get_ylabel() for panel in panels] == ["loss", "accuracy (%)", "f1_macro"]
+    assert lines[0]["training"] == [0.9, 0.5]
+    assert (lines[1]["training"], lines[1]["validation"]) == ([50, 80], [60, 70])
+    assert lines[2]["f1_macro"] == [55, 70]
+
+
 def test_numbers_of_cells() -> None:
     assert parse_cell("1.5") == 1.5
     assert all(np.isnan(parse_cell(text)) for text in ("", None, "oops"))

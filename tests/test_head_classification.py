@@ -117,6 +117,15 @@ def test_two_classes_share_one_logit() -> None:
     assert chances == pytest.approx(logits.sigmoid().tolist())
 
 
+@pytest.mark.parametrize("names", [("neg", "pos"), ("a", "b", "c")])
+def test_right_labels_are_counted(names: tuple[str, ...]) -> None:
+    model = head(label_field(*names), label_smoothing=0.3)
+    predicted = [names.index(prediction.value) for prediction in model.predict(encoding())]
+    assert model.loss(encoding(), column(*predicted)).correct == 4
+    wrong = [(label + 1) % len(names) for label in predicted]
+    assert model.loss(encoding(), column(predicted[0], -1, *wrong[2:])).correct == 1
+
+
 def test_an_unseen_label_is_left_out_of_loss_and_score() -> None:
     model = head(THREE)
     loss, score = model.loss(encoding(), column(0, -1, 2, -1)), model.score(encoding(), column(0, -1, 2, -1))

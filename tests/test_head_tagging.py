@@ -11,6 +11,7 @@ import torch
 from seq2att import registry, testing
 from seq2att.field import TagsField
 from seq2att.head import Tagging
+from seq2att.head.transitions import marginals
 from seq2att.testing.cases import Case
 from seq2att.types import Batch, Column, Encoding, select
 from tests.refusals import refused
@@ -155,6 +156,21 @@ def test_unseen_tags_are_left_out(transitions: bool) -> None:
     else:
         log_probs = head.emissions(encoding).log_softmax(2)
         torch.testing.assert_close(scores[0], log_probs[0, 0, 0] + log_probs[0, 2, 2])
+
+
+@pytest.mark.parametrize("transitions", [False, True])
+def test_tags_that_are_the_likeliest_by_themselves_are_counted(transitions: bool) -> None:
+    head = head_for(["B-x I-x O"], transitions=transitions)
+    if head.transitions is not None:
+        torch.nn.init.normal_(head.transitions.pairs, std=3.0)
+    encoding, lengths = encoding_of([3, 2]), torch.tensor([3, 2])
+    emissions = head.emissions(encoding)
+    chances = emissions if head.transitions is None else marginals(emissions, lengths, head.transitions.chain())
+    best = chances.argmax(2)
+    assert head.loss(encoding, Column(best, lengths)).correct == 5
+    other = best.clone()
+    other[0, 0], other[1, 1] = (best[0, 0] + 1) % 3, -1
+    assert head.loss(encoding, Column(other, lengths)).correct == 3
 
 
 def test_float32_loses_little() -> None:

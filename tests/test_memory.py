@@ -111,6 +111,7 @@ def test_a_split_batch_has_the_gradient_of_the_whole(tmp_path: Path, most: int, 
     assert split.best is not None
     assert whole.best is not None
     assert split.best.values == pytest.approx(whole.best.values, rel=1e-10)
+    assert split.best.train_accuracy == whole.best.train_accuracy > 0
     named = [line for line in lines if "memory" in line]
     assert len(named) == 2, "once at the first, and their number at the end"
     assert "toy.tsv:" in named[0]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seq2att import output
+from seq2att import output, testing
 from seq2att.output import Adaptive, Linear, default_cutoffs, linear_loss
 from seq2att.recurrence import native
 from tests.refusals import refused
@@ -64,13 +64,44 @@ def test_the_loss_is_torchs(smoothing: float) -> None:
 
 
 @pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_target_counts_as_correct_where_it_is_the_first_of_the_likeliest(smoothing: float) -> None:
+    outputs, weight, bias, targets = numbers(rows=200, size=40)
+    layer = linear(outputs, weight, bias)
+    loss, correct = layer.loss_and_correct(outputs, targets, smoothing)
+    assert loss == layer.loss(outputs, targets, smoothing)
+    assert 0 < correct == (functional.linear(outputs, weight, bias).argmax(1) == targets).sum()
+    ties = linear(outputs, torch.zeros_like(weight), torch.zeros_like(bias))
+    assert ties.loss_and_correct(outputs, targets, smoothing)[1] == (targets == 0).sum()
+
+
+def test_a_layer_with_a_loss_of_its_own_is_asked_for_that() -> None:
+    class Weighted(Linear):
+        def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+            return 2 * super().loss(outputs, targets, smoothing)
+
+    class Renamed(Linear):
+        pass
+
+    assert (Linear.counts_correct, Renamed.counts_correct) == (True, True)
+    assert (Weighted.counts_correct, Adaptive.counts_correct) == (False, False)
+    case = testing.make_case({})
+    plain = case.model(case.batch)
+    case.model.head.output.__class__ = Weighted
+    heavy = case.model(case.batch)
+    torch.testing.assert_close(heavy.total, 2 * plain.total)
+    assert plain.correct is not None
+    assert heavy.correct is None
+
+
+@pytest.mark.usefixtures("way")
 def test_any_wanted_distribution() -> None:
     outputs, weight, bias, _ = numbers()
     generator = torch.Generator().manual_seed(2)
     targets = torch.stack([torch.randperm(9, generator=generator)[:3] for _ in range(6)])
     weights = torch.rand(6, 3, generator=generator, dtype=torch.float64)
     weights[1] = 0  # only the uniform part
-    ours = linear_loss(outputs, weight, bias, targets, weights, 0.3)
+    ours, _ = linear_loss(outputs, weight, bias, targets, weights, 0.3)
     wanted = torch.full((6, 9), 0.3 / 9, dtype=torch.float64).scatter_add_(1, targets, weights)
     theirs = -(wanted * functional.linear(outputs, weight, bias).log_softmax(1)).sum()
     torch.testing.assert_close(ours, theirs)
@@ -92,7 +123,8 @@ def test_both_ways_give_the_same_numbers_however_large_the_logits(size: int, mon
         monkeypatch.setenv("SEQ2ATT_KERNEL", kernel)
         gradient = logits.clone()
         results.append((*output.cross_entropy(gradient, targets, weights, 0.1), gradient))
-    (total, sums, gradient), (other_total, other_sums, other_gradient) = results
+    (total, sums, correct, gradient), (other_total, other_sums, other_correct, other_gradient) = results
+    assert correct == other_correct
     torch.testing.assert_close(total, other_total, rtol=1e-6, atol=1e-4)
     torch.testing.assert_close(gradient, other_gradient, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(sums, other_sums, rtol=1e-5, atol=1e-5)
@@ -244,7 +276,7 @@ def test_a_cluster_sees_only_the_rows_that_it_is_right_for(monkeypatch: pytest.M
     seen: list[int] = []
     pass_over = output.cross_entropy
 
-    def spy(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    def spy(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
         seen.append(len(logits))
         return pass_over(logits, *rest)
 

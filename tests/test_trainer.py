@@ -708,6 +708,42 @@ def test_the_table_has_a_row_a_validation(tmp_path):
     assert float(second["tokens_per_second"]) > 0
 
 
+@pytest.mark.parametrize("settings", [{}, {"accumulate": 3, "log_every": 2, "validate_every": 0.5}])
+def test_the_accuracy_is_that_of_the_batches_as_they_were_trained(tmp_path, settings):
+    model, batches, expected = ToyModel(dropout=0.3), [], []
+    forward = model.forward
+
+    def counting(batch, state=()):
+        loss = forward(batch)
+        if model.training:
+            batches.append((int(loss.correct), int(loss.count)))
+        return loss
+
+    def close(training):
+        correct, count = map(sum, zip(*batches, strict=True))
+        expected.append(100 * correct / count)
+        batches.clear()
+
+    model.forward = counting
+    training = toy(make_config(tmp_path / "run", **settings), [hook("on_validation", close)], model=model)
+    rows = table(tmp_path / "run")
+    assert [float(row["train_token_accuracy"]) for row in rows] == pytest.approx(expected, rel=1e-5)
+    assert len(set(expected)) == len(rows) > 1
+    loss = likelihood(training.model, training.corpora["validation"])
+    assert float(rows[-1]["token_accuracy"]) == pytest.approx(100 * loss.correct / loss.count, rel=1e-5)
+
+
+def test_a_head_that_counts_nothing_has_no_accuracy(tmp_path):
+    model = ToyModel()
+    forward = model.forward
+    model.forward = lambda batch: forward(batch)._replace(correct=None)
+    toy(make_config(tmp_path / "run"), model=model)
+    assert not [name for name in table(tmp_path / "run")[0] if "accuracy" in name]
+    with refused("E-metric", "trainer.monitor=token_accuracy"):
+        config = make_config(tmp_path / "other", monitor="token_accuracy")
+        toy(config, model=model)
+
+
 @pytest.mark.parametrize("settings", [{"log_every": 1}, {"log_every": 100}, {"log_every": 100, "max_steps": 1}])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_diverged_loss_ends_the_run(tmp_path, settings, value):

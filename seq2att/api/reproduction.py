@@ -28,6 +28,7 @@ from seq2att.trainer.folder import CONFIG, FINISHED, TABLE, data_root
 from seq2att.trainer.machine import environment
 from seq2att.trainer.record import describe_data, describe_plugins, last_start, read_record
 
+OF_ROW = " of row "  # between a column and the number of a row of `metrics.csv`
 TIMES = ("tokens_per_second", "seconds")  # columns that no run repeats
 COMPARED = ("versions", "system", "processor", "kernel", "git", "plugins", "processes", "threads", "device")
 TOLERANCE = 0.05
@@ -260,7 +261,7 @@ def table_values(path: Path) -> dict[str, Any]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {
-        f"{name} of row {number}": value
+        f"{name}{OF_ROW}{number}": value
         for number, row in enumerate(rows, start=1)
         for name, value in row.items()
         if name not in TIMES
@@ -273,8 +274,15 @@ def final_figures(path: Path) -> dict[str, Any]:
 
 
 def compare_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> Comparison:
-    """How far values of the same name differ."""
-    return summarize({name: value_difference(one.get(name), other.get(name)) for name in {**one, **other}})
+    """How far values of the same name differ; a figure that one version of seq2att does not measure is left out."""
+    shared = set(map(figure_of, one)) & set(map(figure_of, other))
+    names = [name for name in {**one, **other} if figure_of(name) in shared]
+    return summarize({name: value_difference(one.get(name), other.get(name)) for name in names})
+
+
+def figure_of(name: str) -> str:
+    """The figure that a value is of: its column, where it is in a table."""
+    return name.partition(OF_ROW)[0]
 
 
 def value_difference(one: Any, other: Any) -> float:

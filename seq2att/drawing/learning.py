@@ -18,8 +18,9 @@ if TYPE_CHECKING:  # importing matplotlib takes a second: only a command that dr
     from matplotlib.axes import Axes
 
 NO_METRIC = frozenset(  # columns of metrics.csv that the panels of the metrics leave out
-    "epoch step train_loss loss perplexity bits learning_rate tokens_per_second seconds".split()
+    "epoch step loss perplexity bits learning_rate tokens_per_second seconds".split()
 )
+TRAIN = "train_"  # what a figure of the training rows begins with
 SCALE = 15.0  # metrics whose largest values differ by more have panels of their own
 
 
@@ -38,9 +39,10 @@ class Table(NamedTuple):
 
 
 def curves(csv_path: Path, png_path: Path, best: float | None = None) -> None:
-    """Draw the training run of a metrics.csv: the losses, and below them the metrics.
+    """Draw the training run of a metrics.csv: the loss, below it the accuracy, and then the metrics.
 
-    Metrics of one scale (percent, for example) share a panel; missing values are left out.
+    A figure that is measured in training too has a panel with both lines. Other metrics of one scale (percent, for
+    example) share a panel; missing values are left out.
 
     Args:
         csv_path: the table to read.
@@ -54,24 +56,28 @@ def curves(csv_path: Path, png_path: Path, best: float | None = None) -> None:
 
     table = read_table(csv_path)
     across = choose_axis(table)
-    metrics = [name for name in table.columns if name not in NO_METRIC and len(table.points(across, name)[0])]
+    paired = [name.removeprefix(TRAIN) for name in table.columns if name.startswith(TRAIN)]  # the loss first
+    left_out = NO_METRIC | {*paired, *(TRAIN + name for name in paired)}
+    metrics = [name for name in table.columns if name not in left_out and len(table.points(across, name)[0])]
     if not len(table.points(across, "loss")[0]) and not len(table.points(across, "train_loss")[0]):
         remedy = "wait for the first validation (NaN: it diverged)"
         raise UserError("E-loss", str(csv_path), "there is no finite loss to draw", remedy)
     mark = best_point(table, across, best)
     groups = group_by_scale(table, across, metrics)
-    figure = new_figure(7.2, 3.4 + 2.2 * len(groups))
-    panels = figure.subplots(1 + len(groups), 1, sharex=True, squeeze=False)[:, 0]
-    losses = {"train_loss": ("training", PALE), "loss": ("validation", SERIES[0])}
-    draw_lines(panels[0], table, across, losses, mark)
-    panels[0].set_ylabel("loss")
-    for panel, names in zip(panels[1:], groups, strict=True):
+    pairs = list(dict.fromkeys(["loss", *paired]))
+    figure = new_figure(7.2, 1.2 + 2.2 * len([*pairs, *groups]))
+    panels = figure.subplots(len(pairs) + len(groups), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, name in zip(panels, pairs, strict=False):
+        lines = {TRAIN + name: ("training", PALE), name: ("validation", SERIES[0])}
+        draw_lines(panel, table, across, lines, mark)
+        panel.set_ylabel(name.replace("_", " ") + (" (%)" if name != "loss" else ""))
+    for panel, names in zip(panels[len(pairs) :], groups, strict=True):
         lines = {name: (name, SERIES[place % len(SERIES)]) for place, name in enumerate(names)}
         draw_lines(panel, table, across, lines, mark)
         panel.set_ylabel(names[0] if len(names) == 1 else "metrics")
     panels[-1].set_xlabel(across)
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    places = np.unique(np.concatenate([table.points(across, name)[0] for name in losses]))
+    places = np.unique(np.concatenate([table.points(across, name)[0] for name in ("train_loss", "loss")]))
     if len(places) == 1:  # room around a single validation
         panels[-1].set_xlim(places[0] - 1, places[0] + 1)
     figure.align_ylabels()
@@ -136,7 +142,7 @@ def draw_lines(panel: Axes, table: Table, across: str, lines: dict[str, tuple[st
         value = f"  {best[0]:.4g}" if len(best) else ""
         marker = "o" if len(x) <= 2 else None  # one point makes no line
         panel.plot(x, y, color=color, linewidth=1.8, marker=marker, markersize=4, label=f"{label}{value}")
-        if len(best) and name != "train_loss":
+        if len(best) and not name.startswith(TRAIN):
             panel.plot(x[x == mark][-1:], best, "o", color=color, markersize=6.5, markeredgecolor="white", zorder=4)
     if mark is not None:
         panel.axvline(mark, color=PALE, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)

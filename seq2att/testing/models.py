@@ -155,6 +155,11 @@ def loss(case: Case) -> None:
     expected = int((case.target.lengths + num_ends).sum())
     cause = "`Loss.count` is the number of real targets: each token and end symbol once, no padding"
     require(int(result.count) == expected, f"the loss counts {int(result.count)} targets, expected {expected}", cause)
+    if result.correct is not None:
+        alone = sum(int(case.model(row_of(case.batch, row)).correct) for row in case.batch.rows.tolist())
+        found = int(result.correct)
+        cause = "`Loss.correct` is the number of real targets that are predicted right: a scalar, no padding"
+        require(0 <= found == alone <= expected, f"{found} targets are correct in a batch, {alone} in its rows", cause)
 
 
 def distribution(case: Case) -> None:

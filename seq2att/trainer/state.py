@@ -18,7 +18,7 @@ from seq2att.files.untrusted import parse_json, read_regular
 from seq2att.trainer.checkpoint import OVERWRITE, write_checkpoint
 
 STATE, CHECKPOINTS = "state.json", "checkpoints"
-FORMAT = 3  # of the state and of the checkpoints; versions before it had no state.json
+FORMAT = 4  # of the state and of the checkpoints
 OTHER_VERSION = ("is of another version of seq2att", f"finish the run with the one that began it, or {OVERWRITE}")
 
 MAX_BYTES = 1 << 20
