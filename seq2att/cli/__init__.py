@@ -1,4 +1,4 @@
-"""The command line: `seq2att train`, `translate`, `classify`, `tag`, `generate`, `evaluate`, `show` and others.
+"""The command line: `seq2att train`, `translate`, `classify`, `tag`, `generate`, `evaluate`, `show`, `explain` and others.
 
 A command parses its arguments and calls the API; what is slow to load is imported when a command needs it.
 """
@@ -10,11 +10,24 @@ import os
 import sys
 from collections.abc import Sequence
 
-from seq2att.cli import answering, baseline, check, data, evaluate, listing, plugin, reproduce, score, show, train
+from seq2att.cli import (
+    answering,
+    baseline,
+    check,
+    data,
+    evaluate,
+    explain,
+    listing,
+    plugin,
+    reproduce,
+    score,
+    show,
+    train,
+)
 from seq2att.cli.boundary import USER_ERROR, guarded, prepare_streams
 from seq2att.registry import suggestion
 
-COMMANDS = (train, data, reproduce, answering, evaluate, score, baseline, show, listing, check, plugin)
+COMMANDS = (train, data, reproduce, answering, evaluate, score, baseline, show, explain, listing, check, plugin)
 EXAMPLES = """start here:
   seq2att train reverse
   seq2att translate runs/reverse

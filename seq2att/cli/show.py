@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seq2att.api import Predictor
     from seq2att.types import Prediction
 
+SEARCHING = ("translate", "generate")  # tasks
 EXAMPLES = """examples:
   seq2att show runs/reverse "a b c d"
   seq2att show runs/reverse "a b c d" -o attention.png
@@ -30,35 +31,55 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = add_parser(commands, "show", "answer one input and show its attention", EXAMPLES)
     add_model(parser)
-    parser.add_argument("text", metavar="TEXT", nargs="?", help="what to answer")
-    parser.add_argument("--row", type=positive, metavar="N", help="answer row N of the run's data in place of a text")
-    add_split(parser, "with --row: ")
+    add_input(parser)
     parser.add_argument("-o", "--output", metavar="FILE.png", help="draw the map into this file, too")
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Print the answer and its attention, and draw it with --output."""
-    if arguments.text is None and arguments.row is None:
-        raise UserError("E-missing", "TEXT", "show needs an input", "give a sentence in quotes, or --row N")
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """Add the one input: a text, or a row of the run's data."""
+    parser.add_argument("text", metavar="TEXT", nargs="?", help="what to answer")
+    parser.add_argument("--row", type=positive, metavar="N", help="answer row N of the run's data in place of a text")
+    add_split(parser, "with --row: ")
+
+
+def check_input(arguments: argparse.Namespace) -> None:
+    """Refuse two inputs, and an empty one."""
     if arguments.text is not None and arguments.row is not None:
         raise UserError("E-argument", "TEXT and --row", "exclude each other", "give one of them")
     if arguments.text is not None and not arguments.text.strip():
         raise UserError("E-empty", "TEXT", "is empty", "give a sentence in quotes")
+
+
+def input_of(arguments: argparse.Namespace, predictor: Predictor) -> tuple[Any, list[str]]:
+    """The input, and a line to print above the answer: that of a row says its place and its target."""
+    if arguments.row is None:
+        if arguments.text is None and predictor.model.source.has_values:
+            problem = f"{arguments.command} needs an input"
+            raise UserError("E-missing", "TEXT", problem, "give a sentence in quotes, or --row N")
+        return arguments.text or "", []
+    from seq2att import api
+
+    example = api.example(predictor, arguments.row, split=arguments.split, root=arguments.root)
+    return example.source, [f"{example.place}: {example.target}"]
+
+
+def search_options(arguments: argparse.Namespace, predictor: Predictor) -> dict[str, Any]:
+    """The size of the beam, where it is given; refuses one for a model that does not search."""
+    if arguments.beam and predictor.task not in SEARCHING:
+        raise UserError("E-task", f"--beam={arguments.beam}", f"{predictor.task} has no search", "leave it out")
+    return {"beam": arguments.beam} if arguments.beam else {}
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the answer and its attention, and draw it with --output."""
+    check_input(arguments)
     if arguments.output and not arguments.output.lower().endswith(".png"):
         raise UserError("E-argument", f"--output={arguments.output}", "must end in .png")
     predictor = load(arguments)
-    searches = predictor.task in ("translate", "generate")
-    if arguments.beam and not searches:
-        raise UserError("E-task", f"--beam={arguments.beam}", f"{predictor.task} has no search", "leave it out")
-    search = {"beam": arguments.beam} if searches else {}
-    source, header = arguments.text, []
-    if arguments.row is not None:
-        from seq2att import api
-
-        example = api.example(predictor, arguments.row, split=arguments.split, root=arguments.root)
-        source, header = example.source, [f"{example.place}: {example.target}"]
+    search, searches = search_options(arguments, predictor), predictor.task in SEARCHING
+    source, header = input_of(arguments, predictor)
     (prediction,) = getattr(predictor, predictor.task)([source], **search)
     put(standard_output(), [*header, prediction.text, *detail_lines(prediction, predictor.task)])
     if prediction.attention is not None:
