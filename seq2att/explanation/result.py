@@ -86,8 +86,11 @@ class Explanation(Mapping[str, Array]):
     def __repr__(self) -> str:
         return f"<seq2att.Explanation: {self.task}, {self.source!r} -> {self.target!r}, {len(self)} arrays>"
 
-    def to_dict(self, limit: int = LIMIT) -> dict[str, Any]:
-        """Make a tree of plain values; an array of more than `limit` numbers has null as its values."""
+    def to_dict(self, limit: int = LIMIT, first_units: bool = False) -> dict[str, Any]:
+        """Make a tree of plain values; an array of more than `limit` numbers has null as its values.
+
+        With `first_units` it has as many of its first units as the limit allows, and their number as `shown`.
+        """
         prediction = self.prediction
         return {
             "format": FORMAT,
@@ -99,7 +102,7 @@ class Explanation(Mapping[str, Array]):
                 "probabilities": None if prediction.probabilities is None else dict(prediction.probabilities),
             },
             "labels": {axis: list(texts) for axis, texts in self.labels.items()},
-            "arrays": [self.array_to_dict(name, limit) for name in self],
+            "arrays": [self.array_to_dict(name, limit, first_units) for name in self],
             "top": None if self.top is None else self.top._asdict(),
             "tree": [node._asdict() for node in self.tree],
             "gradient": [path._asdict() for path in self.gradient],
@@ -107,16 +110,17 @@ class Explanation(Mapping[str, Array]):
             "loss_of": self.loss_of,
         }
 
-    def array_to_dict(self, name: str, limit: int) -> dict[str, Any]:
+    def array_to_dict(self, name: str, limit: int, first_units: bool = False) -> dict[str, Any]:
         """Describe one array; what is computed on demand has no values."""
-        described: dict[str, Any] = {"name": name, "axes": list(self.axes[name])}
-        stored = self.arrays[name]
+        stored, axes = self.arrays[name], list(self.axes[name])
+        shape = self.shape(name) if callable(stored) else list(stored.shape)
+        described = {"name": name, "axes": axes, "shape": shape, "equation": self.equations[name], "values": None}
         if callable(stored):
-            described |= {"shape": self.shape(name), "equation": self.equations[name], "values": None}
-        else:
-            values = rounded(stored) if stored.size <= limit else None
-            described |= {"shape": list(stored.shape), "equation": self.equations[name], "values": values}
-        return described
+            return described
+        if stored.size <= limit:
+            return described | {"values": rounded(stored)}
+        shown = limit * stored.shape[-1] // stored.size if first_units and axes[-1:] == ["unit"] else 0
+        return described | ({"values": rounded(stored[..., :shown]), "shown": shown} if shown else {})
 
     def shape(self, name: str) -> list[int]:
         """The shape of weighted values, from that of the weights and of the values."""

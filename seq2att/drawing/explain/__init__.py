@@ -13,7 +13,8 @@ from string import Template
 from typing import Any
 
 LANGUAGES = ("en", "ko")
-SCRIPTS = ("base", "equations", "arrays", "charts", "lines", "recurrent", "attention", "heads", "page")  # in this order
+SCRIPTS = "base equations arrays charts bars lines recurrent attention generation prediction overview page".split()
+"""In the order in which the page holds them."""
 UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")  # what could end a script element, a line, or the file
 
 
@@ -28,9 +29,10 @@ def explanation_page(explanation: Mapping[str, Any], language: str = "en") -> st
         language: the language in which the page opens, `en` or `ko`; a button changes it.
     """
     style, script = read("page.css"), "\n".join(read(f"{name}.js") for name in SCRIPTS)
+    title = f"seq2att explain: {explanation['source'] or explanation['target']}"
     return Template(read("page.html")).substitute(
         language=language,
-        title=html.escape(f"seq2att explain: {explanation['source'] or explanation['target']}"[:120]),
+        title=html.escape(title[:120]).encode("utf-8", "replace").decode(),
         style=style,
         style_hash=policy_hash(style),
         script=script,

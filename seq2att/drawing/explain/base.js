@@ -37,7 +37,11 @@ function make(tag, attributes = {}, ...children) {
 
 const VISIBLE = { " ": "␣", "\t": "⇥", "\n": "⏎", "\r": "␍" };
 
-const JAMO = { 0x1100: "ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ", 0x1161: "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ", 0x11a8: "ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ" };
+const JAMO = {
+  0x1100: "ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ",
+  0x1161: "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ",
+  0x11a8: "ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ",
+};
 
 /** A token with visible spaces; a lone part of a Hangul syllable as the letter, a lone combining mark with a base. */
 function visible(token) {
@@ -51,7 +55,11 @@ function visible(token) {
 
 /** A token as an element that keeps its own direction of writing. */
 function token(text, attributes = {}) {
-  return make("bdi", { class: "token", title: [...text].length > 12 ? visible(text) : null, ...attributes }, visible(text));
+  return make(
+    "bdi",
+    { class: "token", title: [...text].length > 12 ? visible(text) : null, ...attributes },
+    visible(text),
+  );
 }
 
 const FORBIDDEN = -1e8; // below it a score says that the rules of tags forbid this
@@ -68,9 +76,12 @@ function number(value) {
     return value.toFixed(digits).replace("-", "−");
   }
   const [digits, exponent] = value.toExponential(2).split("e");
-  const raised = String(Number(exponent)).replace(/[-\d]/g, (one) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(one)]);
-  return `${digits.replace("-", "−")}·10${raised}`;
+  return `${digits.replace("-", "−")}·${power(Number(exponent))}`;
 }
+
+/** A power of 10. */
+const power = (exponent) =>
+  `10${String(exponent).replace(/[-\d]/g, (one) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(one)])}`;
 
 /** A share as per cent. */
 function percent(share) {
@@ -82,7 +93,9 @@ const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** A shape, as `[T=3 × S=5]`. */
 function shape(parts) {
-  const text = Object.entries(parts).map(([name, size]) => `${name} = ${size}`).join(" × ");
+  const text = Object.entries(parts)
+    .map(([name, size]) => `${name} = ${size}`)
+    .join(" × ");
   return make("span", { class: "shape" }, `[${text}]`);
 }
 

@@ -3,38 +3,49 @@
 
 const MOST_CELLS = 4000; // rows or columns of one map
 const MOST_BARS = 150;
+
 const MOST_NUMBERS = 20000; // of a table
 
 const SEQUENTIAL = {
   light: ["#f1f5f9", "#c3daee", "#6caad9", "#1f6cb0", "#0a2f5c"],
   dark: ["#20242b", "#173f63", "#1f6cb0", "#62b0e8", "#def2ff"],
 };
+
 const DIVERGING = {
   light: ["#7f2704", "#d95f0e", "#f5c199", "#f3f3f0", "#a8cbe8", "#2f7dc0", "#08306b"],
   dark: ["#ffc79b", "#e0752d", "#6d3716", "#23262c", "#1c486f", "#4193d6", "#b9deff"],
 };
 
 const isDark = () => (page.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+
 const palette = (scale) => (scale.low < 0 ? DIVERGING : SEQUENTIAL)[isDark() ? "dark" : "light"];
 
 /** The scale of some rows: from 0, or both ways from 0; at least as far as `reach`. */
 function scaleOf(rows, { signed = rows.flat().some((value) => value < 0), reach = 0 } = {}) {
-  const most = Math.max(largest(rows.map((row) => row.filter((value) => Number.isFinite(value) && value > FORBIDDEN))), reach) || 1;
+  const most =
+    Math.max(largest(rows.map((row) => row.filter((value) => Number.isFinite(value) && value > FORBIDDEN))), reach) ||
+    1;
   return { low: signed ? -most : 0, high: most };
 }
 
-/** The colour of a value on a scale, as `rgb(...)`. */
-function colorOf(value, scale) {
-  if (value < FORBIDDEN) return isDark() ? "rgb(70 74 82)" : "rgb(160 164 170)";
-  const colors = palette(scale);
-  const share = Number.isFinite(value) ? clamp((value - scale.low) / (scale.high - scale.low), 0, 1) : 0;
-  const place = share * (colors.length - 1);
-  const [below, above] = [Math.floor(place), Math.ceil(place)].map((index) => channels(colors[index]));
-  const mixed = below.map((low, index) => Math.round(low + (above[index] - low) * (place % 1)));
-  return `rgb(${mixed.join(" ")})`;
+const SHADES = 256;
+
+/** The shades of a scale, from its lowest to its highest value: `[red, green, blue]` each. */
+function shadesOf(scale) {
+  const colors = palette(scale).map((color) => [1, 3, 5].map((start) => parseInt(color.slice(start, start + 2), 16)));
+  return range(SHADES).map((shade) => {
+    const place = (shade / (SHADES - 1)) * (colors.length - 1);
+    const [below, above] = [colors[Math.floor(place)], colors[Math.ceil(place)]];
+    return below.map((low, index) => Math.round(low + (above[index] - low) * (place % 1)));
+  });
 }
 
-const channels = (color) => [1, 3, 5].map((start) => parseInt(color.slice(start, start + 2), 16));
+/** The shade of a value, from `shadesOf`. */
+function shadeOf(value, scale, shades) {
+  if (value < FORBIDDEN) return isDark() ? [70, 74, 82] : [160, 164, 170];
+  const share = Number.isFinite(value) ? (value - scale.low) / (scale.high - scale.low) : 0;
+  return shades[clamp(Math.round(share * (SHADES - 1)), 0, SHADES - 1)];
+}
 
 const tip = make("div", { id: "tip", "aria-hidden": "true", hidden: true });
 
@@ -42,7 +53,9 @@ const tip = make("div", { id: "tip", "aria-hidden": "true", hidden: true });
 function showTip(lines, x = 0, y = 0) {
   tip.hidden = lines === null;
   if (lines === null) return;
-  tip.replaceChildren(...lines.map((line, index) => make("div", { class: index === lines.length - 1 ? "code" : null }, line)));
+  tip.replaceChildren(
+    ...lines.map((line, index) => make("div", { class: index === lines.length - 1 ? "code" : null }, line)),
+  );
   const box = tip.getBoundingClientRect();
   tip.style.left = `${clamp(x + 14, 4, Math.max(4, innerWidth - box.width - 4))}px`;
   tip.style.top = `${y + 18 + box.height > innerHeight ? Math.max(4, y - box.height - 10) : y + 18}px`;
@@ -61,23 +74,55 @@ const address = (name, indexes) => `["${name}"]${indexes.length ? `[${indexes.jo
  *   shapeOf: what the caption says of the shape; low: draw flat rows.
  */
 function heatMap(options) {
-  const cut = { rows: Math.min(options.values.length, MOST_CELLS), columns: Math.min(options.values[0]?.length ?? 0, MOST_CELLS) };
+  const cut = {
+    rows: Math.min(options.values.length, MOST_CELLS),
+    columns: Math.min(options.values[0]?.length ?? 0, MOST_CELLS),
+  };
   const size = cellSize(options, cut);
   const canvas = make("canvas", { "aria-hidden": "true" });
-  const field = make("div", {
-    class: "field", tabindex: 0, role: "application", "aria-roledescription": say("heatMap"), "aria-label": summary(options),
-    "data-focus": `map-${options.key ?? options.name}`, style: { width: `${size.width * cut.columns}px`, height: `${size.height * cut.rows}px` },
-  }, canvas, marks(options, size, cut));
+  const field = make(
+    "div",
+    {
+      class: "field",
+      tabindex: 0,
+      role: "application",
+      "aria-roledescription": say("heatMap"),
+      "aria-label": summary(options),
+      "data-focus": `map-${options.key ?? options.name}`,
+      style: { width: `${size.width * cut.columns}px`, height: `${size.height * cut.rows}px` },
+    },
+    canvas,
+    marks(options, size, cut),
+  );
   paint(canvas, options, size, cut);
   const readout = make("p", { class: "readout", "aria-live": "polite" });
   follow(field, readout, options, size, cut);
-  const head = options.columns.labels && columnHeads(options.columns.labels.slice(0, cut.columns), size.width, options.column);
-  const names = options.rows.labels && rowHeads(options.rows.labels.slice(0, cut.rows), size.height, options.row, namesWidth(options, cut));
-  return make("figure", { class: "map" },
+  const head =
+    options.columns.labels && columnHeads(options.columns.labels.slice(0, cut.columns), size.width, options.column);
+  const names =
+    options.rows.labels &&
+    rowHeads(options.rows.labels.slice(0, cut.rows), size.height, options.row, namesWidth(options, cut));
+  return make(
+    "figure",
+    { class: "map" },
     make("figcaption", {}, make("span", { class: "title" }, options.title), " ", options.shapeOf ?? null),
-    make("div", { class: "scroll" }, make("div", { class: "sheet" }, head && names && head && make("div"), head, names, field, options.parts ? sizesUnder(options.parts, size.width) : null)),
+    make(
+      "div",
+      { class: "scroll" },
+      make(
+        "div",
+        { class: "sheet" },
+        head && names && head && make("div"),
+        head,
+        names,
+        field,
+        options.parts ? sizesUnder(options.parts, size.width) : null,
+      ),
+    ),
     make("div", { class: "under" }, legend(options.scale), readout),
-    cutNote(options, cut), table(options, cut));
+    cutNote(options, cut),
+    table(options, cut),
+  );
 }
 
 /** The room that a cell gets, in pixels. */
@@ -86,67 +131,121 @@ function cellSize(options, cut) {
   const fit = Math.floor(room / Math.max(1, cut.columns));
   const columns = Math.max(1, cut.columns);
   const rows = Math.max(1, cut.rows);
-  const width = options.columns.labels ? clamp(fit, 20, options.isLarge ? 72 : 44) : clamp(fit >= 3 ? fit : room / columns, 0.5, 18);
-  const height = options.rows.labels ? (options.isLarge ? 28 : 22) : options.low ? 22 : rows < 75 ? clamp(Math.floor(220 / rows), 3, 14) : Math.max(1, 320 / rows);
+  const width = options.columns.labels
+    ? clamp(fit, 20, options.isLarge ? 72 : 44)
+    : clamp(fit >= 3 ? fit : room / columns, 0.5, 18);
+  const height = options.rows.labels
+    ? options.isLarge
+      ? 28
+      : 22
+    : options.low
+      ? 22
+      : rows < 75
+        ? clamp(Math.floor(220 / rows), 3, 14)
+        : Math.max(1, 320 / rows);
   return { width, height, hasNumbers: Boolean(options.isLarge) && width >= 44 };
 }
 
 /** The room that the names of the rows get: their own, at most a third of the page. */
-const namesWidth = (options, cut) => clamp(Math.max(...options.rows.labels.slice(0, cut.rows).map((label) => textWidth(visible(label)))), 16, Math.min(220, contentWidth() * 0.34));
+const namesWidth = (options, cut) =>
+  clamp(
+    Math.max(...options.rows.labels.slice(0, cut.rows).map((label) => textWidth(visible(label)))),
+    16,
+    Math.min(220, contentWidth() * 0.34),
+  );
 
+/** Paint a pixel for each cell, enlarge the picture, and write the numbers where they fit. */
 function paint(canvas, options, size, cut) {
-  const ratio = Math.min(window.devicePixelRatio || 1, 16000 / Math.max(1, size.width * cut.columns, size.height * cut.rows));
-  canvas.width = Math.max(1, Math.round(size.width * cut.columns * ratio));
-  canvas.height = Math.max(1, Math.round(size.height * cut.rows * ratio));
-  const brush = canvas.getContext("2d");
-  brush.scale(ratio, ratio);
-  const gap = Math.min(size.width, size.height) >= 9 ? 1 : 0;
+  const [wide, high] = [size.width * cut.columns, size.height * cut.rows];
+  const ratio = Math.min(window.devicePixelRatio || 1, 16000 / Math.max(1, wide, high));
+  canvas.width = Math.max(1, Math.round(wide * ratio));
+  canvas.height = Math.max(1, Math.round(high * ratio));
+  if (!cut.rows || !cut.columns) return;
+  const [shades, picture] = [shadesOf(options.scale), new ImageData(cut.columns, cut.rows)];
+  const shadeAt = (row, column) => shadeOf(options.values[row][column], options.scale, shades);
   for (let row = 0; row < cut.rows; row++) {
     for (let column = 0; column < cut.columns; column++) {
-      brush.fillStyle = colorOf(options.values[row][column], options.scale);
-      brush.fillRect(column * size.width, row * size.height, size.width - gap, size.height - gap);
-      if (size.hasNumbers) write(brush, options.values[row][column], options.scale, (column + 0.5) * size.width, (row + 0.5) * size.height);
+      picture.data.set([...shadeAt(row, column), 255], 4 * (row * cut.columns + column));
     }
   }
+  const small = make("canvas", { width: cut.columns, height: cut.rows });
+  small.getContext("2d").putImageData(picture, 0, 0);
+  const brush = canvas.getContext("2d");
+  brush.scale(ratio, ratio);
+  brush.imageSmoothingEnabled = false;
+  brush.drawImage(small, 0, 0, wide, high);
+  if (Math.min(size.width, size.height) >= 9) paintGaps(brush, size, cut);
+  if (size.hasNumbers) writeNumbers(brush, options, size, cut, shadeAt);
 }
 
-/** Write a number into its cell, dark on bright and bright on dark. */
-function write(brush, value, scale, x, y) {
-  const [red, green, blue] = colorOf(value, scale).match(/\d+/g).map(Number);
-  brush.fillStyle = 0.3 * red + 0.59 * green + 0.11 * blue > 130 ? "#15181d" : "#ffffff";
-  brush.font = "12px system-ui, sans-serif";
-  brush.textAlign = "center";
-  brush.textBaseline = "middle";
-  if (value < FORBIDDEN) brush.fillText("✕", x, y);
-  else if (Math.abs(value) >= 0.005) brush.fillText(value.toFixed(2).replace("-", "−"), x, y);
+function paintGaps(brush, size, cut) {
+  const [wide, high] = [size.width * cut.columns, size.height * cut.rows];
+  for (const row of range(cut.rows)) brush.clearRect(0, (row + 1) * size.height - 1, wide, 1);
+  for (const column of range(cut.columns)) brush.clearRect((column + 1) * size.width - 1, 0, 1, high);
+}
+
+/** Write the numbers into their cells, dark on bright and bright on dark; what rounds to 0 stays empty. */
+function writeNumbers(brush, options, size, cut, shadeAt) {
+  Object.assign(brush, { font: "12px system-ui, sans-serif", textAlign: "center", textBaseline: "middle" });
+  for (const row of range(cut.rows)) {
+    for (const column of range(cut.columns)) {
+      const value = options.values[row][column];
+      if (value === null || Math.abs(value) < 0.005) continue;
+      const [red, green, blue] = shadeAt(row, column);
+      brush.fillStyle = 0.3 * red + 0.59 * green + 0.11 * blue > 130 ? "#15181d" : "#ffffff";
+      const text = value < FORBIDDEN ? "✕" : value.toFixed(2).replace("-", "−");
+      brush.fillText(text, (column + 0.5) * size.width, (row + 0.5) * size.height);
+    }
+  }
 }
 
 /** What is drawn over the cells: the marked row and column, and a path. */
 function marks(options, size, cut) {
   const place = (left, top, width, height, kind) =>
-    make("div", { class: kind, style: { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` } });
+    make("div", {
+      class: kind,
+      style: { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` },
+    });
   const [wide, high] = [size.width * cut.columns, size.height * cut.rows];
   const drawn = [];
-  if (options.column !== undefined && options.column < cut.columns) drawn.push(place(options.column * size.width, 0, size.width, high, "mark"));
-  if (options.row !== undefined && options.row < cut.rows) drawn.push(place(0, options.row * size.height, wide, size.height, "mark"));
+  if (options.column !== undefined && options.column < cut.columns)
+    drawn.push(place(options.column * size.width, 0, size.width, high, "mark"));
+  if (options.row !== undefined && options.row < cut.rows)
+    drawn.push(place(0, options.row * size.height, wide, size.height, "mark"));
   for (const [column, row] of (options.path ?? []).entries()) {
-    if (column < cut.columns && row < cut.rows) drawn.push(place(column * size.width, row * size.height, size.width, size.height, "path"));
+    if (column < cut.columns && row < cut.rows)
+      drawn.push(place(column * size.width, row * size.height, size.width, size.height, "path"));
   }
   return [...drawn, place(0, 0, size.width, size.height, "cursor")];
 }
 
 function columnHeads(labels, width, marked) {
   const isNarrow = labels.some((label) => textWidth(visible(label)) > width - 2);
-  return make("div", { class: isNarrow ? "heads upright" : "heads", "aria-hidden": "true" },
-    labels.map((label, index) => make("span", { class: index === marked ? "marked" : null, style: { width: `${width}px` } }, token(label))));
+  return make(
+    "div",
+    { class: isNarrow ? "heads upright" : "heads", "aria-hidden": "true" },
+    labels.map((label, index) =>
+      make("span", { class: index === marked ? "marked" : null, style: { width: `${width}px` } }, token(label)),
+    ),
+  );
 }
 
 /** About how wide a text is, in pixels: letters of East Asia count double. */
-const textWidth = (text) => [...text].reduce((total, letter) => total + (/[\u1100-\uffdc\u{20000}-\u{3fffd}]/u.test(letter) ? 13 : 7.5), 0);
+const textWidth = (text) =>
+  [...text].reduce((total, letter) => total + (/[\u1100-\uffdc\u{20000}-\u{3fffd}]/u.test(letter) ? 13 : 7.5), 0);
 
 function rowHeads(labels, height, marked, width) {
-  return make("div", { class: "names", "aria-hidden": "true", style: { width: `${width + 8}px` } },
-    labels.map((label, index) => make("span", { class: index === marked ? "marked" : null, style: { height: `${height}px`, "line-height": `${height}px` } }, token(label))));
+  return make(
+    "div",
+    { class: "names", "aria-hidden": "true", style: { width: `${width + 8}px` } },
+    labels.map((label, index) =>
+      make(
+        "span",
+        { class: index === marked ? "marked" : null, style: { height: `${height}px`, "line-height": `${height}px` } },
+        token(label),
+      ),
+    ),
+  );
 }
 
 /** Read a cell where the mouse, a finger or the arrow keys are; a click or Enter picks it. */
@@ -164,11 +263,24 @@ function follow(field, readout, options, size, cut) {
     const box = field.getBoundingClientRect();
     return [Math.floor((event.clientY - box.top) / size.height), Math.floor((event.clientX - box.left) / size.width)];
   };
-  field.addEventListener("pointermove", (event) => { showTip(look(...under(event)), event.clientX, event.clientY); field.classList.add("live"); });
-  field.addEventListener("pointerleave", () => { showTip(null); field.classList.remove("live"); });
-  field.addEventListener("blur", () => { readout.textContent = ""; });
-  field.addEventListener("focus", () => { readout.textContent = look(at.row, at.column).join(" · "); });
-  field.addEventListener("click", (event) => { readout.textContent = look(...under(event)).join(" · "); options.pick?.(at.row, at.column); });
+  field.addEventListener("pointermove", (event) => {
+    showTip(look(...under(event)), event.clientX, event.clientY);
+    field.classList.add("live");
+  });
+  field.addEventListener("pointerleave", () => {
+    showTip(null);
+    field.classList.remove("live");
+  });
+  field.addEventListener("blur", () => {
+    readout.textContent = "";
+  });
+  field.addEventListener("focus", () => {
+    readout.textContent = look(at.row, at.column).join(" · ");
+  });
+  field.addEventListener("click", (event) => {
+    readout.textContent = look(...under(event)).join(" · ");
+    options.pick?.(at.row, at.column);
+  });
   const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
   field.addEventListener("keydown", (event) => {
     if (event.shiftKey || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -187,90 +299,61 @@ function follow(field, readout, options, size, cut) {
 function cellLines(options, row, column) {
   const index = options.index ?? ((one, other) => [one, other]);
   const value = number(options.values[row]?.[column]);
-  return [`${options.title}: ${value}`, placeOf(options.rows, row), placeOf(options.columns, column), address(options.name, index(row, column))].filter(Boolean);
+  return [
+    `${options.title}: ${value}`,
+    placeOf(options.rows, row),
+    placeOf(options.columns, column),
+    address(options.name, index(row, column)),
+  ].filter(Boolean);
 }
 
-const placeOf = (axis, index) => (axis.name ? `${axis.name} ${index + 1}${axis.labels ? `: ${visible(axis.labels[index] ?? "")}` : ""}` : "");
+const placeOf = (axis, index) =>
+  axis.name ? `${axis.name} ${index + 1}${axis.labels ? `: ${visible(axis.labels[index] ?? "")}` : ""}` : "";
 
 function summary(options) {
   const values = options.values.flat();
-  const [low, high] = values.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);
+  const [low, high] = values.reduce(
+    ([least, most], value) => [Math.min(least, value), Math.max(most, value)],
+    [Infinity, -Infinity],
+  );
   return say("mapSummary", {
-    title: options.title, rows: options.values.length, columns: options.values[0]?.length ?? 0,
-    rowName: options.rows.name, columnName: options.columns.name, low: number(low), high: number(high),
+    title: options.title,
+    rows: options.values.length,
+    columns: options.values[0]?.length ?? 0,
+    rowName: options.rows.name,
+    columnName: options.columns.name,
+    low: number(low),
+    high: number(high),
   });
 }
 
 function legend(scale) {
   const colors = palette(scale);
-  return make("div", { class: "legend", "aria-hidden": "true" }, number(scale.low), make("span", { style: { background: `linear-gradient(to right, ${colors.join(",")})` } }), number(scale.high));
+  return make(
+    "div",
+    { class: "legend", "aria-hidden": "true" },
+    number(scale.low),
+    make("span", { style: { background: `linear-gradient(to right, ${colors.join(",")})` } }),
+    number(scale.high),
+  );
 }
 
 /** The parts that a row of numbers is made from, below them. */
-const sizesUnder = (parts, width) => make("div", { class: "partsof" }, parts.map(({ name, size }) => make("span", { style: { width: `${size * width}px` }, title: `${name} [${size}]` }, `${name} [${size}]`)));
+const sizesUnder = (parts, width) =>
+  make(
+    "div",
+    { class: "partsof" },
+    parts.map(({ name, size }) =>
+      make("span", { style: { width: `${size * width}px` }, title: `${name} [${size}]` }, `${name} [${size}]`),
+    ),
+  );
 
 function cutNote(options, cut) {
   const [rows, columns] = [options.values.length, options.values[0]?.length ?? 0];
   if (cut.rows === rows && cut.columns === columns) return null;
-  return make("p", { class: "note" }, say("cutMap", { rows: cut.rows, allRows: rows, columns: cut.columns, allColumns: columns }));
-}
-
-/** The numbers of a map as a table, made when it is opened. */
-function table(options, cut) {
-  const rows = Math.max(1, Math.min(cut.rows, Math.floor(MOST_NUMBERS / Math.max(1, cut.columns))));
-  const fill = (event) => {
-    if (!event.target.open || event.target.querySelector("table")) return;
-    const heads = range(cut.columns).map((column) => make("th", { scope: "col" }, options.columns.labels ? token(options.columns.labels[column]) : column + 1));
-    const lines = range(rows).map((row) => make("tr", {},
-      make("th", { scope: "row" }, options.rows.labels ? token(options.rows.labels[row]) : row + 1),
-      range(cut.columns).map((column) => make("td", {}, number(options.values[row][column])))));
-    const note = rows < cut.rows ? make("p", { class: "note" }, say("cutTable", { rows, allRows: cut.rows })) : null;
-    event.target.append(...[note, make("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": options.title },
-      make("table", { class: "numbers" }, make("thead", {}, make("tr", {}, make("th", {}, `${options.rows.name} \\ ${options.columns.name}`), heads)), make("tbody", {}, lines)))].filter(Boolean));
-  };
-  return make("details", { ontoggle: fill }, make("summary", {}, say("numbers")));
-}
-
-/**
- * Bars with their numbers: `rows` of `{label, value, text, note}`; beyond MOST_BARS the largest ones, in their order.
- *
- * @param {object} options title, rows, key, heads: of the columns, picked: index, pick(index), isToken
- */
-function bars(options) {
-  const { rows } = options;
-  const shown = rows.length <= MOST_BARS ? range(rows.length)
-    : range(rows.length).sort((one, other) => Math.abs(rows[other].value) - Math.abs(rows[one].value)).slice(0, MOST_BARS).sort((one, other) => one - other);
-  const least = Math.min(0, ...shown.map((index) => rows[index].value).filter(Number.isFinite));
-  const most = Math.max(0, ...shown.map((index) => rows[index].value).filter(Number.isFinite), options.reach ?? 0);
-  const span = most - least || 1;
-  const line = (index) => {
-    const { label, value, text, note } = rows[index];
-    const width = Number.isFinite(value) ? (Math.abs(value) / span) * 100 : 0;
-    const start = ((Math.min(value, 0) - least) / span) * 100;
-    const name = options.isPlain ? label : token(label);
-    const picked = index === options.picked;
-    return make("tr", { class: picked ? "picked" : null },
-      make("th", { scope: "row" }, options.pick ? make("button", {
-        type: "button", tabindex: picked || (options.picked === undefined && index === shown[0]) ? 0 : -1, "aria-pressed": String(picked),
-        "data-focus": `bar-${options.key}-${index}`, onclick: () => options.pick(index),
-      }, name) : name),
-      make("td", { class: "bar", "aria-hidden": "true" }, make("span", { class: value < 0 ? "negative" : null, style: { left: `${start}%`, width: `${width}%` } })),
-      make("td", { class: "value" }, text ?? number(value)), note === undefined ? null : make("td", { class: "note" }, note));
-  };
-  const body = make("tbody", {}, shown.map(line));
-  if (options.pick) body.addEventListener("keydown", (event) => stepBars(event, shown, options));
-  return make("div", { class: "barbox" },
-    rows.length > shown.length ? make("p", { class: "note" }, say("cutBars", { shown: shown.length, all: rows.length })) : null,
-    make("div", { class: "scroll tall", ...(rows.length > 12 ? { tabindex: 0, role: "region", "aria-label": options.title } : {}) },
-      make("table", { class: "bars" }, make("caption", {}, options.title), make("thead", {}, make("tr", {}, options.heads.map((head, index) => make("th", { scope: "col", class: index === 0 ? null : "value", colspan: index === 1 ? 2 : null }, head)))), body)));
-}
-
-function stepBars(event, shown, options) {
-  const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-  if (!step || event.shiftKey) return;
-  const place = clamp(shown.indexOf(options.picked) + step, 0, shown.length - 1);
-  event.preventDefault();
-  event.stopPropagation();
-  options.pick(shown[place]);
-  document.querySelector(`[data-focus="bar-${options.key}-${shown[place]}"]`)?.focus();
+  return make(
+    "p",
+    { class: "note" },
+    say("cutMap", { rows: cut.rows, allRows: rows, columns: cut.columns, allColumns: columns }),
+  );
 }

@@ -1,9 +1,29 @@
 // Equations: a few commands of TeX, written as MathML, which browsers set and screen readers read.
 
 const NAMES = {
-  alpha: "α", sigma: "σ", odot: "⊙", top: "⊤", sum: "∑", prod: "∏", cdot: "·", dots: "…", partial: "∂", mid: "∣",
-  times: "×", leq: "≤", to: "→", lt: "<", quad: "\u2003", log: "log", exp: "exp", tanh: "tanh", softmax: "softmax", max: "max",
-  argmax: "arg max", relu: "ReLU", cos: "cos",
+  alpha: "α",
+  sigma: "σ",
+  odot: "⊙",
+  top: "⊤",
+  sum: "∑",
+  prod: "∏",
+  cdot: "·",
+  dots: "…",
+  partial: "∂",
+  mid: "∣",
+  times: "×",
+  leq: "≤",
+  to: "→",
+  lt: "<",
+  quad: "\u2003",
+  log: "log",
+  exp: "exp",
+  tanh: "tanh",
+  softmax: "softmax",
+  max: "max",
+  argmax: "arg max",
+  relu: "ReLU",
+  cos: "cos",
 };
 const UPRIGHT = new Set(["log", "exp", "tanh", "softmax", "max", "argmax", "relu", "cos"]);
 const LARGE = new Set(["sum", "prod"]);
@@ -101,6 +121,13 @@ function accent(base, mark) {
 /** One equation or several with a list of what its symbols mean: `[[tex, text], ...]`. */
 function explained(tex, symbols) {
   const lines = [tex].flat().map((line) => equation(line, true));
-  const list = symbols.map(([symbol, meaning]) => make("div", {}, make("dt", {}, equation(symbol)), make("dd", {}, meaning)));
-  return make("div", { class: "equation" }, make("div", { class: "formula", tabindex: 0, role: "group", "aria-label": say("equation") }, lines), make("dl", { class: "symbols" }, list));
+  const list = symbols.map(([symbol, meaning]) =>
+    make("div", {}, make("dt", {}, equation(symbol)), make("dd", {}, meaning)),
+  );
+  return make(
+    "div",
+    { class: "equation" },
+    make("div", { class: "formula", tabindex: 0, role: "group", "aria-label": say("equation") }, lines),
+    make("dl", { class: "symbols" }, list),
+  );
 }

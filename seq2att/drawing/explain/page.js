@@ -16,11 +16,15 @@ const SECTIONS = [
   { id: "gradient", build: gradientSection },
   { id: "arrays", build: arraySection },
 ];
+
 const STEPPED = arrays.has("decoder.outputs") || arrays.has("attention.context") || data.top ? "target" : "source";
 
 const numSteps = () => labels(STEPPED)?.length ?? arrays.get("encoder.outputs")?.shape[0] ?? 0;
+
 const stepNow = () => (STEPPED === "target" ? page.step : page.position);
+
 let contentRoom = 640;
+
 const contentWidth = () => contentRoom;
 
 /** Change what is shown, and show it. */
@@ -33,14 +37,20 @@ function change(values) {
 function refresh() {
   const focus = document.activeElement?.getAttribute("data-focus");
   const scrolled = new Map();
-  for (const [index, box] of document.querySelectorAll("main .scroll").entries()) scrolled.set(index, [box.scrollLeft, box.scrollTop]);
+  for (const [index, box] of document.querySelectorAll("main .scroll").entries())
+    scrolled.set(index, [box.scrollLeft, box.scrollTop]);
   const open = new Map([...document.querySelectorAll("main details")].map((one, index) => [index, one.open]));
   for (const { id, build } of SECTIONS) {
     const body = document.querySelector(`#${id} > .body`);
-    if (body && (id !== "arrays" || !body.hasChildNodes())) body.replaceChildren(...[build()].flat(Infinity).filter(Boolean));
+    if (body && (id !== "arrays" || !body.hasChildNodes()))
+      body.replaceChildren(...[build()].flat(Infinity).filter(Boolean));
   }
-  document.querySelectorAll("main details").forEach((one, index) => { if (open.has(index)) one.open = open.get(index); });
-  document.querySelectorAll("main .scroll").forEach((box, index) => { if (scrolled.has(index)) [box.scrollLeft, box.scrollTop] = scrolled.get(index); });
+  document.querySelectorAll("main details").forEach((one, index) => {
+    if (open.has(index)) one.open = open.get(index);
+  });
+  document.querySelectorAll("main .scroll").forEach((box, index) => {
+    if (scrolled.has(index)) [box.scrollLeft, box.scrollTop] = scrolled.get(index);
+  });
   document.querySelector(".stepper")?.replaceWith(stepper());
   if (focus) document.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
 }
@@ -50,23 +60,85 @@ function render() {
   document.documentElement.lang = page.language;
   document.documentElement.toggleAttribute("data-dark", isDark());
   document.title = `${say("title")}: ${data.source || data.target}`;
-  const made = SECTIONS.map(({ id, build }) => [id, build]).filter(([, build]) => build() !== null).map(([id]) => id);
-  const main = make("main", { id: "main" }, made.map((id) => make("section", { id, "aria-labelledby": `${id}-title` }, make("h2", { id: `${id}-title` }, say(`section.${id}`)), make("div", { class: "body" }))));
-  const nav = make("nav", { "aria-label": say("contents") }, make("ol", {}, made.map((id) => make("li", {}, make("a", { href: `#${id}` }, say(`section.${id}`))))));
-  document.body.replaceChildren(make("a", { class: "skip", href: "#main" }, say("skip")), header(), stepper(), make("div", { class: "columns" }, nav, main), footer(), tip, make("div", { id: "announce", class: "hidden", "aria-live": "polite" }));
+  const made = SECTIONS.map(({ id, build }) => [id, build])
+    .filter(([, build]) => build() !== null)
+    .map(([id]) => id);
+  const main = make(
+    "main",
+    { id: "main" },
+    made.map((id) =>
+      make(
+        "section",
+        { id, "aria-labelledby": `${id}-title` },
+        make("h2", { id: `${id}-title` }, say(`section.${id}`)),
+        make("div", { class: "body" }),
+      ),
+    ),
+  );
+  const nav = make(
+    "nav",
+    { "aria-label": say("contents") },
+    make(
+      "ol",
+      {},
+      made.map((id) => make("li", {}, make("a", { href: `#${id}` }, say(`section.${id}`)))),
+    ),
+  );
+  document.body.replaceChildren(
+    make("a", { class: "skip", href: "#main" }, say("skip")),
+    header(),
+    stepper(),
+    make("div", { class: "columns" }, nav, main),
+    footer(),
+    tip,
+    make("div", { id: "announce", class: "hidden", "aria-live": "polite" }),
+  );
   measure();
   refresh();
 }
 
-const measure = () => { contentRoom = Math.max(240, (document.querySelector("main .body")?.clientWidth ?? 640) - 2); };
+const measure = () => {
+  contentRoom = Math.max(240, (document.querySelector("main .body")?.clientWidth ?? 640) - 2);
+};
 
 function header() {
   const other = page.language === "en" ? "ko" : "en";
-  return make("header", {},
+  return make(
+    "header",
+    {},
     make("div", {}, make("p", { class: "brand" }, "seq2att explain"), make("h1", {}, say("title"))),
-    make("div", { class: "buttons" },
-      make("button", { type: "button", lang: other, "data-focus": "language", onclick: () => { page.language = other; render(); focusOn("language"); } }, words[other].languageName),
-      make("button", { type: "button", "data-focus": "theme", onclick: () => { page.theme = isDark() ? "light" : "dark"; render(); focusOn("theme"); } }, say(isDark() ? "light" : "dark"))));
+    make(
+      "div",
+      { class: "buttons" },
+      make(
+        "button",
+        {
+          type: "button",
+          lang: other,
+          "data-focus": "language",
+          onclick: () => {
+            page.language = other;
+            render();
+            focusOn("language");
+          },
+        },
+        words[other]["languageName"],
+      ),
+      make(
+        "button",
+        {
+          type: "button",
+          "data-focus": "theme",
+          onclick: () => {
+            page.theme = isDark() ? "light" : "dark";
+            render();
+            focusOn("theme");
+          },
+        },
+        say(isDark() ? "light" : "dark"),
+      ),
+    ),
+  );
 }
 
 const focusOn = (key) => document.querySelector(`[data-focus="${key}"]`)?.focus();
@@ -77,11 +149,44 @@ function stepper() {
   if (count < 1) return make("div", { class: "stepper", hidden: true });
   const label = labels(STEPPED)?.[now] ?? "";
   const word = say(STEPPED === "target" ? "stepOf" : "positionOf", { step: now + 1, count });
-  return make("div", { class: "stepper", role: "group", "aria-label": say("steps") },
-    make("button", { type: "button", "data-focus": "back", disabled: now === 0, "aria-label": say("stepBack"), onclick: () => go(now - 1) }, "◀"),
-    make("input", { type: "range", min: 1, max: count, value: now + 1, "data-focus": "range", "aria-label": say("steps"), "aria-valuetext": `${word}: ${visible(label)}`, oninput: (event) => go(Number(event.target.value) - 1) }),
-    make("button", { type: "button", "data-focus": "forward", disabled: now === count - 1, "aria-label": say("stepForward"), onclick: () => go(now + 1) }, "▶"),
-    make("span", { class: "where" }, word, " ", token(label)), make("span", { class: "keyhint" }, say("keyHint")));
+  return make(
+    "div",
+    { class: "stepper", role: "group", "aria-label": say("steps") },
+    make(
+      "button",
+      {
+        type: "button",
+        "data-focus": "back",
+        disabled: now === 0,
+        "aria-label": say("stepBack"),
+        onclick: () => go(now - 1),
+      },
+      "◀",
+    ),
+    make("input", {
+      type: "range",
+      min: 1,
+      max: count,
+      value: now + 1,
+      "data-focus": "range",
+      "aria-label": say("steps"),
+      "aria-valuetext": `${word}: ${visible(label)}`,
+      oninput: (event) => go(Number(event.target.value) - 1),
+    }),
+    make(
+      "button",
+      {
+        type: "button",
+        "data-focus": "forward",
+        disabled: now === count - 1,
+        "aria-label": say("stepForward"),
+        onclick: () => go(now + 1),
+      },
+      "▶",
+    ),
+    make("span", { class: "where" }, word, " ", token(label)),
+    make("span", { class: "keyhint" }, say("keyHint")),
+  );
 }
 
 function go(step) {
@@ -93,12 +198,16 @@ function go(step) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.altKey || event.ctrlKey || event.metaKey || (event.target instanceof HTMLInputElement && !event.shiftKey)) return;
+  if (event.altKey || event.ctrlKey || event.metaKey || (event.target instanceof HTMLInputElement && !event.shiftKey))
+    return;
   if (event.key === "ArrowRight") go(stepNow() + 1);
   else if (event.key === "ArrowLeft") go(stepNow() - 1);
   else if (event.shiftKey && event.key === "Home") go(0);
   else if (event.shiftKey && event.key === "End") go(numSteps() - 1);
-  else { if (event.key === "Escape") showTip(null); return; }
+  else {
+    if (event.key === "Escape") showTip(null);
+    return;
+  }
   event.preventDefault();
 });
 
@@ -108,69 +217,23 @@ function atStep(step) {
   return row?.length ? { step, position: row.indexOf(Math.max(...row)) } : { step };
 }
 
-function overview() {
-  const score = data.prediction?.score;
-  return [
-    make("p", { class: "answer" }, data.source ? [make("bdi", {}, data.source), make("span", { class: "arrow" }, "→")] : null, make("strong", {}, make("bdi", {}, data.prediction?.text || data.target))),
-    make("p", {}, say(`task.${data.task}`)),
-    labels("source")?.length ? chips("source", say("input"), labels("source"), page.position, (position) => change({ position }), tagNotes()) : null,
-    labels("target") && STEPPED === "target" ? chips("target", say(data.given ? "givenAnswer" : "answer"), labels("target"), page.step, (step) => change(atStep(step)), data.prediction?.token_scores?.map((score) => percent(Math.exp(score)))) : null,
-    typeof score === "number" && score !== 0 ? make("p", { class: "note" }, say("scoreOf", { score: number(score), share: number(Math.exp(score)) })) : null,
-    parts(),
-  ];
-}
-
-/** The tag of each token, where the model gave it one. */
-const tagNotes = () => (data.task === "tag" ? (values("head.best_path") ?? []).map((tag) => visible(labels("tag")?.[tag] ?? String(tag))) : []);
-
-function chips(key, title, names, picked, pick, notes = []) {
-  return make("div", { class: "chips" }, make("h3", { id: `chips-${key}` }, title), make("div", { class: "scroll tall", role: "group", "aria-labelledby": `chips-${key}` }, names.map((name, index) =>
-    make("button", { type: "button", class: "chip", "aria-pressed": String(index === picked), "data-focus": `chip-${key}-${index}`, onclick: () => pick(index) }, token(name), notes[index] === undefined ? null : make("small", {}, notes[index])))));
-}
-
-/** The way of the numbers through the model: its parts with the shapes of what they give. */
-function parts() {
-  const steps = [["source.embedding", "embedding"], ...layersOf("encoder").map((layer) => [`${layer.prefix}.hidden_state`, "encoder", layer.name]), ["encoder.outputs", "encoder"], ["attention.weights", "attention"], ["attention.context", "attention"], ...layersOf("decoder").map((layer) => [`${layer.prefix}.hidden_state`, "decoder", layer.name]), ["decoder.outputs", "attention"], ["pooling.vector", "pooling"], ["head.emissions", "tags"], ["output.log_probs", "distribution"], ["head.log_probs", data.task === "tag" ? "tags" : "classes"]].filter(([name]) => arrays.has(name));
-  const kinds = Object.entries(data.components).filter(([name]) => `component.${name}` in words.en && !(name === "order" && data.components.attention === "none"));
-  return [make("h3", {}, say("way")), make("ol", { class: "way" }, steps.map(([name, section, layer]) => make("li", {}, make("a", { href: `#${section}` }, layer ? `${say(`part.${section}`)}, ${layer}` : say(`flow.${name}`)), " ", shapeOf(name)))),
-    make("h3", {}, say("parts")), make("dl", { class: "components" }, kinds.map(([name, value]) => make("div", {}, make("dt", {}, say(`component.${name}`)), make("dd", {}, value === true ? say("yes") : value === false ? say("no") : String(value))))), make("p", { class: "note" }, say("shapeNote"))];
-}
-
-function embeddingSection() {
-  const rows = values("source.embedding");
-  if (!rows) return arrays.has("source.embedding") ? missing("source.embedding") : null;
-  if (!rows.length) return null;
-  const ids = values("source.ids");
-  return [make("p", {}, say("embeddingText")), explained(String.raw`x_s = E[\text{id}_s]`, [["x_s", say("symbol.x_s")], ["E", say("symbol.E")], [String.raw`\text{id}_s`, say("symbol.id")]]), ids ? make("p", { class: "note" }, say("idsText", { ids: ids.slice(0, 40).join(", ") + (ids.length > 40 ? ", …" : "") })) : null,
-    heatMap({ title: say("array.embedding"), name: "source.embedding", width: contentWidth(), scale: scaleOf(rows, { signed: true }), values: transposed(rows), shapeOf: shapeOf("source.embedding"), rows: { name: say("axis.unit"), labels: null }, columns: axisOf("source"), column: page.position, index: (unit, position) => [position, unit], pick: (_, position) => change({ position }) })];
-}
-
-/** Every array with its shape, its equation and, when opened, its numbers. */
-function arraySection() {
-  const show = (array) => (event) => {
-    if (!event.target.open || event.target.querySelector("figure, p")) return;
-    event.target.append(...[arrayView(array)].flat());
-  };
-  return [make("p", {}, say("arraysText")), make("pre", { class: "code", tabindex: 0 }, `explanation = seq2att.load("RUN").explain(${JSON.stringify(data.source)})\nexplanation["${data.arrays[0]?.name ?? "..."}"]`),
-    make("div", { class: "list" }, data.arrays.map((array) => make("details", { ontoggle: show(array) }, make("summary", {}, make("code", {}, array.name), " ", shapeOf(array.name), array.equation ? make("span", { class: "plain" }, " ", plainEquation(array.equation)) : null))))];
-}
-
-function arrayView(array) {
-  if (array.values === null) return missing(array.name);
-  if (array.axes.length === 0) return make("p", { class: "big" }, number(array.values));
-  const axes = array.axes.slice(-2).map((axis) => axisOf2(axis));
-  const views = array.axes.length === 1 ? [[array.values]] : array.axes.length === 2 ? [array.values] : array.values;
-  const rowAxis = array.axes.length === 1 ? { name: "", labels: null } : axes[0];
-  return views.slice(0, 16).map((rows, first) => heatMap({ title: array.axes.length > 2 ? `${array.name} [${first}]` : array.name, name: array.name, key: `list-${array.name}-${first}`, low: array.axes.length === 1, width: contentWidth() - 24, values: rows, scale: scaleOf(rows), rows: rowAxis, columns: axes.at(-1), index: (row, column) => [...(array.axes.length > 2 ? [first] : []), ...(array.axes.length > 1 ? [row] : []), column] }));
-}
-
 const footer = () => make("footer", {}, make("p", {}, say("keysText")), make("p", {}, say("digitsText")));
 
 let resized = 0;
+
 addEventListener("resize", () => {
   clearTimeout(resized);
-  resized = setTimeout(() => { const before = contentRoom; measure(); if (contentRoom !== before) refresh(); }, 150);
+  resized = setTimeout(() => {
+    const before = contentRoom;
+    measure();
+    if (contentRoom !== before) refresh();
+  }, 150);
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (page.theme === null) render(); });
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  if (page.theme === null) render();
+});
+
 Object.assign(page, STEPPED === "target" ? atStep(0) : {});
+
 render();
