@@ -77,6 +77,8 @@ def test_wheel_carries_configuration_and_recipes(built: Built) -> None:
     assert groups <= names
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "seq2att").rglob("*.py")}
     assert modules | {"seq2att/py.typed"} <= names
+    page = {path for path in (ROOT / "seq2att" / "drawing" / "explain").iterdir() if path.suffix not in ("", ".py")}
+    assert {f"seq2att/drawing/explain/{path.name}" for path in page} <= names
     assert not [name for name in names if not name.startswith(("seq2att/", "seq2att-"))], (
         "the wheel litters site-packages"
     )

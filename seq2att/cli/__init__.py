@@ -1,4 +1,4 @@
-"""The command line: `seq2att train`, `translate`, `classify`, `tag`, `generate`, `evaluate`, `show`, `explain` and others.
+"""The command line: `seq2att train`, `translate`, `classify`, `tag`, `evaluate`, `show`, `explain` and others.
 
 A command parses its arguments and calls the API; what is slow to load is imported when a command needs it.
 """

@@ -35,7 +35,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--target", metavar="TEXT", help="explain this answer in place of the model's own")
     parser.add_argument("--gradient", action="store_true", help="also how strongly the loss feels each state")
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
-    parser.add_argument("--top", type=positive, metavar="N", default=10, help="likeliest tokens of a step; 10 by default")
+    parser.add_argument(
+        "--top", type=positive, metavar="N", default=10, help="likeliest tokens of a step; 10 by default"
+    )
     languages = "language in which the page opens: en (default) or ko"
     parser.add_argument("--language", choices=("en", "ko"), default="en", help=languages)
     parser.set_defaults(run=run)
