@@ -18,7 +18,7 @@ import seq2att
 from seq2att import registry, testing
 from seq2att.attention import Attention, General, masked_softmax
 from seq2att.decoder import Decoder, RecurrentDecoder
-from seq2att.encoder import Encoder
+from seq2att.encoder import Encoder, RecurrentEncoder
 from seq2att.explanation import Explanation, Request, explain
 from seq2att.head import Classification, Generator, Regression, Tagging
 from seq2att.model import Model
@@ -97,6 +97,33 @@ def recompute_layer(parts: Explanation, name: str, layer: Layer, backwards: bool
         equal(part["hidden_state"][t], h, f"{name}.hidden_state[{t}]")
 
 
+def stacked(parts: Explanation, names: list[list[str]], inputs: Array, residual: bool) -> Array:
+    """The outputs of layers on top of each other, each of one or two directions side by side."""
+    for level, directions in enumerate(names):
+        for name in directions:
+            equal(parts[f"{name}.inputs"], inputs, f"{name}.inputs")
+        outputs = np.concatenate([parts[f"{name}.hidden_state"] for name in directions], 1)
+        inputs = outputs + inputs if residual and level > 0 else outputs
+    return inputs
+
+
+def recompute_wiring(parts: Explanation, decoder: RecurrentDecoder) -> None:
+    """What feeds what in a recurrent decoder: the inputs of its layers, the query, what the readout reads."""
+    embedding, fed = parts["target.embedding"], parts["decoder.outputs"][:-1]
+    context = parts.get("attention.context", embedding[:, :0])
+    first = np.zeros((1, decoder.fed_size))
+    before = [embedding, np.concatenate([first, fed[:, : decoder.fed_size]])]
+    inputs = np.concatenate([*before, context] if decoder.query_first else before, 1)
+    names = [[f"decoder.layer{level}"] for level in range(len(decoder.stack.layers))]
+    hidden = stacked(parts, names, inputs, decoder.stack.residual)
+    if "attention.query" in parts:
+        top = names[-1][0]
+        previous = np.concatenate([parts[f"{top}.initial_hidden_state"][None], parts[f"{top}.hidden_state"][:-1]])
+        equal(parts["attention.query"], previous if decoder.query_first else hidden, "query")
+    mixed = np.concatenate([hidden, context, *[embedding] * decoder.query_first], 1)
+    equal(parts["decoder.concatenation" if decoder.readout is not None else "decoder.outputs"], mixed, "concatenation")
+
+
 def recompute_attention(parts: Explanation, name: str, attention: Attention) -> None:
     """Weights from scores, the context from weights and values; the scores from queries and keys."""
     equal(parts[f"{name}.weights"], softmax(parts[f"{name}.scores"]), "weights")
@@ -112,6 +139,8 @@ def recompute_decoding(parts: Explanation, model: Model, part: Batch) -> None:
     outputs = parts["decoder.outputs"]
     if isinstance(decoder, RecurrentDecoder) and decoder.readout is not None:
         equal(outputs, np.tanh(parts["decoder.concatenation"] @ decoder.readout.weight.detach().numpy().T), "outputs")
+    if isinstance(decoder, RecurrentDecoder):
+        recompute_wiring(parts, decoder)
     log_probs = parts["output.log_probs"]
     equal(log_probs, output.log_probs(torch.from_numpy(outputs)).detach(), "log_probs")
     scores = log_probs[np.arange(len(log_probs)), parts["target.ids"]]
@@ -163,6 +192,11 @@ def recompute(parts: Explanation, case: Case, part: Batch) -> None:
         equal(parts["source.embedding"], model.embedding(part.source.values)[0].detach(), "embedding")
     for final, name in zip(encoding.final, ("hidden", "cell"), strict=False):
         equal(parts[f"encoder.final_{name}_state"], final[0].detach(), f"final {name} state")
+    if isinstance(model.encoder, RecurrentEncoder):
+        directions = ["forward", *["backward"] * bool(len(model.encoder.backwards))]
+        names = [[f"encoder.layer{n}.{way}" for way in directions] for n in range(len(model.encoder.forwards))]
+        outputs = stacked(parts, names, parts["source.embedding"], model.encoder.residual)
+        equal(parts["encoder.outputs"], outputs, "outputs of the layers")
     for name, layer, backwards in layers(model):
         recompute_layer(parts, name, layer, backwards)
     holder, name = (model.head.decoder, "attention") if isinstance(model.head, Generator) else (model.head, "pooling")

@@ -193,7 +193,7 @@ def watch_attention(recorder: Recorder, attention: Attention, time: str | None, 
             note("head_weights", call["weights"], ("source",), "α = softmax(e)")
         if attended.weights is not None:
             note("weights", attended.weights, ("source",), "α_ts = exp(e_ts) / Σ_k exp(e_tk)")
-        note("context", attended.context, ("unit",), "c_t = Σ_s α_ts v_s")
+        note("context", attended.context, ("unit",), "context_t = Σ_s α_ts v_s")
         call.clear()
 
     if type(attention).forward is Attention.forward:
@@ -241,8 +241,7 @@ def watch_decoder(recorder: Recorder, decoder: Decoder) -> None:
     def on_finish(decoded: Decoded, mixed: list[Tensor], *others: Any) -> None:
         assert isinstance(decoder, RecurrentDecoder)
         if decoder.readout is not None:
-            parts = "[h ; c ; x]" if decoder.query_first else "[h ; c]"
-            recorder.add("decoder.concatenation", torch.cat(mixed, 2), ("target", "unit"), parts)
+            recorder.add("decoder.concatenation", torch.cat(mixed, 2), ("target", "unit"), mixed_equation(decoder))
 
     def on_forward(decoded: Decoded, inputs: Tensor, *others: Any) -> None:
         recorder.once("decoder.outputs", decoded.outputs, ("target", "unit"), readout_equation(decoder))
@@ -256,18 +255,24 @@ def watch_decoder(recorder: Recorder, decoder: Decoder) -> None:
     watch_inputs(recorder, decoder, "target", "x_t = E[y_{t-1}]")
 
 
+def mixed_equation(decoder: RecurrentDecoder) -> str:
+    """What the readout of a decoder reads."""
+    parts = ["h_t", *["context_t"] * (decoder.attention.output_size > 0), *["x_t"] * decoder.query_first]
+    return f"[{' ; '.join(parts)}]"
+
+
 def readout_equation(decoder: Decoder) -> str:
     """The equation of the outputs of a recurrent decoder."""
     if not isinstance(decoder, RecurrentDecoder):
         return ""
-    return "o_t = h_t" if decoder.readout is None else "o_t = tanh(W [...])"
+    return "h̃_t = h_t" if decoder.readout is None else f"h̃_t = tanh(W {mixed_equation(decoder)})"
 
 
 def watch_output(recorder: Recorder, output: nn.Module) -> None:
     """Note the distribution over the vocabulary."""
 
     def on_log_probs(log_probs: Tensor, outputs: Tensor) -> None:
-        equation = "log p_t = log softmax(W o_t + b)" if isinstance(output, Linear) else ""
+        equation = "log p_t = log softmax(W h̃_t + b)" if isinstance(output, Linear) else ""
         recorder.once("output.log_probs", log_probs.unsqueeze(0), ("target", "vocabulary"), equation)
 
     watch(output, "log_probs", on_log_probs)
