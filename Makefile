@@ -64,7 +64,7 @@ fuzz: $(INSTALLED)  ## Draw 2,500 settings, anew each time (10 minutes)
 sanitize: $(INSTALLED)  ## Fuzz the native functions under AddressSanitizer (skipped where there is none)
 	$(BIN)/python -m tests.sanitize
 
-faults: $(INSTALLED)  ## Kill runs at every write, let every write fail, and compare how they end (20 minutes)
+faults: $(INSTALLED)  ## Kill runs at every write, let every write fail, and compare how they end (40 minutes)
 	$(BIN)/python -m tests.faults
 
 hostile: $(INSTALLED)  ## Load 2,200 damaged and hostile bundles: one line or a right answer (4 minutes)
