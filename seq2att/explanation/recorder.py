@@ -193,7 +193,7 @@ def watch_attention(recorder: Recorder, attention: Attention, time: str | None, 
             note("head_weights", call["weights"], ("source",), "α = softmax(e)")
         if attended.weights is not None:
             note("weights", attended.weights, ("source",), "α_ts = exp(e_ts) / Σ_k exp(e_tk)")
-        note("context", attended.context, ("unit",), "context_t = Σ_s α_ts v_s")
+        note("context", attended.context, ("unit",), "c_t = Σ_s α_ts v_s")
         call.clear()
 
     if type(attention).forward is Attention.forward:
@@ -257,7 +257,7 @@ def watch_decoder(recorder: Recorder, decoder: Decoder) -> None:
 
 def mixed_equation(decoder: RecurrentDecoder) -> str:
     """What the readout of a decoder reads."""
-    parts = ["h_t", *["context_t"] * (decoder.attention.output_size > 0), *["x_t"] * decoder.query_first]
+    parts = ["h_t", *["c_t"] * (decoder.attention.output_size > 0), *["x_t"] * decoder.query_first]
     return f"[{' ; '.join(parts)}]"
 
 
@@ -265,14 +265,14 @@ def readout_equation(decoder: Decoder) -> str:
     """The equation of the outputs of a recurrent decoder."""
     if not isinstance(decoder, RecurrentDecoder):
         return ""
-    return "h̃_t = h_t" if decoder.readout is None else f"h̃_t = tanh(W {mixed_equation(decoder)})"
+    return "u_t = h_t" if decoder.readout is None else f"u_t = tanh(W {mixed_equation(decoder)})"
 
 
 def watch_output(recorder: Recorder, output: nn.Module) -> None:
     """Note the distribution over the vocabulary."""
 
     def on_log_probs(log_probs: Tensor, outputs: Tensor) -> None:
-        equation = "log p_t = log softmax(W h̃_t + b)" if isinstance(output, Linear) else ""
+        equation = "log p_t = log softmax(W u_t + b)" if isinstance(output, Linear) else ""
         recorder.once("output.log_probs", log_probs.unsqueeze(0), ("target", "vocabulary"), equation)
 
     watch(output, "log_probs", on_log_probs)
