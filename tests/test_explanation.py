@@ -21,7 +21,7 @@ from seq2att.decoder import Decoder, RecurrentDecoder
 from seq2att.encoder import Encoder, RecurrentEncoder
 from seq2att.explanation import Explanation, Request, explain
 from seq2att.head import Classification, Generator, Regression, Tagging
-from seq2att.model import Model
+from seq2att.model import Model, make, make_fields
 from seq2att.recurrence import Layer
 from seq2att.recurrence.choice import is_changed
 from seq2att.testing import Case
@@ -157,7 +157,8 @@ def recompute_head(parts: Explanation, model: Model, part: Batch) -> None:
     equal(parts.prediction.score, prediction.score, "score")
     assert parts.prediction.tokens == prediction.tokens
     if isinstance(head, Tagging):
-        emissions = parts["encoder.outputs"] @ head.layer.weight.detach().numpy().T + head.layer.bias.detach().numpy()
+        features = recompute_hidden(parts, head.hidden, parts["encoder.outputs"])
+        emissions = features @ head.layer.weight.detach().numpy().T + head.layer.bias.detach().numpy()
         equal(parts["head.emissions"], emissions, "emissions")
         path = parts["head.best_path"]
         equal(parts["head.log_probs"][np.arange(len(path)), path], prediction.token_scores, "log p of each tag")
@@ -166,13 +167,23 @@ def recompute_head(parts: Explanation, model: Model, part: Batch) -> None:
         return
     poolings = [parts[f"pooling.{kind}"] for kind in head.pool.kinds]
     equal(parts["pooling.vector"], np.concatenate(poolings), "vector")
-    numbers = head.output.weight.detach().numpy() @ parts["pooling.vector"] + head.output.bias.detach().numpy()
+    features = recompute_hidden(parts, head.hidden, parts["pooling.vector"])
+    numbers = head.output.weight.detach().numpy() @ features + head.output.bias.detach().numpy()
     if isinstance(head, Classification):
         logits = np.concatenate([[0.0], numbers]) if len(numbers) == 1 else numbers
         equal(parts["head.logits"], logits, "logits")
         equal(np.exp(parts["head.log_probs"]), softmax(logits), "probabilities")
     elif isinstance(head, Regression):
         equal(parts["head.value"], numbers[0], "value")
+
+
+def recompute_hidden(parts: Explanation, hidden: torch.nn.Linear | None, inputs: Array) -> Array:
+    """The units of a hidden layer of a head; its inputs where there is none."""
+    if hidden is None:
+        return inputs
+    units = np.tanh(inputs @ hidden.weight.detach().numpy().T + hidden.bias.detach().numpy())
+    equal(parts["head.hidden"], units, "hidden units")
+    return units
 
 
 def recompute_crf(parts: Explanation, score: float) -> None:
@@ -224,6 +235,33 @@ def test_the_parts_give_the_output_of_every_component(kind: str, name: str) -> N
     for number, case in enumerate(testing.cases(kind, name, {})):
         parts, part = explained(case, row=number % 4)
         recompute(parts, case, part)
+
+
+CHAR = {"embedding_size": 3, "tokenizer": {"name": "char"}}
+CASES: dict[str, dict[str, dict[str, Any]]] = {
+    "hidden": {"head": {"name": "classification", "hidden": 5}, "target": {"name": "label"}},
+    "hidden of a tagger": {"head": {"name": "tagging", "hidden": 5}, "target": {"name": "tags"}},
+    "one-hot": {"source": {"name": "text", "embedding": "one_hot", "tokenizer": {"name": "char"}}},
+    "words spelled": {"source": {"name": "text", **CHAR, "tokenizer": {"name": "word"}, "characters": 6}},
+    "features": {"source": {"name": "features", **CHAR}},
+    "numbers": {"source": {"name": "numbers", "embedding_size": 3}},
+    "vectors": {"source": {"name": "vectors"}},
+    "a label": {"source": {"name": "label"}, "encoder": {"name": "none"}, "head": {"name": "generation"}},
+}
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_the_parts_give_the_output_of_other_models(name: str) -> None:
+    case = testing.make_case(CASES[name])
+    recompute(*explained(case, 0, gradient=True)[:1], case, testing.row_of(case.batch, 0))
+
+
+def test_a_shared_embedding_is_that_of_both_sides() -> None:
+    config = {**testing.DEFAULTS, "share": "embedding"}
+    fields = make_fields({**config, "target": testing.DEFAULTS["source"]})
+    fields[0].fit_shared(["abc", "cab"], fields[1], ["ab", "ba"])
+    parts = make(config, *fields).double().explain("ab", target="ab", gradient=True)
+    equal(parts["source.embedding"], parts["target.embedding"][1:], "embedding")
 
 
 SEARCHES: dict[str, dict[str, Any]] = {"beam": {"size": 3, "n_best": 3}, "sample": {"n_best": 2}}
