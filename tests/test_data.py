@@ -761,7 +761,6 @@ def test_one_value_for_a_row_is_not_counted_nor_cut(bench: Bench) -> None:
         ({}, {"max_length": 1, "too_long": "drop"}, "E-empty", "reader.train"),
         ({"validation": "empty.tsv"}, {}, "E-empty", "reader.validation"),
         ({"test": "empty.tsv"}, {}, "E-empty", "reader.test"),
-        ({"validation": None}, {"validation_fraction": 0.0}, "E-split", "data.validation_fraction=0.0"),
         ({"validation": None}, {"validation_fraction": 1e-9}, "E-split", "data.validation_fraction=1e-09"),
         (
             {"validation": None, "test": None},

@@ -209,7 +209,7 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[s
 def chosen_figure(run: Path) -> Any:
     """The figure that chose the weights of a run."""
     figures = final_figures(run / FINISHED)
-    return figures["validation"][figures["best_by"]]
+    return (figures["validation"] or figures)[figures["best_by"]]
 
 
 def finite(value: float) -> float | None:

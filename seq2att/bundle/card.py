@@ -25,9 +25,8 @@ def card(model: Model, config: Mapping[str, Any], metrics: Mapping[str, Any]) ->
         "    import seq2att",
         f'    print(seq2att.load(".").{task}({argument}){answer})',
         "",
-        "| metric on the validation split | value |",
-        "|---|---|",
     ]
     values = metrics.get("validation", metrics)
+    lines += ["| metric on the validation split | value |", "|---|---|"] if values else []
     lines += [f"| {name} | {value:.4g} |" for name, value in values.items() if isinstance(value, int | float)]
     return "\n".join(lines) + "\n"

@@ -32,7 +32,10 @@ class Show(Callback):
         self.rows, self.texts = tuple(rows), tuple(texts)
 
     def on_start(self, training: Training) -> None:
-        size = len(training.corpora["validation"])
+        size = len(training.corpora.get("validation", ()))
+        if not size and not self.texts:
+            problem, remedy = "there are no validation rows to show", "set callback.show.texts, or leave it out"
+            raise UserError("E-conflict", "callbacks=[show]", problem, remedy)
         if missing := [row for row in self.rows if row > size]:
             problem = f"must be at most {size:,}, the rows of the validation split"
             raise UserError("E-size", f"callback.show.rows={missing[0]}", problem)
@@ -46,7 +49,9 @@ class Show(Callback):
 
     def row_lines(self, training: Training) -> Iterator[str]:
         """A line for each of the rows."""
-        corpus, model = training.corpora["validation"], training.model
+        corpus, model = training.corpora.get("validation"), training.model
+        if corpus is None:
+            return
         numbers = self.rows or (range(1, 1 + min(DEFAULT_ROWS, len(corpus))) if not self.texts else ())
         rows = np.array(numbers, np.int64) - 1
         if not len(rows):

@@ -119,7 +119,7 @@ def measure(config: dict[str, Any], command: Sequence[str] = ()) -> float:
     else:
         start(config, command)
     metrics = results(config)
-    return float(metrics["validation"][metrics["best_by"]])
+    return figures_of(metrics)[metrics["best_by"]]
 
 
 def results(config: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def table(jobs: list[dict[str, Any]]) -> list[str]:
     by = next(iter(finished.values()))["best_by"]
     is_metric = by in registry.entries("metric")  # else a loss: less is better
     sign = -1 if is_metric and registry.build_listed("metric", jobs[0], by).higher_is_better else 1
-    metrics = {job: finished[job]["validation"] for job in finished}
+    metrics = {job: figures_of(finished[job]) for job in finished}
     order = sorted(finished, key=lambda job: (by not in metrics[job], sign * metrics[job].get(by, 0)))
     names = list(dict.fromkeys(name for values in metrics.values() for name in values))
     costs = {Path(config["run"]).name: cost(config, finished[Path(config["run"]).name]) for config in jobs}
@@ -148,6 +148,11 @@ def table(jobs: list[dict[str, Any]]) -> list[str]:
         rows.append([*cells, distinctive_part(job, order)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([*map(str.rjust, row[:-1], widths), row[-1]]) for row in rows]
+
+
+def figures_of(metrics: dict[str, Any]) -> dict[str, float]:
+    """What the validation of a finished run measured; its loss in training if it had no validation rows."""
+    return metrics["validation"] or {"train_loss": metrics["train_loss"]}
 
 
 def cost(config: dict[str, Any], figures: dict[str, Any]) -> dict[str, float]:

@@ -28,7 +28,7 @@ Log = Callable[[str], None]
 def prepare(
     config: Mapping[str, Any], source: Field, target: Field | None, reader: Reader, say: Log
 ) -> dict[str, Corpus]:
-    """The splits `train`, `validation` and, if there is one, `test`; fits both fields on the training rows.
+    """The splits `train` and, if there are such, `validation` and `test`; fits both fields on the training rows.
 
     A split that the reader does not name is taken from the training rows, with all rows of a source together. What was
     made before from the same content and settings comes from the cache. Raises UserError with file, line and remedy.
@@ -46,7 +46,7 @@ def prepare(
         corpus = work.corpus(split) if work.has(split) else None
         if corpus is not None and len(corpus):
             corpora[split] = corpus
-        elif split == "validation" or split in reader.splits():
+        elif split in reader.splits() or (split == "validation" and work.fraction(split)):
             raise work.no_rows(split)
     for split, corpus in corpora.items():
         say(corpus.report.summary())

@@ -9,6 +9,7 @@ import torch
 
 from seq2att import registry
 from seq2att.errors import UserError
+from seq2att.registry.value import format_value
 
 
 def known_figures(config: Mapping[str, Any], head: Any) -> dict[str, bool]:
@@ -51,6 +52,21 @@ def check_figures(config: Mapping[str, Any], known: Collection[str]) -> None:
         if name not in known:
             problem = f"no validation measures it; {registry.suggestion(name, known)}"
             raise UserError("E-metric", f"{key}={name}", problem, "choose one of them, or add it to metrics")
+
+
+def check_without_validation(config: Mapping[str, Any]) -> None:
+    """Refuse what a run without validation rows cannot do: to watch them, or to choose by them."""
+    options, schedule = config["trainer"], config["schedule"]
+    needs = {
+        "trainer.patience": (options["patience"], None),
+        "trainer.best": (options["best"], ""),
+        "trainer.monitor": (options["monitor"], "loss"),
+        "schedule": (schedule["name"], "constant") if "monitor" in schedule else ("", ""),
+    }
+    for key, (value, without) in needs.items():
+        if value != without:
+            remedy = f"set data.validation_fraction=0.1, name reader.validation, or set {key}={format_value(without)}"
+            raise UserError("E-conflict", f"{key}={value}", "needs a validation, and there are no rows for one", remedy)
 
 
 def check_trainer(options: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from seq2att.config.options import check_settings
 from seq2att.data.preparing import Preparation
 from seq2att.errors import UserError
 from seq2att.field import Field
-from seq2att.trainer.checks import check_figures, check_trainer, known_figures
+from seq2att.trainer.checks import check_figures, check_trainer, check_without_validation, known_figures
 from seq2att.trainer.step import make_optimizer
 
 VALUES = (("a", "b"), ("1", "2"), ("1 2", "2 1"), ("1 2; 2 1", "2 1; 1 2"))  # of every field, one of them
@@ -37,7 +37,10 @@ def check_run(config: Mapping[str, Any]) -> None:
     reader = registry.build("reader", config)
     source, target = models.make_fields(config)
     head.check(target)
-    Preparation(config, source, target, reader, print).check()
+    preparation = Preparation(config, source, target, reader, print)
+    preparation.check()
+    if not preparation.has("validation"):
+        check_without_validation(config)
     dry_run(config, source, target)
 
 

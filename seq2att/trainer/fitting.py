@@ -38,7 +38,7 @@ from seq2att.trainer.loop import Training
 from seq2att.trainer.processes import ALONE, Processes, seed
 from seq2att.trainer.progress import Progress, Report
 from seq2att.trainer.state import change_phase, read_state
-from seq2att.trainer.validation import Validation, Validator
+from seq2att.trainer.validation import NoValidator, Validation, Validator
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -185,8 +185,12 @@ def fit(
     if not processes.first:
         seed(config["seed"] + processes.rank)  # the model is the same in all processes, its dropout is not
     fabric = make_fabric(config["trainer"], processes)
-    search, rows = greedy_search(config), corpora["validation"]
-    validator = Validator(model, config, rows, search, higher_is_better, fabric, processes)
+    search, rows = greedy_search(config), corpora.get("validation")
+    validator = (
+        NoValidator(model, config, search, fabric, processes)
+        if rows is None
+        else Validator(model, config, rows, search, higher_is_better, fabric, processes)
+    )
     progress = Progress() if config["trainer"]["progress"] and processes.first else None
     watching = [*filter(None, [progress, Report() if processes.first else None]), *checked_callbacks(callbacks)]
     with interruptible() as interruption, deterministic(config["trainer"]["deterministic"]):
@@ -292,8 +296,8 @@ def start_message(training: Training, run: folder.Claim) -> str:
     verb = "going on in" if run.resume else "training in"
     return (
         f"{verb} {run.path}: {models.parameter_count(training.model):,} parameters; {len(corpora['train']):,} rows, "
-        f"{len(corpora['validation']):,} to validate; {training.num_steps:,} steps of {training.steps_per_epoch:,} an "
-        "epoch"
+        f"{len(corpora.get('validation', ())):,} to validate; {training.num_steps:,} steps of "
+        f"{training.steps_per_epoch:,} an epoch"
     )
 
 
@@ -309,8 +313,8 @@ def finish(training: Training, path: Path, say: Callable[[str], None]) -> None:
     config, model = training.config, training.model
     validation, best = training.validation, training.best
     assert validation is not None and best is not None
-    restore_best = config["trainer"]["restore_best"]
-    if math.isnan(training.value(best)):
+    restore_best = config["trainer"]["restore_best"] and bool(best.values)
+    if best.values and math.isnan(training.value(best)):
         say(f"note: {training.best_by} was NaN in every validation; the bundle holds the last weights (trainer.best)")
         restore_best = False
     chosen = best if restore_best else validation
@@ -325,7 +329,7 @@ def finish(training: Training, path: Path, say: Callable[[str], None]) -> None:
     record.end(path)
     save(model, config, path, facts(training, chosen))
     change_phase(path, "finished")
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in chosen.values.items())
+    figures = "  ".join(f"{name} {value:.4g}" for name, value in shown_figures(chosen).items())
     say(f"finished: {path} (epoch {chosen.epoch:.4g}, step {chosen.step:,}: {figures})")
 
 
@@ -363,6 +367,11 @@ def draw(training: Training, path: Path, say: Callable[[str], None]) -> None:
         say(table)
 
 
+def shown_figures(chosen: Validation) -> dict[str, float]:
+    """The figures of a validation; the loss in training where there are no validation rows."""
+    return chosen.values or {"train_loss": chosen.train_loss}
+
+
 def facts(training: Training, chosen: Validation) -> dict[str, Any]:
     """What `metrics.json` holds about the weights in the bundle."""
     return {
@@ -371,7 +380,7 @@ def facts(training: Training, chosen: Validation) -> dict[str, Any]:
         **({} if training.validator.search is None else {"search": "greedy"}),
         "epoch": chosen.epoch,
         "step": chosen.step,
-        "best_by": training.best_by,
+        **({"best_by": training.best_by} if chosen.values else {"best_by": "train_loss", **shown_figures(chosen)}),
         "seed": training.config["seed"],
         "parameters": models.parameter_count(training.model),
         "versions": {

@@ -264,8 +264,10 @@ class Training:
         values, signatures = self.validator.run(self.step, self.watch)
         self.validation = Validation(values, signatures, self.step, self.progress, trained.mean, trained.accuracy)
         higher_is_better = self.validator.higher_is_better
-        if self.best is None or is_better(
-            self.value(self.validation), self.value(self.best), higher_is_better[self.best_by]
+        if (
+            self.best is None
+            or not values  # without validation rows the last weights count
+            or is_better(self.value(self.validation), self.value(self.best), higher_is_better[self.best_by])
         ):
             self.best = self.validation
         if monitor := self.stepper.schedule.get("monitor"):
@@ -284,11 +286,13 @@ class Training:
         return str(self.options["best"] or self.options["monitor"])
 
     def value(self, validation: Validation) -> float:
-        """The figure of a validation that chooses the best weights."""
-        return validation.values[self.best_by]
+        """The figure of a validation that chooses the best weights; NaN without validation rows."""
+        return validation.values.get(self.best_by, math.nan)
 
     def watch_patience(self, values: Mapping[str, float]) -> None:
         """End the run after `patience` validations in which `monitor` did not improve by `min_delta`."""
+        if not values:
+            return
         name, patience = self.options["monitor"], self.options["patience"]
         higher_is_better = self.validator.higher_is_better[name]
         if is_better(values[name], self.patience_best, higher_is_better, self.options["min_delta"]):

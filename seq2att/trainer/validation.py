@@ -125,6 +125,25 @@ class Validator:
         )
 
 
+class NoValidator(Validator):
+    """Stands in the place of a validator where there are no validation rows: measures nothing, so nothing is best."""
+
+    def __init__(
+        self,
+        model: Model,
+        config: Mapping[str, Any],
+        search: Search | None,
+        fabric: Fabric,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.model, self.config, self.search = model, config, search
+        self.higher_is_better, self.fabric, self.processes = {}, fabric, processes
+        self.metrics, self.rows, self.examples = [], np.zeros(0, np.int64), []
+
+    def run(self, step: int, watch: LossWatch) -> tuple[dict[str, float], dict[str, str]]:
+        return {}, {}
+
+
 def limited_rows(rows: Rows, most: int | None) -> Rows:
     """The rows, or at most so many of them at equal distances."""
     return rows if most is None or most >= len(rows) else rows[:: math.ceil(len(rows) / most)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from seq2att import Inherited, UserError, register
-from seq2att_korean.morphemes import SURROGATES, MorphemeTokenizer, Morphemes
+from seq2att_korean.morphemes import SURROGATES, Morphemes, MorphemeTokenizer
 
 UNTAGGED = "NNP"  # how a morpheme is joined that no training text has
 ENDINGS = "E"

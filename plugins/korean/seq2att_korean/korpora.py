@@ -45,7 +45,7 @@ class KorporaReader(Tsv):
             return super().find(key, name, Path(self.folder).expanduser() if root is None else root)
         except UserError as error:
             remedy = (
-                f"fetch it by `pip install Korpora` and `korpora fetch --corpus {self.corpus}`, or name the folder that "
-                f"holds {self.corpus}/ as reader.folder or data.root"
+                f"fetch it by `pip install Korpora` and `korpora fetch --corpus {self.corpus}`, or name the folder "
+                f"that holds {self.corpus}/ as reader.folder or data.root"
             )
             raise UserError(error.code, error.subject, error.problem, remedy) from error

@@ -9,10 +9,21 @@ from typing import Any, ClassVar
 
 from seq2att import Inherited, UserError, register
 from seq2att.registry import suggestion
-from seq2att_korean.morphemes import SURROGATES, MorphemeTokenizer, Morphemes
+from seq2att_korean.morphemes import SURROGATES, Morphemes, MorphemeTokenizer
 
 SPEECH = (  # the parts of speech of Okt
-    *("Adjective", "Adverb", "Alpha", "CashTag", "Conjunction", "Determiner", "Email", "Eomi", "Exclamation", "Foreign"),
+    *(
+        "Adjective",
+        "Adverb",
+        "Alpha",
+        "CashTag",
+        "Conjunction",
+        "Determiner",
+        "Email",
+        "Eomi",
+        "Exclamation",
+        "Foreign",
+    ),
     *("Hashtag", "Josa", "KoreanParticle", "Modifier", "Noun", "Number", "PreEomi", "Punctuation", "ScreenName"),
     *("Suffix", "URL", "Unknown", "Verb", "VerbPrefix"),
 )
