@@ -64,7 +64,7 @@ function attentionMap() {
     key: "attention",
     isLarge: true,
     width: contentWidth(),
-    scale: { low: 0, high: 1 },
+    scale: scaleOf(rows, { signed: false }),
     values: rows,
     shapeOf: shapeOf("attention.weights"),
     rows: axisOf("target"),

@@ -108,7 +108,7 @@ function heatMap(options) {
     make("figcaption", {}, make("span", { class: "title" }, options.title), " ", options.shapeOf ?? null),
     make(
       "div",
-      { class: "scroll" },
+      scrollTo(options, size, cut),
       make(
         "div",
         { class: "sheet" },
@@ -124,6 +124,15 @@ function heatMap(options) {
     table(options, cut),
   );
 }
+
+const TALLEST = 640; // pixels of a map; a taller one scrolls
+
+/** The box of a map, and where its mark is, which is to be in sight. */
+const scrollTo = (options, size, cut) => ({
+  class: size.height * cut.rows > TALLEST ? "scroll tall" : "scroll",
+  "data-left": Math.round(((options.column ?? 0) + 0.5) * size.width),
+  "data-top": Math.round(((options.row ?? 0) + 0.5) * size.height),
+});
 
 /** The room that a cell gets, in pixels. */
 function cellSize(options, cut) {
@@ -165,7 +174,9 @@ function paint(canvas, options, size, cut) {
   const shadeAt = (row, column) => shadeOf(options.values[row][column], options.scale, shades);
   for (let row = 0; row < cut.rows; row++) {
     for (let column = 0; column < cut.columns; column++) {
-      picture.data.set([...shadeAt(row, column), 255], 4 * (row * cut.columns + column));
+      const [shade, place] = [shadeAt(row, column), 4 * (row * cut.columns + column)];
+      for (let channel = 0; channel < 3; channel++) picture.data[place + channel] = shade[channel];
+      picture.data[place + 3] = 255;
     }
   }
   const small = make("canvas", { width: cut.columns, height: cut.rows });
@@ -219,20 +230,27 @@ function marks(options, size, cut) {
   return [...drawn, place(0, 0, size.width, size.height, "cursor")];
 }
 
+// Letters that are set upright, and are wide.
+const EAST_ASIAN = /[\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\u{20000}-\u{3fffd}]/u;
+
+/** The labels of columns; side by side where they fit, else upright: letters of East Asia below each other. */
 function columnHeads(labels, width, marked) {
   const isNarrow = labels.some((label) => textWidth(visible(label)) > width - 2);
   return make(
     "div",
     { class: isNarrow ? "heads upright" : "heads", "aria-hidden": "true" },
     labels.map((label, index) =>
-      make("span", { class: index === marked ? "marked" : null, style: { width: `${width}px` } }, token(label)),
+      make(
+        "span",
+        { class: index === marked ? "marked" : null, style: { width: `${width}px` } },
+        token(label, EAST_ASIAN.test(label) ? { class: "token stacked" } : {}),
+      ),
     ),
   );
 }
 
 /** About how wide a text is, in pixels: letters of East Asia count double. */
-const textWidth = (text) =>
-  [...text].reduce((total, letter) => total + (/[\u1100-\uffdc\u{20000}-\u{3fffd}]/u.test(letter) ? 13 : 7.5), 0);
+const textWidth = (text) => [...text].reduce((total, letter) => total + (EAST_ASIAN.test(letter) ? 13 : 7.5), 0);
 
 function rowHeads(labels, height, marked, width) {
   return make(

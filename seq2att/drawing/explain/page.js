@@ -30,71 +30,94 @@ const contentWidth = () => contentRoom;
 /** Change what is shown, and show it. */
 function change(values) {
   Object.assign(page, values);
+  const focus = document.activeElement?.closest(".stepper") && document.activeElement.getAttribute("data-focus");
   refresh();
+  if (focus) focusOn(focus);
 }
 
-/** Make the sections anew; the focus and what was scrolled stay where they were. */
+let waiting = []; // sections that are still to be made anew
+
+/** Make the sections anew: those in sight at once, the others one after the other when there is time. */
 function refresh() {
-  const focus = document.activeElement?.getAttribute("data-focus");
-  const scrolled = new Map();
-  for (const [index, box] of document.querySelectorAll("main .scroll").entries())
-    scrolled.set(index, [box.scrollLeft, box.scrollTop]);
-  const open = new Map([...document.querySelectorAll("main details")].map((one, index) => [index, one.open]));
-  for (const { id, build } of SECTIONS) {
-    const body = document.querySelector(`#${id} > .body`);
-    if (body && (id !== "arrays" || !body.hasChildNodes()))
-      body.replaceChildren(...[build()].flat(Infinity).filter(Boolean));
-  }
-  document.querySelectorAll("main details").forEach((one, index) => {
-    if (open.has(index)) one.open = open.get(index);
-  });
-  document.querySelectorAll("main .scroll").forEach((box, index) => {
-    if (scrolled.has(index)) [box.scrollLeft, box.scrollTop] = scrolled.get(index);
-  });
   document.querySelector(".stepper")?.replaceWith(stepper());
-  if (focus) document.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
+  const sections = [...document.querySelectorAll("main > section")];
+  const isSeen = (section) => {
+    const { top, bottom } = section.getBoundingClientRect();
+    return bottom > 0 && top < innerHeight;
+  };
+  const isNow = sections.map(isSeen);
+  sections.filter((_, index) => isNow[index]).forEach(rebuild);
+  const isIdle = waiting.length === 0;
+  waiting = sections.filter((_, index) => !isNow[index]);
+  if (isIdle) rebuildNext();
 }
 
-/** Make the whole page anew. */
+function rebuildNext() {
+  if (waiting.length) setTimeout(() => (rebuild(waiting.shift()), rebuildNext()));
+}
+
+/** How far to scroll so that a mark is in sight: as far as before where it is. */
+function inSight(before, mark, room) {
+  const isSeen = mark === undefined || (Number(mark) >= before && Number(mark) <= before + room - 120);
+  return isSeen ? before : Math.max(0, Number(mark) - room / 2);
+}
+
+/** Make a section anew, and say whether it has something; what was opened and scrolled in it, and the focus, stay. */
+function rebuild(section) {
+  const body = section.querySelector(".body");
+  if (section.id === "arrays" && body.hasChildNodes()) return true; // it holds no step
+  const focus = body.contains(document.activeElement) ? document.activeElement.getAttribute("data-focus") : null;
+  const open = [...body.querySelectorAll("details")].map((one) => one.open);
+  const scrolled = [...body.querySelectorAll(".scroll")].map((one) => [one.scrollLeft, one.scrollTop]);
+  const { build } = SECTIONS.find(({ id }) => id === section.id);
+  const made = build();
+  if (made === null) return false;
+  body.replaceChildren(...[made].flat(Infinity).filter(Boolean));
+  for (const [index, one] of body.querySelectorAll("details").entries()) one.open = open[index] ?? one.open;
+  for (const [index, one] of body.querySelectorAll(".scroll").entries()) {
+    const [left, top] = scrolled[index] ?? [0, 0];
+    const [newLeft, newTop] = [inSight(left, one.dataset.left, contentWidth()), inSight(top, one.dataset.top, TALLEST)];
+    if (newLeft) one.scrollLeft = newLeft;
+    if (newTop) one.scrollTop = newTop;
+  }
+  if (focus) body.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
+  return true;
+}
+
+/** Make the whole page anew; what the model has nothing for is left out. */
 function render() {
   document.documentElement.lang = page.language;
   document.documentElement.toggleAttribute("data-dark", isDark());
   document.title = `${say("title")}: ${data.source || data.target}`;
-  const made = SECTIONS.map(({ id, build }) => [id, build])
-    .filter(([, build]) => build() !== null)
-    .map(([id]) => id);
-  const main = make(
-    "main",
-    { id: "main" },
-    made.map((id) =>
-      make(
-        "section",
-        { id, "aria-labelledby": `${id}-title` },
-        make("h2", { id: `${id}-title` }, say(`section.${id}`)),
-        make("div", { class: "body" }),
-      ),
-    ),
-  );
-  const nav = make(
-    "nav",
-    { "aria-label": say("contents") },
+  const sections = SECTIONS.map(({ id }) =>
     make(
-      "ol",
-      {},
-      made.map((id) => make("li", {}, make("a", { href: `#${id}` }, say(`section.${id}`)))),
+      "section",
+      { id, "aria-labelledby": `${id}-title` },
+      make("h2", { id: `${id}-title` }, say(`section.${id}`)),
+      make("div", { class: "body" }),
     ),
   );
+  const nav = make("nav", { "aria-label": say("contents") });
   document.body.replaceChildren(
     make("a", { class: "skip", href: "#main" }, say("skip")),
     header(),
     stepper(),
-    make("div", { class: "columns" }, nav, main),
+    make("div", { class: "columns" }, nav, make("main", { id: "main" }, sections)),
     footer(),
     tip,
     make("div", { id: "announce", class: "hidden", "aria-live": "polite" }),
   );
   measure();
-  refresh();
+  waiting = [];
+  for (const section of sections) if (!rebuild(section)) section.remove();
+  const links = sections.filter((section) => section.isConnected).map(({ id }) => [id, say(`section.${id}`)]);
+  nav.append(
+    make(
+      "ol",
+      {},
+      links.map(([id, title]) => make("li", {}, make("a", { href: `#${id}` }, title))),
+    ),
+  );
 }
 
 const measure = () => {
