@@ -161,6 +161,7 @@ const probe = (name) => document.querySelector(`[data-focus="${name}"]`);
 const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
 const seen = { sections: [...document.querySelectorAll("main > section")].map((one) => one.id), errors: [] };
 addEventListener("error", (event) => seen.errors.push(event.message));
+document.getElementById("attention").scrollIntoView(); // what is in sight is made anew at once
 const where = () => document.querySelector(".where").textContent;
 seen.steps = [where(), ...["ArrowRight", "ArrowRight", "ArrowLeft"].map((key) => (press(key), where()))];
 const map = probe("map-attention");

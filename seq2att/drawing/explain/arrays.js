@@ -29,7 +29,7 @@ function unitLetter(name) {
     { embedding: "E", inputs: "I", query: "Q", context: "C", vector: "P", concatenation: "N" }[part] ??
     (name === "decoder.outputs"
       ? "D"
-      : /^(encoder.outputs|attention.values|pooling.values)$/.test(name)
+      : /^(encoder\.outputs|attention\.values|pooling\.(values|last|mean|max|attend|query|context))$/.test(name)
         ? "M"
         : "units")
   );

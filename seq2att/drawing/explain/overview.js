@@ -117,20 +117,16 @@ function embeddingSection() {
   if (!rows) return arrays.has("source.embedding") ? missing("source.embedding") : null;
   if (!rows.length) return null;
   const ids = values("source.ids");
+  const symbols = [
+    ["x_s", say("symbol.x_s")],
+    ["E", say("symbol.E")],
+    [String.raw`\text{id}_s`, say("symbol.id")],
+  ];
+  const shown = (ids ?? []).slice(0, 40).join(", ") + (ids?.length > 40 ? ", …" : "");
   return [
-    make("p", {}, say("embeddingText")),
-    explained(String.raw`x_s = E[\text{id}_s]`, [
-      ["x_s", say("symbol.x_s")],
-      ["E", say("symbol.E")],
-      [String.raw`\text{id}_s`, say("symbol.id")],
-    ]),
-    ids
-      ? make(
-          "p",
-          { class: "note" },
-          say("idsText", { ids: ids.slice(0, 40).join(", ") + (ids.length > 40 ? ", …" : "") }),
-        )
-      : null,
+    make("p", {}, say(ids ? "embeddingText" : "vectorsText")),
+    ids ? explained(String.raw`x_s = E[\text{id}_s]`, symbols) : null,
+    ids ? make("p", { class: "note" }, say("idsText", { ids: shown })) : null,
     heatMap({
       title: say("array.embedding"),
       name: "source.embedding",

@@ -84,6 +84,10 @@ function rebuild(section) {
   return true;
 }
 
+const MOST_ELEMENTS = 15000; // that are laid out at once; of more only those in sight
+
+const titleOf = (id) => (id === "embedding" && !has("source.ids") ? say("section.vectors") : say(`section.${id}`));
+
 /** Make the whole page anew; what the model has nothing for is left out. */
 function render() {
   document.documentElement.lang = page.language;
@@ -93,7 +97,7 @@ function render() {
     make(
       "section",
       { id, "aria-labelledby": `${id}-title` },
-      make("h2", { id: `${id}-title` }, say(`section.${id}`)),
+      make("h2", { id: `${id}-title` }, titleOf(id)),
       make("div", { class: "body" }),
     ),
   );
@@ -110,7 +114,9 @@ function render() {
   measure();
   waiting = [];
   for (const section of sections) if (!rebuild(section)) section.remove();
-  const links = sections.filter((section) => section.isConnected).map(({ id }) => [id, say(`section.${id}`)]);
+  const isLarge = document.querySelectorAll("main *").length > MOST_ELEMENTS;
+  document.getElementById("main").classList.toggle("large", isLarge);
+  const links = sections.filter((section) => section.isConnected).map(({ id }) => [id, titleOf(id)]);
   nav.append(
     make(
       "ol",
