@@ -122,8 +122,8 @@ def test_everything_has_its_place() -> None:
     assert (
         list(config)
         == (
-            "recipe seed run overwrite plugins share metrics callbacks loggers metric head source target encoder "
-            "decoder attention output search reader optimizer schedule data trainer"
+            "recipe seed run overwrite plugins share initialization metrics callbacks loggers metric head source "
+            "target encoder decoder attention output search reader optimizer schedule data trainer"
         ).split()
     )
     assert (config["recipe"], config["seed"], config["run"], config["share"]) == ("r", 7, "runs/r", "nothing")
@@ -132,7 +132,7 @@ def test_everything_has_its_place() -> None:
     assert config["encoder"]["size"] == 64
     assert config["attention"] == {"name": "additive", "size": 128}
     assert config["source"]["embedding_size"] == 32
-    assert config["source"]["tokenizer"] == {"name": "char", "min_count": 1, "lower": True}
+    assert config["source"]["tokenizer"] == {"name": "char", "min_count": 1, "unknown": "keep", "lower": True}
     assert config["target"]["tokenizer"]["name"] == "sentencepiece"
     assert config["reader"]["train"] == ["한국.tsv"]
     assert config["decoder"]["order"] == "luong"
@@ -193,7 +193,9 @@ OVERRIDES = {
     ("encoder=lstm",): {"encoder.size": 64},
     ("encoder=lstm", "encoder=gru"): {"encoder.size": 64},
     ("source/tokenizer=word",): {"source.tokenizer.name": "word", "source.tokenizer.lower": False},
-    ("source.tokenizer.min_count=2",): {"source.tokenizer": {"name": "char", "min_count": 2, "lower": True}},
+    ("source.tokenizer.min_count=2",): {
+        "source.tokenizer": {"name": "char", "min_count": 2, "unknown": "keep", "lower": True}
+    },
     ("seed=1", "seed=2"): {"seed": 2},
     ("+encoder.size=3", "++encoder.layers=2"): {"encoder.size": 3, "encoder.layers": 2},
     ("optimizer.learning_rate=1e-4",): {"optimizer.learning_rate": 1e-4},
