@@ -22,6 +22,8 @@ FORMS = ["tsv", "csv", "jsonl", "parquet", "parallel", "conll", "conllu", "folde
 SPLITS: list[dict[str, Any]] = [
     {},
     {"split": "end"},
+    {"split": "shuffle"},
+    {"split": "shuffle", "validation_of": "rest"},
     {"split_by": "target"},
     {"stratify": True},
     {"test_fraction": 0.0},

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from seq2att import load
 from seq2att.cli.train import measure, table
 from seq2att.config import compose
 from seq2att.trainer import train
@@ -66,3 +67,13 @@ def test_texts_are_shown_without_validation(tmp_path: Path) -> None:
     options = ["callbacks=[show]", "callback.show.texts=[a b]", "trainer.epochs=1"]
     train(configured(tmp_path, "run", *WITHOUT, *options), say=lines.append)
     assert [line for line in lines if line.startswith("  a b -> ")]
+
+
+def test_words_that_are_left_out_of_an_answer_are_named(tmp_path: Path) -> None:
+    options = ["source.tokenizer.unknown=drop", "trainer.epochs=1"]
+    run = train(configured(tmp_path, "run", *WITHOUT, *options), say=lambda line: None)
+    lines: list[str] = []
+    model = load(run, say=lines.append)
+    known, other = model.translate(["a b", "a zzz b"])
+    assert known.text == other.text
+    assert [line for line in lines if "left out: line 2 (zzz)" in line]

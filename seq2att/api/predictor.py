@@ -315,11 +315,16 @@ class Predictor:
         self, field: Field, inputs: Sequence[Any], arrays: Sequence[npt.NDArray[Any]], first_line: int
     ) -> None:
         """Warn of texts with pieces outside the vocabulary, and name the pieces."""
-        ids = [array if array.ndim == 1 else array[:, 0] for array in arrays if array.dtype.kind == "i"]
-        rows = [row for row, one in enumerate(ids) if (one == field.unknown_id).any()]
+        is_dropped = getattr(field, "drops_unknown", False)
+        if is_dropped:  # nothing of them is in the arrays
+            rows = [row for row, value in enumerate(inputs) if field.unknown_pieces(value)]
+        else:
+            ids = [array if array.ndim == 1 else array[:, 0] for array in arrays if array.dtype.kind == "i"]
+            rows = [row for row, one in enumerate(ids) if (one == field.unknown_id).any()]
         if rows:
             pieces = {row: " ".join(field.unknown_pieces(inputs[row])[:MAX_PIECES]) for row in rows[:MAX_LINES]}
-            self.say(f"not in the vocabulary, read as <unk>: {list_lines(rows, pieces, first_line)}")
+            how = "left out" if is_dropped else "read as <unk>"
+            self.say(f"not in the vocabulary, {how}: {list_lines(rows, pieces, first_line)}")
 
     def _limit_lengths(
         self, arrays: list[npt.NDArray[Any]], limit: Limit, too_long: str, first_line: int
