@@ -160,7 +160,7 @@ def test_evaluation_of_int8_stands_beside_that_of_the_model(reverse_run: Path) -
     alone = api.evaluate(reverse_run, beam=1)
     assert both["float32"] == alone
     assert both["int8"]["rows"] == alone["rows"]
-    assert set(both["change"]) == {"loss", "perplexity", "exact"}
+    assert set(both["change"]) == {"loss", "perplexity", "token_accuracy", "exact"}
     for name, change in both["change"].items():
         assert change == pytest.approx(both["int8"][name] - both["float32"][name])
     assert 0 < abs(both["change"]["loss"]) < 0.05

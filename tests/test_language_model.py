@@ -335,7 +335,7 @@ def test_a_resumed_run_goes_on_in_the_text(tmp_path: Path, accumulate: int) -> N
     assert straight.validation is not None
     assert resumed.validation is not None
     assert resumed.validation.values == straight.validation.values
-    assert set(straight.validation.values) == {"loss", "perplexity", "bits"}
+    assert set(straight.validation.values) == {"loss", "perplexity", "bits", "token_accuracy"}
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -113,7 +113,7 @@ class Explanation(Mapping[str, Array]):
     def array_to_dict(self, name: str, limit: int, first_units: bool = False) -> dict[str, Any]:
         """Describe one array; what is computed on demand has no values."""
         stored, axes = self.arrays[name], list(self.axes[name])
-        shape = self.shape(name) if callable(stored) else list(stored.shape)
+        shape = self.product_shape(name) if callable(stored) else list(stored.shape)
         described = {"name": name, "axes": axes, "shape": shape, "equation": self.equations[name], "values": None}
         if callable(stored):
             return described
@@ -122,7 +122,7 @@ class Explanation(Mapping[str, Array]):
         shown = limit * stored.shape[-1] // stored.size if first_units and axes[-1:] == ["unit"] else 0
         return described | ({"values": rounded(stored[..., :shown]), "shown": shown} if shown else {})
 
-    def shape(self, name: str) -> list[int]:
+    def product_shape(self, name: str) -> list[int]:
         """The shape of weighted values, from that of the weights and of the values."""
         prefix = name.rpartition(".")[0]
         return [*self[f"{prefix}.weights"].shape, self[f"{prefix}.values"].shape[-1]]
