@@ -66,12 +66,13 @@ def baseline(
     if is_counted:
         train, test = (target_ids(corpora[name]) for name in ("train", split))
         result = evaluate(train, test, order, size=model.target.size, ends=has_ends(config), add_k=add_k)
-        neural = measure(model, corpora[split], None, (), config=config)
+        figures = measure(model, corpora[split], None, (), config=config)
+        neural = {name: figures[name] for name in ("loss", *model.head.loss_metrics)}
     else:
         result = linear_baseline(subject, order, *(corpora[name] for name in names))
-        neural = measure(model, corpora[split], None, config.get("metrics"), config=config)
-    left_out = ("rows", "sources", "signatures", "details")
-    return {"order": order, **result, NEURAL: {name: neural[name] for name in neural if name not in left_out}}
+        figures = measure(model, corpora[split], None, config.get("metrics"), config=config)
+        neural = {name: value for name, value in figures.items() if isinstance(value, float)}
+    return {"order": order, **result, NEURAL: neural}
 
 
 def count_ngrams(
