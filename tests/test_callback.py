@@ -19,9 +19,12 @@ import seq2att
 from seq2att import registry
 from seq2att.callback import Callback
 from seq2att.callback.norms import layers
-from seq2att.callback.parameters import extra_biases, table
+from seq2att.callback.parameters import rows, table, total
+from seq2att.callback.teacher import aligned, batch_of_targets
 from seq2att.data import collate
-from seq2att.recurrence import GATES, CellName, Layer
+from seq2att.drawing.terminal import display_width
+from seq2att.field.embedding import TextEmbedding
+from seq2att.recurrence import CellName, Layer
 from seq2att.trainer import fitting
 from seq2att.trainer.loop import Training
 from seq2att.trainer.progress import example
@@ -126,6 +129,41 @@ def test_show_continues_texts_where_there_is_no_source(capfd: pytest.CaptureFixt
     assert row.endswith("   (right: abc)")
     assert text.startswith("  ab -> ")
     assert (run / "metrics.json").is_file()
+
+
+def test_show_tells_each_position_beside_the_right_one(capfd: pytest.CaptureFixture[str]) -> None:
+    settings = ["callbacks=[show]", "callback.show.mode=teacher", "callback.show.texts=[ab,abc,ab]"]
+    run = train(TEXT, *settings, "callback.show.rows=[1]")
+    lines = printed(capfd)
+    assert [line.split(":")[0] for line in lines[::4]] == ["  row 1", "  ab", "  abc"]
+    assert lines[1].split() == ["read", "<s>", "a", "b", "c"]
+    assert lines[2].split() == ["right", "a", "b", "c", "</s>"]
+    model, ids = seq2att.load(run).model, torch.tensor([[4, 5, 6]])
+    loss = model(batch_of_targets(model, ["abc"]))
+    right, said = lines[2].split()[1:], lines[3].split()[1:]
+    assert lines[0] == f"  row 1: {int(loss.correct)} of 4 tokens right"
+    assert sum(map(str.__eq__, right, said)) == int(loss.correct)
+    assert model.target.pieces(ids[0].tolist()) == ("a", "b", "c")
+
+
+def test_an_example_is_shown_once(capfd: pytest.CaptureFixture[str]) -> None:
+    train(TEXT, "reader.validation=[abc,abc]", "trainer.examples=2", "metrics=[exact]")
+    assert len(printed(capfd)) == 1
+    train(TEXT, "reader.validation=[abc,abd]", "callbacks=[show]", "callback.show.rows=[1,1]", "run=other")
+    assert [line[:8] for line in printed(capfd)] == ["  row 1:"]
+
+
+def test_teacher_forcing_needs_tokens_and_right_answers() -> None:
+    teacher = ["callbacks=[show]", "callback.show.mode=teacher"]
+    with refused("E-conflict", "callback.show.mode=teacher"):
+        train(CLASSES, *teacher)
+
+
+def test_long_texts_are_shown_in_blocks() -> None:
+    lines = list(aligned({"read": ("한글",) * 60, "right": ("x",) * 60}))
+    assert len(lines) == 6
+    assert max(map(display_width, lines)) <= 110
+    assert sum(line.count("한글") for line in lines) == 60
 
 
 def test_show_refuses_rows_that_do_not_exist() -> None:
@@ -234,31 +272,54 @@ def test_norms_of_a_resumed_run_are_those_of_one_that_was_not_stopped() -> None:
 def test_the_table_of_parameters() -> None:
     model = nn.ModuleDict({"embedding": nn.Embedding(10_000, 16), "encoder": Layer("lstm", 16, 8)})
     model["output"] = nn.Linear(8, 1)
-    assert list(table(model)) == [
-        "  layer      kind       shapes               parameters",
-        "  embedding  Embedding  10000x16                160,000",
-        "  encoder    Layer      32x16  32x8  32  32         832",
-        "  output     Linear     1x8  1                        9",
-        "  total: 160,841 parameters; as Keras counts 160,809 (one bias in an LSTM or RNN layer, PyTorch has two)",
+    assert list(table(model))[1:] == [
+        "  layer      kind       output shape  parameters    in Keras",
+        "  embedding  Embedding  (B, S, 16)       160,000",
+        "  encoder    LSTM       (B, S, 8)            832         800",
+        "  output     Dense      (B, S, 1)              9",
+        "  total: 160,841 parameters; as Keras counts 160,809 (one bias in an LSTM or SimpleRNN, two here)",
     ]
     model["embedding"].requires_grad_(False)
     model["encoder"] = Layer("gru", 16, 8)
-    assert list(table(model))[-1] == "  total: 160,633 parameters; 633 of them trained"
+    lines = list(table(model))
+    assert lines[-1] == "  total: 160,633 parameters; 633 of them trained"
+    assert lines[3].split() == ["encoder", "GRU", "(B,", "S,", "8)", "624"]
 
 
-KERAS = {  # parameters of its layers with I inputs and U units, and their defaults
-    "tanh": lambda inputs, units: units * (inputs + units + 1),  # SimpleRNN
-    "relu": lambda inputs, units: units * (inputs + units + 1),  # SimpleRNN(activation="relu")
-    "lstm": lambda inputs, units: 4 * units * (inputs + units + 1),  # LSTM
-    "gru": lambda inputs, units: 3 * units * (inputs + units + 2),  # GRU(reset_after=True)
-}
+Spec = tuple[int, int, CellName, tuple[int, ...], int, int, int]
+KERAS: list[tuple[str, Spec, int]] = [
+    # Counted once by Keras 3.15.1: entries and size of the embedding (0: numbers or one-hot), units of the recurrent
+    # layers, directions, units of a hidden Dense (0: none) and of the last one.
+    ("numbers", (0, 1, "tanh", (8,), 1, 0, 1), 89),
+    ("one-hot RNN", (0, 30, "tanh", (8,), 1, 0, 1), 321),
+    ("IMDB, RNN", (5000, 32, "relu", (8,), 1, 0, 1), 160_337),
+    ("IMDB, LSTM", (5000, 120, "lstm", (120,), 1, 0, 1), 715_801),
+    ("IMDB, small LSTM", (500, 16, "lstm", (8,), 1, 0, 1), 8_809),
+    ("IMDB, two LSTM", (10_000, 16, "lstm", (8, 8), 1, 0, 1), 161_353),
+    ("IMDB, small GRU", (500, 16, "gru", (8,), 1, 0, 1), 8_633),
+    ("IMDB, two GRU", (10_000, 16, "gru", (8, 8), 1, 0, 1), 161_065),
+    ("NSMC, BiLSTM", (3000, 100, "lstm", (64,), 2, 0, 1), 384_609),
+    ("BiGRU", (200, 12, "gru", (7,), 2, 0, 3), 3_327),
+    ("BiRNN", (200, 12, "tanh", (7,), 2, 0, 3), 2_725),
+    ("BiLSTM, tags", (100, 20, "lstm", (9,), 2, 0, 5), 4_255),
+    ("hidden layer", (100, 20, "lstm", (9,), 1, 6, 4), 3_168),
+]
 
 
-@pytest.mark.parametrize("cell", GATES)
-def test_keras_counts_its_own_biases(cell: CellName) -> None:
-    model = nn.ModuleList([Layer(cell, 16, 8), Layer(cell, 8, 5)])
-    count = sum(parameter.numel() for parameter in model.parameters())
-    assert count - extra_biases(model) == KERAS[cell](16, 8) + KERAS[cell](8, 5)
+@pytest.mark.parametrize(("spec", "expected"), [case[1:] for case in KERAS], ids=[case[0] for case in KERAS])
+def test_keras_counts_as_many_parameters(spec: Spec, expected: int) -> None:
+    entries, width, cell, units, directions, hidden, outputs = spec
+    model = nn.ModuleList([TextEmbedding(entries, width, 0.0)] if entries else [])
+    for size in units:
+        model.extend(Layer(cell, width, size) for _ in range(directions))
+        width = size * directions
+    for size in filter(None, (hidden, outputs)):
+        model.append(nn.Linear(width, size))
+        width = size
+    assert sum(row.keras for row in rows(model)) == expected
+    is_equal = f"total: {expected:,} parameters" in total(model)
+    assert is_equal == (cell == "gru")
+    assert is_equal or f"as Keras counts {expected:,} " in total(model)
 
 
 def test_shared_parameters_are_counted_once() -> None:
@@ -266,15 +327,18 @@ def test_shared_parameters_are_counted_once() -> None:
     model["other"].weight = model["one"].weight
     lines = list(table(model))
     assert lines[-1] == "  total: 9 parameters"
-    assert lines[2].split() == ["other", "Linear", "3", "3"]
+    assert lines[3].split() == ["other", "Dense", "(B,", "S,", "3)", "3"]
     assert list(layers(model)) == ["one", "other"]
 
 
 def test_parameters_are_printed_at_the_start(capfd: pytest.CaptureFixture[str]) -> None:
     train(CLASSES, "callbacks=[parameters]")
     lines = capfd.readouterr().out.splitlines()
-    total = next(number for number, line in enumerate(lines) if line.startswith("  total: 353 parameters; as Keras"))
-    assert total < next(number for number, line in enumerate(lines) if line.startswith("epoch 1"))
+    last = next(number for number, line in enumerate(lines) if line.startswith("  total: 353 parameters; as Keras"))
+    kinds = [line.split()[1] for line in lines[last - 5 : last]]
+    assert kinds == ["Embedding", "LSTM", "LSTM", "last", "Dense"]
+    assert [line.split("(")[1].split(")")[0] for line in lines[last - 2 : last]] == ["B, 8", "B, 1"]
+    assert last < next(number for number, line in enumerate(lines) if line.startswith("epoch 1"))
 
 
 # -- what a run draws, says and refuses beside --
@@ -290,6 +354,7 @@ def test_the_confusion_of_classes_is_drawn_and_no_search_is_named() -> None:
 def test_predicted_numbers_are_drawn_against_the_true_ones() -> None:
     run = train(NUMBERS)
     assert (run / "scatter.png").is_file()
+    assert (run / "series.png").is_file()
     assert not (run / "confusion.png").exists()
 
 

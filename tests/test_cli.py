@@ -377,7 +377,7 @@ def test_evaluate_draws_what_the_figures_tell(
     assert whole["details"]["accuracy"]["confusion"]
     both = run(capfdbinary, "evaluate", runs["numbers"], "--draw", "pictures", "--quantize", "int8")
     assert both.code == 0, both.err
-    assert both.err.endswith("drawn: pictures/scatter.png\n")
+    assert both.err.endswith("drawn: pictures/scatter.png, pictures/series.png\n")
     assert all("details" not in block for block in json.loads(both.out).values())
     tags = run(capfdbinary, "evaluate", runs["texts"], "--draw", "pictures")
     assert "drawn: nothing: these metrics have no details\n" in tags.err

@@ -1,4 +1,4 @@
-"""The layers of a model and how many parameters each of them has."""
+"""The layers of a model: their names, what they return, and how many parameters each of them has."""
 
 from __future__ import annotations
 
@@ -7,17 +7,30 @@ from typing import NamedTuple
 
 from torch import nn
 
+from seq2att.field.embedding import SpelledEmbedding, TextEmbedding
+from seq2att.head import Generator
+from seq2att.head.pooling import Pool, PooledHead
+from seq2att.head.transitions import Transitions
+from seq2att.model import Model
+from seq2att.output import Entries, Linear
 from seq2att.recurrence.layer import Layer
+from seq2att.recurrence.reference import CellName
 from seq2att.registry import register
 from seq2att.trainer.callback import Callback
 from seq2att.trainer.loop import Training
 
+CELLS: dict[CellName, str] = {"lstm": "LSTM", "gru": "GRU", "tanh": "SimpleRNN", "relu": "SimpleRNN"}
+"""How Keras calls the layer of a cell."""
 ONE_BIAS_IN_KERAS = ("lstm", "tanh", "relu")  # cells; its GRU has two, as PyTorch's (`reset_after=True`)
+SHAPES = "B rows, S positions of the source, T of the target"
 
 
 @register("callback", "parameters")
 class Parameters(Callback):
-    """A table of the layers before training: the shapes and number of their parameters, in all, and as Keras counts."""
+    """A table of the layers before training, as Keras' `summary`: output shapes, and parameters as both count them.
+
+    Keras counts one bias in an LSTM or a SimpleRNN, where PyTorch and this toolkit have two; both have two in a GRU.
+    """
 
     def on_start(self, training: Training) -> None:
         for line in table(training.model):
@@ -25,33 +38,87 @@ class Parameters(Callback):
 
 
 class Row(NamedTuple):
-    """One layer with parameters of its own."""
+    """One layer."""
 
     name: str
     kind: str
-    shapes: str
+    shape: str
     size: int
+    keras: int
 
 
 def table(model: nn.Module) -> Iterator[str]:
     """The table as lines: layers, then sums."""
-    header, *layers = Row("layer", "kind", "shapes", 0), *rows(model)
-    widths = [max(len(row[column]) for row in (header, *layers)) for column in (0, 1, 2)]  # type: ignore[arg-type]
-    for row in (header, *layers):
-        count = "parameters" if row is header else f"{row.size:,}"
-        yield f"  {row.name:<{widths[0]}}  {row.kind:<{widths[1]}}  {row.shapes:<{widths[2]}}  {count:>10}"
+    titles = Row("layer", "kind", "output shape", 0, 0)
+    layers = list(rows(model))
+    widths = [max(len(row[column]) for row in (titles, *layers)) for column in (0, 1, 2)]  # type: ignore[arg-type]
+    differs = any(row.size != row.keras for row in layers)
+    yield f"  output shapes: {SHAPES}"
+    for row in (titles, *layers):
+        counts = ("parameters", "in Keras") if row is titles else (f"{row.size:,}", f"{row.keras:,}")
+        names = "  ".join(f"{row[column]:<{width}}" for column, width in enumerate(widths))
+        in_keras = "" if not differs or (row.size == row.keras and row is not titles) else f"  {counts[1]:>10}"
+        yield f"  {names}  {counts[0]:>10}{in_keras}"
     yield f"  {total(model)}"
 
 
 def rows(model: nn.Module) -> Iterator[Row]:
-    """Every module with parameters of its own; one that several share is counted once."""
+    """Every module with parameters of its own, and poolings; parameters that several share are counted once."""
     seen: set[int] = set()
     for name, module in model.named_modules():
         own = [one for one in module.parameters(recurse=False) if id(one) not in seen]
         seen.update(id(one) for one in own)
-        if own:
-            shapes = "  ".join("x".join(map(str, one.shape)) for one in own)
-            yield Row(name or "model", type(module).__name__, shapes, sum(one.numel() for one in own))
+        if own or isinstance(module, Pool):
+            size = sum(one.numel() for one in own)
+            keras = size - (extra_bias(module) if own else 0)
+            yield Row(name or "model", kind_of(module), output_shape(model, name, module), size, keras)
+
+
+def kind_of(module: nn.Module) -> str:
+    """What a layer is usually called."""
+    if isinstance(module, Layer):
+        return CELLS[module.cell]
+    if isinstance(module, Pool):
+        return "+".join(module.kinds)
+    names = {Linear: "Dense", Entries: "Dense", nn.Linear: "Dense", TextEmbedding: "Embedding", Transitions: "CRF"}
+    names[SpelledEmbedding] = "Conv1D"
+    return next((name for cls, name in names.items() if isinstance(module, cls)), type(module).__name__)
+
+
+def output_shape(model: nn.Module, name: str, module: nn.Module) -> str:
+    """What a layer returns, as `(B, S, 8)`; empty for a layer of a plugin."""
+    units = num_units(module)
+    return "" if units is None else f"({', '.join([*positions(model, name, module), f'{units}'])})"
+
+
+def num_units(module: nn.Module) -> int | None:
+    """The last dimension of what a layer returns; None where that is not known."""
+    if isinstance(module, Layer):
+        return module.size
+    if isinstance(module, Linear | Entries):
+        return module.weight.size(0)
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    if isinstance(module, nn.Embedding):
+        return module.embedding_dim
+    if isinstance(module, SpelledEmbedding):
+        return module.bias.size(0)
+    if isinstance(module, TextEmbedding | Pool):
+        return module.output_size
+    return None
+
+
+def positions(model: nn.Module, name: str, module: nn.Module) -> list[str]:
+    """The dimensions before the last one, by the place of a layer in the model."""
+    parts = name.split(".")
+    head = model.head if isinstance(model, Model) else None
+    if "key" in parts or parts[0] != "head":
+        return ["B", "S"]
+    if "bridge" in parts:
+        return ["B", "layers"]
+    if isinstance(head, Generator):
+        return ["B", "T"]
+    return ["B"] if isinstance(head, PooledHead) else ["B", "S"]
 
 
 def total(model: nn.Module) -> str:
@@ -60,15 +127,11 @@ def total(model: nn.Module) -> str:
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
     parts = [f"total: {count:,} parameters"]
     parts += [f"{trained:,} of them trained"] if trained != count else []
-    keras = count - extra_biases(model)
-    parts += [f"as Keras counts {keras:,} (one bias in an LSTM or RNN layer, PyTorch has two)"] * (keras != count)
+    keras = count - sum(map(extra_bias, model.modules()))
+    parts += [f"as Keras counts {keras:,} (one bias in an LSTM or SimpleRNN, two here)"] * (keras != count)
     return "; ".join(parts)
 
 
-def extra_biases(model: nn.Module) -> int:
-    """The parameters in those second biases of recurrent layers that Keras' layers lack."""
-    return sum(
-        module.hidden_bias.numel()
-        for module in model.modules()
-        if isinstance(module, Layer) and module.cell in ONE_BIAS_IN_KERAS
-    )
+def extra_bias(module: nn.Module) -> int:
+    """The parameters in the second bias of a recurrent layer that Keras' layer lacks."""
+    return module.hidden_bias.numel() if isinstance(module, Layer) and module.cell in ONE_BIAS_IN_KERAS else 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 
-from seq2att.data import Ragged
+from seq2att.callback.teacher import batch_of_targets, check_teacher, forced_lines
+from seq2att.data import Ragged, collate
 from seq2att.errors import UserError
 from seq2att.registry import Size, register
 from seq2att.trainer.callback import Callback
@@ -26,12 +28,25 @@ class Show(Callback):
     Args:
         rows: numbers of rows of the validation split; the first three without `rows` and `texts`.
         texts: texts to answer; for a model without a source, beginnings that it continues.
+        mode: `answer` shows what the model answers by itself; `teacher` shows at every position of the right answer
+            what it holds likeliest after the right tokens before (teacher forcing); `texts` are right answers of a
+            model without a source.
     """
 
-    def __init__(self, *, rows: tuple[Size, ...] = (), texts: tuple[str, ...] = ()) -> None:
-        self.rows, self.texts = tuple(rows), tuple(texts)
+    shows_examples = True
+
+    def __init__(
+        self,
+        *,
+        rows: tuple[Size, ...] = (),
+        texts: tuple[str, ...] = (),
+        mode: Literal["answer", "teacher"] = "answer",
+    ) -> None:
+        self.rows, self.texts, self.mode = tuple(dict.fromkeys(rows)), tuple(dict.fromkeys(texts)), mode
 
     def on_start(self, training: Training) -> None:
+        if self.mode == "teacher":
+            check_teacher(training, self.texts)
         size = len(training.corpora.get("validation", ()))
         if not size and not self.texts:
             problem, remedy = "there are no validation rows to show", "set callback.show.texts, or leave it out"
@@ -48,13 +63,16 @@ class Show(Callback):
                 training.say(line)
 
     def row_lines(self, training: Training) -> Iterator[str]:
-        """A line for each of the rows."""
+        """A line for each of the rows; in teacher mode several."""
         corpus, model = training.corpora.get("validation"), training.model
         if corpus is None:
             return
         numbers = self.rows or (range(1, 1 + min(DEFAULT_ROWS, len(corpus))) if not self.texts else ())
         rows = np.array(numbers, np.int64) - 1
         if not len(rows):
+            return
+        if self.mode == "teacher":
+            yield from forced_lines(model, collate(corpus, rows), [f"row {number}" for number in numbers])
             return
         predictions = answer(model, corpus, rows, training.validator.search)
         right = references(model, corpus, rows, training.config["data"])
@@ -63,8 +81,10 @@ class Show(Callback):
             yield f"  row {number}: {example(*parts)}"
 
     def text_lines(self, training: Training) -> Iterator[str]:
-        """A line for each of the texts."""
-        if self.texts:
+        """A line for each of the texts; in teacher mode several."""
+        if self.texts and self.mode == "teacher":
+            yield from forced_lines(training.model, batch_of_targets(training.model, self.texts), self.texts)
+        elif self.texts:
             for text, prediction in zip(self.texts, answer_texts(training, self.texts), strict=True):
                 yield f"  {example(text, prediction)}"
 

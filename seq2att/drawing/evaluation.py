@@ -8,17 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from seq2att.drawing.figure import INK, NO_FONT, PALE, SERIES, draw_grid, new_figure, save, style_axes, write_note
+from seq2att.drawing.figure import (
+    INK,
+    NO_FONT,
+    PALE,
+    SERIES,
+    draw_grid,
+    legend_outside,
+    new_figure,
+    save,
+    style_axes,
+    write_note,
+)
 from seq2att.drawing.terminal import cut, display_width, isolate, visible
 from seq2att.errors import UserError
 
-CONFUSION, SCATTER = "confusion.png", "scatter.png"
+CONFUSION, SCATTER, SERIES_PLOT = "confusion.png", "scatter.png", "series.png"
 MAX_COUNTED = 30  # classes; with more, the cells have no room for counts
 COLUMNS = ("precision", "recall", "f1")
 
 
 def draw_details(details: Iterable[Mapping[str, Any]], folder: Path, caption: str = "") -> list[Path]:
-    """Draw the confusion matrix and the scatter that details of metrics hold; return the files.
+    """Draw the confusion matrix and the two scatters that details of metrics hold; return the files.
 
     `caption` names the rows in the picture, as in `validation, 30 rows`.
     """
@@ -31,6 +42,8 @@ def draw_details(details: Iterable[Mapping[str, Any]], folder: Path, caption: st
         files.append(folder / SCATTER)
         true, predicted = zip(*merged["points"], strict=True)
         scatter(true, predicted, files[-1], caption)
+        files.append(folder / SERIES_PLOT)
+        series(true, predicted, files[-1], caption)
     return files
 
 
@@ -82,6 +95,24 @@ def class_table(classes: Mapping[str, Mapping[str, float]], width: int = 80) -> 
         cells = "".join(f"{scores[column]:>11.2f}" for column in COLUMNS) + f"{scores['support']:>11,.0f}"
         lines.append(isolate(name) + " " * (margin - display_width(name)) + cells)
     return "\n".join(lines)
+
+
+def series(true: Sequence[float], predicted: Sequence[float], path: Path, caption: str = "") -> None:
+    """Draw the true and the predicted number of each row over its index `[N]`, in two colours."""
+    figure = new_figure(7.2, 3.6)
+    axes = figure.subplots()
+    size = min(24.0, max(6.0, 2400 / max(len(true), 1)))  # square points
+    for label, numbers, color in (("true", true, SERIES[2]), ("predicted", predicted, SERIES[1])):
+        values = np.asarray(numbers, np.float64)  # [N]
+        index = np.flatnonzero(np.isfinite(values))
+        axes.scatter(index, values[index], s=size, color=color, alpha=0.7, linewidths=0, label=label)
+    axes.set_xlabel("index", color=INK)
+    axes.set_ylabel("number", color=INK)
+    axes.set_title(caption, loc="left", fontsize=9, color=INK, parse_math=False)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    style_axes(axes)
+    legend_outside(axes)
+    save(figure, path)
 
 
 def scatter(true: Sequence[float], predicted: Sequence[float], path: Path, caption: str = "") -> None:

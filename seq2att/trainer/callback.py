@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from seq2att.trainer.loop import Training
@@ -15,6 +15,9 @@ class Callback:
     `.step`, `.progress` (epochs done), `.validation` and `.best` (figures of the last and the best validation),
     `.processes.first` (whether this process writes files), `.say(line)` and `.log({name: value})`.
     """
+
+    shows_examples: ClassVar[bool] = False
+    """Whether it shows examples after each validation; then those of `trainer.examples` are not shown too."""
 
     def on_start(self, training: Training) -> None:
         """Before the first batch, also when a run is resumed."""

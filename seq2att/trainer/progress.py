@@ -53,8 +53,9 @@ class Report(Callback):
         is_best = best is validation and not math.isnan(training.value(best))
         mark = f"  (best {training.best_by})" if is_best else ""
         training.say(f"epoch {row['epoch']}  step {row['step']:,}  {figures}{mark}  {clock(training.seconds())}")
-        for line in example_lines(training.validator):
-            training.say(line)
+        if not any(callback.shows_examples for callback in training.callbacks):
+            for line in dict.fromkeys(example_lines(training.validator)):
+                training.say(line)
         from seq2att.drawing import curves
 
         curves(training.folder / TABLE, training.folder / CURVES, best=best.epoch)
