@@ -99,6 +99,8 @@ def class_table(classes: Mapping[str, Mapping[str, float]], width: int = 80) -> 
 
 def series(true: Sequence[float], predicted: Sequence[float], path: Path, caption: str = "") -> None:
     """Draw the true and the predicted number of each row over its index `[N]`, in two colours."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(7.2, 3.6)
     axes = figure.subplots()
     size = min(24.0, max(6.0, 2400 / max(len(true), 1)))  # square points
@@ -109,7 +111,7 @@ def series(true: Sequence[float], predicted: Sequence[float], path: Path, captio
     axes.set_xlabel("index", color=INK)
     axes.set_ylabel("number", color=INK)
     axes.set_title(caption, loc="left", fontsize=9, color=INK, parse_math=False)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     style_axes(axes)
     legend_outside(axes)
     save(figure, path)
