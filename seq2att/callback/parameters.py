@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from torch import nn
 
@@ -12,7 +12,7 @@ from seq2att.head import Generator
 from seq2att.head.pooling import Pool, PooledHead
 from seq2att.head.transitions import Transitions
 from seq2att.model import Model
-from seq2att.output import Entries, Linear
+from seq2att.output import Entries, Output
 from seq2att.recurrence.layer import Layer
 from seq2att.recurrence.reference import CellName
 from seq2att.registry import register
@@ -80,9 +80,17 @@ def kind_of(module: nn.Module) -> str:
         return CELLS[module.cell]
     if isinstance(module, Pool):
         return "+".join(module.kinds)
-    names = {Linear: "Dense", Entries: "Dense", nn.Linear: "Dense", TextEmbedding: "Embedding", Transitions: "CRF"}
+    if is_dense(module):
+        return "Dense"
+    names: dict[type, str] = {TextEmbedding: "Embedding", Transitions: "CRF"}
     names[SpelledEmbedding] = "Conv1D"
     return next((name for cls, name in names.items() if isinstance(module, cls)), type(module).__name__)
+
+
+def is_dense(module: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether a layer multiplies by a matrix `weight` `[units, inputs]`, as the linear output layer does too."""
+    weight = getattr(module, "weight", None)
+    return isinstance(module, nn.Linear | Output | Entries) and isinstance(weight, nn.Parameter) and weight.dim() == 2
 
 
 def output_shape(model: nn.Module, name: str, module: nn.Module) -> str:
@@ -95,10 +103,8 @@ def num_units(module: nn.Module) -> int | None:
     """The last dimension of what a layer returns; None where that is not known."""
     if isinstance(module, Layer):
         return module.size
-    if isinstance(module, Linear | Entries):
-        return module.weight.size(0)
-    if isinstance(module, nn.Linear):
-        return module.out_features
+    if is_dense(module):
+        return int(module.weight.size(0))
     if isinstance(module, nn.Embedding):
         return module.embedding_dim
     if isinstance(module, SpelledEmbedding):
