@@ -15,7 +15,7 @@ from tests.markdown import blocks
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "tutorials.md"
 TEXT = PAGE.read_text("utf-8")
 SECTIONS = re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", TEXT, re.M | re.S)
-RECIPES = {"3": "imdb_lstm_small", "5": "clothing_reviews"}  # what the settings of a section without a command belong to
+RECIPES = {"3": "imdb_lstm_small", "5": "clothing_reviews"}  # what settings without a command belong to
 
 
 def codes(section: str) -> list[str]:
