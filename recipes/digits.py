@@ -1,28 +1,34 @@
-"""Handwritten digits, one or several side by side, each column of pixels a vector: to be read out or marked.
+"""Handwritten digits, one or several side by side in a picture: to be read out, or marked column by column of pixels.
 
 The 1,797 images of 8 x 8 pixels come with scikit-learn (Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten
-Digits"). What a strip looks like, and the text that stands for it where a command takes one:
+Digits"). A strip as a file, which the commands take:
 
     from seq2att.registry import load_plugin, build
     load_plugin("recipes/digits.py")
     row = next(build("reader", {"reader": {"name": "digits", "shortest": 3}}).read("test", None))
-    print("; ".join(" ".join(map(str, column)) for column in row.values[0]))
+    open("strip.png", "wb").write(row.values[0])
 """
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from seq2att.errors import UserError
+from seq2att.files.picture import check_pillow
 from seq2att.reader import SPLITS, Reader, Row, digest
 from seq2att.registry import Range, Seed, register, suggestion
 
 VALIDATION, TEST = 180, 360  # images; the other 1,257 are for training
-BLANK = [0.0] * 8  # a column of a gap
+HEIGHT = 8  # pixels of a strip, and the width of a digit
+WHITE = 255
 GAP = "-"  # its tag
 LONGEST = 20
 Length = Annotated[int, Range(1, LONGEST)]
@@ -32,13 +38,13 @@ Length = Annotated[int, Range(1, LONGEST)]
 class Image(NamedTuple):
     """One digit."""
 
-    columns: list[list[float]]  # [8, 8], from left to right, 0 (white) to 1 (black)
+    pixels: npt.NDArray[np.uint8]  # [8, 8], black on white
     digit: int
 
 
 @register("reader", "digits")
 class Digits(Reader):
-    """Strips of handwritten digits; the source is a vector for each column, the target words or a tag a column.
+    """Strips of handwritten digits; the source is a picture, the target words, or a tag for each column of pixels.
 
     Args:
         target: the target of a strip: its digits in words, or a tag for each column.
@@ -62,7 +68,7 @@ class Digits(Reader):
         longest: Length = 4,
         gap: Annotated[int, Range(0, 100)] = 0,
         repeats: Annotated[int, Range(1, 1000)] = 1,
-        shift: Annotated[int, Range(0, len(BLANK) - 1)] = 0,
+        shift: Annotated[int, Range(0, HEIGHT - 1)] = 0,
         seed: Seed = 1,
     ) -> None:
         self.target, self.language, self.seed = target, language, seed
@@ -73,6 +79,7 @@ class Digits(Reader):
             raise UserError("E-size", f"reader.shortest={shortest}", problem, remedy)
 
     def check(self, root: Path | None) -> None:
+        check_pillow("reader=digits")
         needed = {"sklearn": "scikit-learn"} | ({"num2words": "num2words"} if self.target == "words" else {})
         for module, package in needed.items():
             if find_spec(module) is None:
@@ -116,13 +123,13 @@ class Digits(Reader):
 
     def strip(self, images: list[Image], names: list[str], draw: random.Random) -> tuple[Any, str]:
         """The images side by side, and what there is to say of them."""
-        columns, tags = [], []
+        parts, tags = [], []
         for place, image in enumerate(images):
             before, after = draw.randint(0, self.gap), draw.randint(0, self.gap) * (place == len(images) - 1)
-            columns += [BLANK] * before + image.columns + [BLANK] * after
-            tags += [GAP] * before + [names[image.digit]] * len(image.columns) + [GAP] * after
+            parts.append(np.pad(image.pixels, ((0, 0), (before, after)), constant_values=WHITE))
+            tags += [GAP] * before + [names[image.digit]] * HEIGHT + [GAP] * after
         words = " ".join(names[image.digit] for image in images)
-        return columns, words if self.target == "words" else " ".join(tags)
+        return png(np.concatenate(parts, 1)), words if self.target == "words" else " ".join(tags)
 
     def fingerprint(self, split: str, root: Path | None) -> str:
         return digest(self, split, [])
@@ -130,9 +137,18 @@ class Digits(Reader):
 
 def moved(image: Image, rows: int) -> Image:
     """The digit so many pixels lower, or higher where `rows` is below 0; what leaves the image is lost."""
-    blank = BLANK[: abs(rows)]
-    columns = [blank + column[: 8 - rows] if rows > 0 else column[-rows:] + blank for column in image.columns]
-    return Image(columns, image.digit)
+    above, below = max(rows, 0), max(-rows, 0)
+    pixels = np.pad(image.pixels, ((above, below), (0, 0)), constant_values=WHITE)
+    return Image(pixels[below : below + HEIGHT], image.digit)
+
+
+def png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """A grey picture `[H, W]` as the bytes of a PNG file."""
+    from PIL import Image as Pillow
+
+    content = io.BytesIO()
+    Pillow.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
 
 
 def images_of(split: str) -> list[Image]:
@@ -140,8 +156,8 @@ def images_of(split: str) -> list[Image]:
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    columns = (data.images / 16).transpose(0, 2, 1).tolist()  # [1797, 8, 8]
-    images = [Image(*pair) for pair in zip(columns, data.target.tolist(), strict=True)]
+    pixels = np.round(WHITE * (1 - data.images / 16)).astype(np.uint8)  # [1797, 8, 8]
+    images = [Image(*pair) for pair in zip(pixels, data.target.tolist(), strict=True)]
     random.Random(0).shuffle(images)
     parts = (images[VALIDATION + TEST :], images[:VALIDATION], images[VALIDATION : VALIDATION + TEST])
     return dict(zip(SPLITS, parts, strict=True))[split]

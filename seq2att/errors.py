@@ -31,6 +31,7 @@ CODES = {
     "E-number": "A value of the data is not a finite number.",
     "E-option": "A component has no such option.",
     "E-package": "A Python package that this needs is not installed.",
+    "E-picture": "A picture, or a frame of a video, cannot be read.",
     "E-plugin": "A plugin cannot be found or imported.",
     "E-process": "A worker process failed.",
     "E-range": "A number is outside its allowed range.",

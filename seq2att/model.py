@@ -62,15 +62,22 @@ class Model(nn.Module):
         predictions = [Prediction("", 0.0)] * batch.source.lengths.size(0)
         full = (batch.source.lengths >= int(self.source.has_values)).nonzero().squeeze(1)  # [N]
         source: Column = select(batch.source, full)
-        ids, lengths = source.values.tolist(), source.lengths.tolist()
+        ids, lengths = source.values.cpu().numpy(), source.lengths.tolist()
         answers = check_predictions(
             self.head, self.head.predict(self.encode(source), search, batch.rows[full]), len(ids)
         )
         for row, prediction, row_ids, length in zip(full.tolist(), answers, ids, lengths, strict=True):
-            pieces = self.source.pieces(row_ids[:length])
+            pieces = self.region_names(length) or self.source.pieces(row_ids[:length].tolist())
             others = tuple(other._replace(source_tokens=pieces) for other in prediction.others)
             predictions[row] = prediction._replace(source_tokens=pieces, others=others)
         return predictions
+
+    def region_names(self, length: int) -> tuple[str, ...]:
+        """The names of the regions that stand for a source of this length, `row,column` from 1; () where none do."""
+        grid = self.encoder.grid(length)
+        if grid is None:
+            return ()
+        return tuple(f"{row + 1},{column + 1}" for column in range(grid[1]) for row in range(grid[0]))
 
     def continue_from(self, prefixes: list[Sequence[int]], search: Search, rows: Tensor) -> list[Prediction]:
         """Continue each of the prefixes, by a model without a source; `rows` are their numbers."""

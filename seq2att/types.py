@@ -27,7 +27,9 @@ SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 class Column(NamedTuple):
     """One side of a batch, padded to its longest row."""
 
-    values: Tensor  # [B, S] int64 ids of tokens, labels or tags; or [B, S, F] floats; a number is [B, 1, 1]
+    values: (
+        Tensor  # [B, S] int64 ids of tokens, labels or tags; [B, S, F] floats or uint8 pixels; a number is [B, 1, 1]
+    )
     lengths: Tensor  # [B] int64; 0 where a row has no value
 
     def mask(self) -> Tensor:

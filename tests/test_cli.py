@@ -41,7 +41,10 @@ class FakePredictor:
     """Says the text backwards, and remembers how it was asked."""
 
     task = "translate"
-    model = SimpleNamespace(source=SimpleNamespace(encode=lambda _: np.zeros(2, np.int32)))
+    model = SimpleNamespace(
+        source=SimpleNamespace(encode=lambda _: np.zeros(2, np.int32), picture=lambda _: None),
+        encoder=SimpleNamespace(grid=lambda _: None),
+    )
 
     has_source = True
 
@@ -389,8 +392,7 @@ def test_the_frames_are_those_that_the_model_read() -> None:
     start, end = {"max_length": 3}, {"max_length": 3, "keep": "end"}
     for data, kept in ({"max_length": None}, vectors), (start, vectors[:3]), (end, vectors[2:]):
         predictor: Any = SimpleNamespace(model=model, config={"data": data})
-        assert np.array_equal(show.source_vectors(predictor, vectors), kept)
-        assert show.source_vectors(predictor, np.zeros((5, 1))) is None
+        assert np.array_equal(show.source_array(predictor, vectors), kept)
 
 
 def test_brief_figures_keep_every_file() -> None:

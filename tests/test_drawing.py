@@ -57,8 +57,8 @@ def test_the_map_shows_the_weights_where_they_are(tmp_path: Path) -> None:
 def test_vectors_are_drawn_below_the_weights_that_look_at_them(tmp_path: Path) -> None:
     from matplotlib.image import imread
 
-    frames = np.zeros((4, 6))  # [S, F]
-    frames[1, 3:] = 1.0  # the lower half of the second one is black
+    frames = np.zeros((6, 4))  # [F, S]
+    frames[3:, 1] = 1.0  # the lower half of the second one is black
     attention_map([[0, 1, 0, 0]], list("abcd"), ["b"], tmp_path / "alone.png")
     attention_map([[0, 1, 0, 0]], list("abcd"), ["b"], tmp_path / "map.png", frames)
     assert size_of(tmp_path / "map.png")[1] > size_of(tmp_path / "alone.png")[1] + 300

@@ -91,7 +91,9 @@ def test_wheel_has_version_command_and_extras(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as wheel:
         assert "seq2att = seq2att.cli:main" in wheel.read(f"{folder}/entry_points.txt").decode()
         metadata = wheel.read(f"{folder}/METADATA").decode()
-    assert {"demo", "dev", "recipes", "tensorboard"} == set(re.findall(r"^Provides-Extra: (\S+)", metadata, re.M))
+    assert {"demo", "dev", "pictures", "recipes", "tensorboard"} == set(
+        re.findall(r"^Provides-Extra: (\S+)", metadata, re.M)
+    )
     assert re.search(r"^Requires-Dist: lightning-fabric>=2\.6\.6$", metadata, re.M), "2.6.2 and 2.6.3 were malicious"
 
 
@@ -175,6 +177,7 @@ def test_every_import_is_a_declared_dependency() -> None:
     modules = {
         "hydra-core": "hydra",
         "lightning-fabric": "lightning_fabric",
+        "Pillow": "PIL",
         "pyyaml": "yaml",
         "scikit-learn": "sklearn",
     }

@@ -24,6 +24,7 @@ from seq2att import api, registry
 from seq2att.cli.listing import comment
 from seq2att.config import compose, recipes
 from seq2att.config.recipe import read_recipe
+from seq2att.files.picture import read_picture
 from seq2att.reader import Row
 from seq2att.testing.components import callback_laws, reader_laws
 from seq2att.types import Column
@@ -123,6 +124,18 @@ def digits_frames(folder: Path) -> list[str]:
 
 
 @tiny
+def shapes_caption(folder: Path) -> list[str]:
+    rows = ["reader.train=20", "reader.validation=8", "reader.test=4"]
+    return [*rows, "source.height=8", "source.width=8", "encoder.channels=[4,8]", "encoder.pools=1", "decoder.size=8"]
+
+
+@tiny
+def moving_shapes(folder: Path) -> list[str]:
+    rows = ["reader.train=20", "reader.validation=8", "reader.test=4", "reader.longest=8"]
+    return [*rows, "source.height=8", "source.width=8", "source.channels=[4]", "encoder.size=8"]
+
+
+@tiny
 def surname_origin(folder: Path) -> list[str]:
     return ["reader.origins=[Algerian,Finnish]", "encoder.size=8"]
 
@@ -203,16 +216,6 @@ def imdb_tables(folder: Path) -> list[str]:
 
 @tiny
 def imdb_lstm_small(folder: Path) -> list[str]:
-    return imdb_tables(folder)
-
-
-@tiny
-def imdb_rnn(folder: Path) -> list[str]:
-    return imdb_tables(folder)
-
-
-@tiny
-def imdb_lstm(folder: Path) -> list[str]:
     return imdb_tables(folder)
 
 
@@ -440,7 +443,9 @@ def test_another_cell_and_another_attention_are_a_word_away(name: str) -> None:
 @pytest.fixture
 def plugins(forgotten: None) -> None:
     """The plugins of recipes/ are registered in this test."""
-    registry.load(str(ROOT / "recipes" / f"{name}.py") for name in ("adding", "digits", "number_sequence", "surnames"))
+    registry.load(
+        str(ROOT / "recipes" / f"{name}.py") for name in ("adding", "digits", "number_sequence", "shapes", "surnames")
+    )
 
 
 def rows_of(name: str, split: str = "train", **options: Any) -> list[Row]:
@@ -454,6 +459,9 @@ def rows_of(name: str, split: str = "train", **options: Any) -> list[Row]:
     [
         ("digits", {"gap": 2, "shift": 1}),
         ("digits", {"target": "tags", "longest": 2, "gap": 3}),
+        ("shapes", {"test": 5}),
+        ("shapes", {"language": "ko", "train": 3}),
+        ("moving_shapes", {"train": 3, "longest": 8}),
         ("surnames", {}),
         ("number_sequence", {}),
         ("adding", {"rows": 20, "length": 7}),
@@ -468,18 +476,23 @@ def test_the_callback_keeps_the_laws() -> None:
     callback_laws("distance", {}, ())
 
 
+def pixels_of(png: bytes) -> np.ndarray[Any, np.dtype[Any]]:
+    """The grey pixels `[H, W]` of a picture, as bytes that follow each other."""
+    return np.asarray(read_picture(png))[:, :, 0]
+
+
 @pytest.mark.usefixtures("plugins")
 def test_digits_are_those_of_the_images() -> None:
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    known = {(image / 16).tobytes(): str(digit) for image, digit in zip(found.images, found.target, strict=True)}
+    images = np.round(255 * (1 - found.images / 16)).astype(np.uint8)
+    known = {image.tobytes(): str(digit) for image, digit in zip(images, found.target, strict=True)}
     rows = [row for split in ("train", "validation", "test") for row in rows_of("digits", split, target="tags")]
-    sizes = {len(row.values[0]) for row in rows}
-    assert sizes == {8, 16, 24, 32}
-    for row in rows:
-        columns = np.array(row.values[0])  # [S, 8]
-        digits = [known[np.ascontiguousarray(part.T).tobytes()] for part in columns.reshape(-1, 8, 8)]
+    pictures = [pixels_of(row.values[0]) for row in rows]
+    assert {pixels.shape for pixels in pictures} == {(8, 8), (8, 16), (8, 24), (8, 32)}
+    for row, pixels in zip(rows, pictures, strict=True):
+        digits = [known[part.tobytes()] for part in np.split(pixels, pixels.shape[1] // 8, 1)]
         assert row.values[1].split() == [digit for digit in digits for _ in range(8)]
 
 
@@ -508,9 +521,9 @@ def test_gaps_and_shifts_keep_the_tags_beside_their_columns() -> None:
     assert len(plain) == len(moved)
     longer = 0
     for row in moved:
-        columns, tags = row.values[0], row.values[1].split()
+        columns, tags = 255 - pixels_of(row.values[0]).T, row.values[1].split()
         assert len(columns) == len(tags)
-        assert all(not any(column) for column, tag in zip(columns, tags, strict=True) if tag == "-")
+        assert all(not column.any() for column, tag in zip(columns, tags, strict=True) if tag == "-")
         assert sum(tag != "-" for tag in tags) % 8 == 0
         longer += len(columns) % 8 > 0
     assert longer > len(moved) / 2
@@ -533,6 +546,8 @@ def test_strips_of_so_many_digits_are_asked_for_by_number() -> None:
         ("digits", {"gap": -1}, "E-size", "reader.gap=-1"),
         ("digits", {"repeats": 0}, "E-size", "reader.repeats=0"),
         ("digits", {"shift": 9}, "E-size", "reader.shift=9"),
+        ("moving_shapes", {"shortest": 17}, "E-size", "reader.shortest=17"),
+        ("moving_shapes", {"side": 13}, "E-size", "reader.side=13"),
         ("surnames", {"origins": ["Finish"]}, "E-choice", "reader.origins=Finish"),
         ("number_sequence", {"window": 0}, "E-size", "reader.window=0"),
         ("adding", {"length": 1}, "E-size", "reader.length=1"),

@@ -129,6 +129,7 @@ def evaluate(
     batch_size: int = BATCH_SIZE,
     quantize: str | None = None,
     trust_data: bool = False,
+    draw: str | Path | None = None,
 ) -> dict[str, Any]:
     """Measure a trained model on a split of its data, or on another `file` of the same form.
 
@@ -143,13 +144,18 @@ def evaluate(
         quantize: as for `load`; the result then holds the metrics of both models and the change.
         trust_data: whether to open the data that the settings name, though this user did not train the bundle. Without
             it such a bundle needs `file` or `root`.
+        draw: a folder, into which `examples.png` shows some answers where the sources are pictures.
     """
+    from seq2att.drawing import EXAMPLES
     from seq2att.trainer.evaluation import evaluate as measure
+    from seq2att.trainer.examples import draw_examples
 
     predictor = load(run, plugins=plugins, quantize=quantize, trust_data=trust_data)
     config, model = predictor.config, predictor.model
     corpus = corpus_of(model, config, split, root, file, predictor.say, trust_data=predictor.trust_data)
     search = predictor.searching({"beam": beam, "attention": False}) if "search" in config else None
+    if draw is not None:
+        draw_examples(model, corpus, search, Path(draw) / EXAMPLES)
     exact = Predictor(model, config, predictor.say).ready()
     result = measure(exact, corpus, search, config.get("metrics"), batch_size, config)
     if quantize is None:

@@ -73,6 +73,11 @@ class Predictor:
         """Whether the model reads a source; a language model has none."""
         return self._model.source.has_values
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether a text among the inputs is the name of a file, as of a picture."""
+        return self._model.source.names_files
+
     def __repr__(self) -> str:
         has_attention = "decoder" in self.config or "attend" in self.config["head"].get("pool", ())
         slots = ("encoder", *(["attention"] if has_attention else []), "decoder")
@@ -170,14 +175,15 @@ class Predictor:
         """Answer one text by one prediction, many inputs by a list, with options of `Answering` or `Searching`."""
         self._check_task(task)
         check_options(task, options, kind)
-        values = [inputs] if isinstance(inputs, str) else listed(task, inputs)
+        is_one = isinstance(inputs, str) or self._model.source.is_single(inputs)
+        values = [inputs] if is_one else listed(task, inputs)
         search = self.searching(options) if kind is Searching else None
         if search is not None and task == "generate" and not self.has_source:
             predictions = self._continue_texts(values, search, options)
         else:
             common: Any = {key: value for key, value in options.items() if key in Answering.__annotations__}
             predictions = self.predict(values, search, **common)
-        return predictions[0] if isinstance(inputs, str) else predictions
+        return predictions[0] if is_one else predictions
 
     def _continue_texts(self, texts: Sequence[str], search: Search, options: Answering) -> list[Prediction]:
         """Continue texts from their beginnings."""

@@ -23,10 +23,21 @@ from seq2att.cli.model import (
     load_options,
     plugins,
     positive,
+    reads_files,
 )
 from seq2att.cli.output import Output, written
 from seq2att.cli.searching import add_search, search_options
-from seq2att.cli.text import Chunk, check_output, chunks, opened, put, standard_output, write_bytes
+from seq2att.cli.text import (
+    Chunk,
+    Input,
+    check_output,
+    chunks,
+    opened,
+    opened_names,
+    put,
+    standard_output,
+    write_bytes,
+)
 from seq2att.cli.workers import Answer, Answering, share, split
 from seq2att.errors import UserError
 
@@ -84,7 +95,8 @@ and its probability follow, likeliest first, with tabs between.""",
   echo "flights from boston to denver" | seq2att tag runs/atis_slots
   seq2att tag runs/atis_slots sentences.txt -o tags.txt
 
-Words stand between spaces; line n of the output has a tag for every word of line n of the input.""",
+Words stand between spaces; line n of the output has a tag for every word of line n of the input. A model that reads
+videos tags each FILE: an animated picture, or a folder of pictures, which are its frames.""",
     ),
     Command(
         "estimate",
@@ -97,15 +109,17 @@ Line n of the output is the number for line n of the input; an empty line stays 
     ),
     Command(
         "generate",
-        "generate text from labels, vectors, or the beginning of a text",
+        "generate text from pictures, labels, vectors, or the beginning of a text",
         """examples:
   seq2att generate runs/shakespeare_char --prompt "ROMEO:" --sample --temperature 0.8 --max-length 300
   seq2att generate runs/surname_invent --prompt Irish --sample --n-best 10
   printf 'Irish\\nItalian\\n' | seq2att generate runs/surname_invent --sample
+  seq2att generate runs/shapes_caption picture.png other.jpg
 
-For a language model a line, or the prompt, is the beginning of a text, and --max-length counts the tokens that it adds
-(200, unless the run sets search.max_length). For other models a line is a label, or the numbers of a vector. With
---n-best above 1, every answer is a line of its own: number of the input line, score, text, with tabs between.
+A model that reads pictures describes each FILE, or each file whose name is a line of standard input. For a language
+model a line, or the prompt, is the beginning of a text, and --max-length counts the tokens that it adds (200, unless
+the run sets search.max_length). For other models a line is a label, or the numbers of a vector. With --n-best above 1,
+every answer is a line of its own: number of the input line, score, text, with tabs between.
 
 Without --beam and --sample the search is that of the model's recipe: surname_invent samples. --beam 1 takes the
 likeliest token each time. A sample is the same every time; another --seed gives another one.""",
@@ -128,7 +142,8 @@ def add(commands: Commands) -> None:
     for command in COMMANDS:
         parser = add_parser(commands, command.name, command.help, command.examples)
         add_model(parser)
-        parser.add_argument("file", metavar="FILE", nargs="?", help="a text file; else standard input")
+        files = "a text file, or pictures for a model that reads them; else standard input"
+        parser.add_argument("files", metavar="FILE", nargs="*", help=files)
         add_output(parser)
         parser.add_argument("--batch-size", type=positive, metavar="N", help="lines answered together")
         batch_tokens = "tokens answered together, 16384 by default: bounds the memory"
@@ -163,8 +178,8 @@ def run(command: Command, arguments: argparse.Namespace) -> None:
 
 def answer_prompt(arguments: argparse.Namespace, request: Request) -> None:
     """Answer the text of `--prompt`; an answer may have several lines."""
-    if arguments.file is not None:
-        raise UserError("E-argument", f"{arguments.file} and --prompt", "exclude each other", "leave one out")
+    if arguments.files:
+        raise UserError("E-argument", f"{arguments.files[0]} and --prompt", "exclude each other", "leave one out")
     prediction = getattr(load(arguments), request.method)(arguments.prompt, attention=False, **request.options)
     if arguments.n_best == 1:
         write_bytes(standard_output(), f"{prediction.text}\n".encode("utf-8", "replace"))
@@ -174,33 +189,49 @@ def answer_prompt(arguments: argparse.Namespace, request: Request) -> None:
 
 def answer(arguments: argparse.Namespace, request: Request) -> None:
     """Answer a file, standard input, or what is typed."""
-    check_output(arguments.output, arguments.file)
-    is_typed = arguments.file is None and arguments.output is None and sys.stdin.isatty()
+    check_output(arguments.output, *arguments.files)
+    is_typed = not arguments.files and arguments.output is None and sys.stdin.isatty()
     if arguments.devices > 1 and not is_typed:
         loading = plugins(arguments), load_options(arguments)
         make_answering = MakeAnswering(arguments.model, *loading, request, arguments.devices)
-        with reported(arguments, request, PIECE) as (pieces, report):
+        with reported(arguments, request, PIECE, reads_files(arguments)) as (pieces, report):
             share(pieces, make_answering, arguments.devices, report.add)
         return
     predictor = load(arguments)
     if is_typed:
         converse(predictor, request)
         return
-    with reported(arguments, request, PART) as (pieces, report):
+    with reported(arguments, request, PART, getattr(predictor, "reads_files", False)) as (pieces, report):
         for piece in pieces:
             report.add(piece, answer_chunk(predictor, request, piece))
 
 
 @contextlib.contextmanager
-def reported(arguments: argparse.Namespace, request: Request, size: int) -> Iterator[tuple[Iterator[Chunk], Report]]:
-    """The lines to answer, in pieces of at most `size` or some batches, and what writes their answers."""
+def reported(
+    arguments: argparse.Namespace, request: Request, size: int, are_names: bool
+) -> Iterator[tuple[Iterator[Chunk], Report]]:
+    """The inputs to answer, in pieces of at most `size` or some batches, and what writes their answers.
+
+    `are_names`: the FILEs are the inputs, as pictures are, in place of holding them as lines.
+    """
     ignored = LIMITS  # change no answer, but for lines that are cut, of which `written` takes care
     options = {name: value for name, value in request.options.items() if name not in ignored}
     options |= {"probabilities": request.probabilities, "n_best": request.options.get("n_best", 1)}
-    with opened(arguments.file) as source, written(arguments, options) as output:
-        report = Report(output, arguments.file)
+    with opened_input(arguments, are_names) as source, written(arguments, options) as output:
+        report = Report(output, bool(arguments.files))
         yield output.remaining(split(chunks(source), max(size, 4 * (arguments.batch_size or 0)))), report
         report.end()
+
+
+def opened_input(arguments: argparse.Namespace, are_names: bool) -> contextlib.AbstractContextManager[Input]:
+    """The lines of the file or of standard input; for a model that reads pictures, the names of the files."""
+    files = arguments.files
+    if files and files != ["-"] and are_names:
+        return contextlib.nullcontext(opened_names(files))
+    if len(files) > 1:
+        problem = "this model reads lines of one text file"
+        raise UserError("E-argument", " ".join(files[:2]), problem, "name one, or `cat` them into standard input")
+    return opened(files[0] if files else None)
 
 
 @dataclass(frozen=True)
@@ -246,12 +277,12 @@ def answer_chunk(predictor: Predictor, request: Request, chunk: Chunk) -> Answer
 
 
 class Report:
-    """Writes answers; for a file, the progress goes to stderr."""
+    """Writes answers; for files, the progress goes to stderr."""
 
-    def __init__(self, output: Output, file: str | None) -> None:
-        self.output, self.file = output, file
+    def __init__(self, output: Output, has_files: bool) -> None:
+        self.output, self.has_files = output, has_files
         self.started, self.done = time.monotonic(), 0
-        self.live = file is not None and sys.stderr.isatty()
+        self.live = has_files and sys.stderr.isatty()
 
     def add(self, piece: Chunk, answer: Answer) -> None:
         """Write some answers."""
@@ -264,7 +295,7 @@ class Report:
 
     def end(self) -> None:
         """Print the number of lines and the time."""
-        if self.file is not None:
+        if self.has_files:
             print(f"{chr(13) if self.live else ''}{progress(self.done, self.started)}", file=sys.stderr)
 
 

@@ -31,7 +31,8 @@ def add(commands: Commands) -> None:
     add_split(parser)
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="rows decoded together")
-    parser.add_argument("--draw", metavar="DIR", help="draw the confusion matrix, or the scatter of numbers, here")
+    draw = "draw the confusion matrix, the scatter of numbers, or examples of pictures, here"
+    parser.add_argument("--draw", metavar="DIR", help=draw)
     parser.add_argument("--details", action="store_true", help="add the details of the metrics, as of each class")
     add_quantize(parser)
     parser.set_defaults(run=run)
@@ -41,12 +42,16 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the metrics."""
     from seq2att import api
 
-    options = {"split": arguments.split, "root": arguments.root, "beam": arguments.beam, "plugins": plugins(arguments)}
+    options: dict[str, Any] = {name: getattr(arguments, name) for name in ("split", "root", "beam")}
+    options["plugins"] = plugins(arguments)
     options |= {"batch_size": arguments.batch_size} if arguments.batch_size else {}
     options |= load_options(arguments)
-    results = {file: api.evaluate(arguments.model, file=file, **options) for file in arguments.test or [None]}
+    files = arguments.test or [None]
+    folders = {file: Path(arguments.draw or "") / ("" if len(files) == 1 else Path(str(file)).name) for file in files}
+    drawn: dict[Any, dict[str, Any]] = {file: {"draw": folders[file]} if arguments.draw else {} for file in files}
+    results = {file: api.evaluate(arguments.model, file=file, **drawn[file], **options) for file in files}
     for file, result in results.items():
-        folder = Path(arguments.draw or "") / ("" if len(results) == 1 else Path(str(file)).name)
+        folder = folders[file]
         show_details(result, file or arguments.split, folder if arguments.draw else None, is_named=len(results) > 1)
     printed: Any = results if len(results) > 1 else next(iter(results.values()))
     text = json.dumps(printed if arguments.details else without_details(printed), ensure_ascii=False, indent=2)
@@ -65,6 +70,7 @@ def show_details(result: Mapping[str, Any], data: str, folder: Path | None, is_n
         folder.mkdir(parents=True, exist_ok=True)
         count = result["rows"]
         drawn = drawing.draw_details(details, folder, f"{data}, {count:,} row{'s' * (count != 1)}")
+        drawn += [file for file in [folder / drawing.EXAMPLES] if file.is_file()]
         print(f"drawn: {', '.join(map(str, drawn)) or 'nothing: these metrics have no details'}", file=sys.stderr)
 
 

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_input(arguments)
     predictor = load(arguments)
     search: Any = search_options(arguments, predictor)
-    source, header = input_of(arguments, predictor)
+    source, header, _ = input_of(arguments, predictor)
     wanted = {"target": arguments.target, "gradient": arguments.gradient, "top": arguments.top}
     explanation = predictor.explain(source, **wanted, **search)
     if path.suffix.lower() == ".json":

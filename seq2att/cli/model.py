@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -68,6 +69,17 @@ def plugins(arguments: argparse.Namespace) -> list[str]:
     from seq2att.config import named_plugins
 
     return named_plugins(arguments.plugins)
+
+
+def reads_files(arguments: argparse.Namespace) -> bool:
+    """Whether the inputs of the model are names of files, as those of pictures are."""
+    from seq2att import registry
+    from seq2att.bundle import open_bundle
+
+    registry.load(plugins(arguments))
+    source = (open_bundle(Path(arguments.model)).saved.values.get("source") or {}).get("name")
+    entry = registry.entries("field").get(str(source))
+    return bool(getattr(entry and entry.target, "names_files", False))
 
 
 def positive(text: str) -> int:

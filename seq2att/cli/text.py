@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import sys
@@ -46,6 +47,14 @@ def opened(file: str | None) -> Iterator[Input]:
         return
     with stream_of(Path(str(file)), "rb") as stream:
         yield Input(stream, str(file))
+
+
+def opened_names(names: Sequence[str]) -> Input:
+    """Names of files, as the lines of a stream."""
+    if strange := next((name for name in names if not name.strip() or set(name) & set("\r\n")), None):
+        raise UserError("E-argument", f"{strange!r}", "is no name of a file, or one with line ends", "rename the file")
+    content = "".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape")
+    return Input(io.BytesIO(content), "FILE")
 
 
 def check_output(output: str | None, *inputs: str | None) -> None:

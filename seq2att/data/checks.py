@@ -124,7 +124,7 @@ def vocabularies(corpus: Corpus, fields: Mapping[str, Field]) -> Iterator[tuple[
     """The sides with ids, their fields, and the share of ids that are unknown."""
     for side, field in fields.items():
         values = getattr(corpus, side).values
-        if field.has_values and np.issubdtype(values.dtype, np.integer):
+        if field.has_values and values.dtype.kind == "i":
             yield side, field, corpus.unknown_rate(side, field.unknown_id)
 
 

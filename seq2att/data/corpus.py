@@ -66,7 +66,7 @@ class Ragged:
         else:
             padded = np.zeros((*is_value.shape, *self.values.shape[1:]), self.values.dtype)
             padded[is_value] = self.read(self.file, starts, lengths)
-        wide = padded.astype(np.int64 if np.issubdtype(padded.dtype, np.integer) else np.float32, copy=False)
+        wide = padded.astype({"i": np.int64, "u": np.uint8}.get(padded.dtype.kind, np.float32), copy=False)
         return Column(torch.from_numpy(wide), torch.from_numpy(lengths))
 
     def read(self, file: int, starts: Numbers, lengths: Numbers) -> npt.NDArray[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,8 @@ from seq2att.data.report import RowReport
 from seq2att.errors import UserError
 from seq2att.field import Field, TextField, with_side
 from seq2att.field.tags import length_mismatch
+
+PIECE = 1024  # rows that are encoded at once: of pictures, 150 kB each, so many fit into memory
 
 Arrays = list[npt.NDArray[Any]]
 Location = tuple[str, int]  # a file and a line
@@ -88,12 +90,11 @@ def write_ids(table: Table, report: RowReport, fields: Mapping[str, Field], limi
     with ExitStack() as stack:
         writers = {side: stack.enter_context(RaggedWriter(folder, side)) for side in fields}
         kept = stack.enter_context(NumberWriter(folder / "kept.bin", ROW))
-        for number in range(len(table.batches)):
-            start = number * CHUNK
-            arrays = {side: encode_chunk(field, table, number, side) for side, field in fields.items()}
+        for start, values, parts in pieces_of(table, fields):
+            arrays = {side: encode_piece(field, table, start, side, values[side]) for side, field in fields.items()}
             is_kept = apply_limits(arrays, fields, table, start, report, limits)
             kept.add(start + np.flatnonzero(is_kept))
-            sizes += np.bincount(table.parts_of(number)[is_kept], minlength=len(sizes))
+            sizes += np.bincount(parts[is_kept], minlength=len(sizes))
             for side, rows in arrays.items():
                 writers[side].add(list(itertools.compress(rows, is_kept)))
         for writer in writers.values():
@@ -104,13 +105,21 @@ def write_ids(table: Table, report: RowReport, fields: Mapping[str, Field], limi
     report.save(folder)
 
 
-def encode_chunk(field: Field, table: Table, number: int, side: str) -> Arrays:
-    """The ids of one side of a chunk; an error of the field gets its file and line."""
-    values = table.chunk(side, number)
+def pieces_of(table: Table, sides: Iterable[str]) -> Iterator[tuple[int, dict[str, list[Any]], npt.NDArray[np.int64]]]:
+    """The rows in pieces of at most `PIECE`: the first row, the values of the sides, and the parts of `parts_of`."""
+    for number in range(len(table.batches)):
+        chunks, parts = {side: table.chunk(side, number) for side in sides}, table.parts_of(number)
+        for first in range(0, len(parts), PIECE):
+            piece = slice(first, first + PIECE)
+            yield number * CHUNK + first, {side: chunk[piece] for side, chunk in chunks.items()}, parts[piece]
+
+
+def encode_piece(field: Field, table: Table, start: int, side: str, values: Sequence[Any]) -> Arrays:
+    """The ids of one side of the rows from `start` on; an error of the field gets its file and line."""
     try:
         return field.encode_batch(values)
     except UserError:
-        for row, value in enumerate(values, number * CHUNK):
+        for row, value in enumerate(values, start):
             try:
                 field.encode(value)
             except UserError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -130,7 +131,9 @@ class Preparation:
             if side in needed and (not field.is_sequence or (side == "target" and field.is_aligned))
         ]
         missing = tuple(self.data["missing"])
-        return Rules(self.data["empty"], missing, tuple(needed), tuple(always), self.reader.running)
+        files = tuple(side for side in needed if side in self.fields and self.fields[side].names_files)
+        root = str((self.root or Path()).absolute()) if files else ""
+        return Rules(self.data["empty"], missing, tuple(needed), tuple(always), self.reader.running, files, root)
 
     def check(self) -> None:
         """Refuse splits that measure nothing, and fields that cannot do what they are set to, or not share it."""
@@ -226,7 +229,8 @@ class Preparation:
         ]
         data = self.data
         limits = Limits(data["max_length"], data["too_long"], data["empty"], data["keep"], self.reader.running)
-        key = make_key(rows.key, contents, self.settings(), limits)
+        outside = [self.digest(side, rows.table) for side in self.fields if self.fields[side].names_files]
+        key = make_key(rows.key, contents, self.settings(), limits, *outside)
 
         def make(folder: Path) -> None:
             if rows.report.read > CHUNK:
@@ -234,6 +238,10 @@ class Preparation:
             write_ids(rows.table, rows.report, self.fields, limits, folder)
 
         return Corpus(rows.table, cached(self.cache, "ids", key, make))
+
+    def digest(self, side: str, table: Table) -> str:
+        """A hash of what the values of a side name outside of the table."""
+        return self.fields[side].digest(itertools.chain.from_iterable(table.chunks(side)))
 
     def no_rows(self, split: str) -> UserError:
         """The error about a split that is missing or empty."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,6 +32,8 @@ class Rules(NamedTuple):
     needed: tuple[str, ...]  # the sides that must have a value in training
     always: tuple[str, ...]  # and in every split: a label, number or tags, without which nothing can be measured
     running: bool  # whether the rows are running text, where white space counts
+    files: tuple[str, ...] = ()  # the sides whose texts are names of files
+    root: str = ""  # where these start: an absolute path, so that they are found from everywhere
 
 
 class TableWriter:
@@ -209,7 +212,8 @@ def filter_rows(rows: Iterable[Row], rules: Rules, report: RowReport) -> Iterato
         values = tuple(to_python(value) for value in row.values)
         if is_kept(row, values, report, rules):
             cleared = tuple("" if is_missing(value, rules) else value for value in values)
-            yield Row(cleared, row.file, row.line, part=row.part)
+            located = tuple(locate(value, side, rules) for side, value in zip(SIDES, cleared, strict=False))
+            yield Row(located, row.file, row.line, part=row.part)
 
 
 def is_kept(row: Row, values: Sequence[Any], report: RowReport, rules: Rules) -> bool:
@@ -224,6 +228,15 @@ def is_kept(row: Row, values: Sequence[Any], report: RowReport, rules: Rules) ->
     if reason := empty_side(values, rules.needed, rules):
         report.count(report.noted, reason, row.file, row.line)
     return True
+
+
+def locate(value: Any, side: str, rules: Rules) -> Any:
+    """A value with the whole path in place of a name of a file; any other value as it is."""
+    if side not in rules.files or not value:
+        return value
+    if isinstance(value, list):
+        return [locate(one, side, rules) for one in value]
+    return os.path.join(rules.root, os.path.expanduser(value)) if isinstance(value, str) else value
 
 
 def to_python(value: Any) -> Any:

@@ -22,7 +22,7 @@ HEAT = (234, 53, 89, 125, 161, 203, 209, 215, 222, 230)  # of the 256 colours, f
 
 
 def attention_map(
-    weights: Any, source_tokens: Sequence[str], target_tokens: Sequence[str], png_path: Path, frames: Any = None
+    weights: Any, source_tokens: Sequence[str], target_tokens: Sequence[str], png_path: Path, picture: Any = None
 ) -> None:
     """Draw attention weights as a heat map: source tokens above, target tokens at the left.
 
@@ -33,7 +33,7 @@ def attention_map(
         source_tokens: S names.
         target_tokens: T names.
         png_path: the picture to write.
-        frames: `[S, F]`, the source where it is not text: drawn below the map, a column for each frame.
+        picture: `[H, W]` or `[H, W, 3]`, the source where it is not text: drawn below the map, as wide as the map.
     """
     matrix = check_weights(weights, source_tokens, target_tokens)
     if not matrix.size:
@@ -43,7 +43,7 @@ def attention_map(
     figure = new_figure(width, height, "none")  # cells keep their size, labels grow outwards
     axes = figure.add_axes((0, 0, 1, 1))
     image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=float(matrix.max()) or 1.0, aspect="auto")
-    below = 0.0 if frames is None else draw_frames(figure, np.asarray(frames, np.float64), cell)
+    below = 0.0 if picture is None else draw_source(figure, np.asarray(picture), cell, width)
     if draw_grid(axes, source_tokens, target_tokens, cell):
         write_note(axes, NO_FONT, below)
     bar_height = min(max(height, 1.2), 3.0)
@@ -55,12 +55,12 @@ def attention_map(
     save(figure, png_path)
 
 
-def draw_frames(figure: Figure, frames: npt.NDArray[np.float64], cell: float) -> float:
-    """Draw frames `[S, F]` in columns of `cell` inches under a map, the first number on top; return their height."""
-    gap, height = 0.5 * cell, float(min(cell * frames.shape[1], 3.0))
+def draw_source(figure: Figure, picture: npt.NDArray[Any], cell: float, width: float) -> float:
+    """Draw a picture `[H, W]` or `[H, W, 3]` under a map as wide as it is; return the height that it takes."""
+    gap, height = 0.5 * cell, float(min(width * picture.shape[0] / picture.shape[1], 3.0))
     inches: float = figure.get_figheight()
     strip = figure.add_axes((0, -(gap + height) / inches, 1, height / inches))
-    strip.imshow(frames.T, cmap="Greys", aspect="auto")
+    strip.imshow(picture, cmap="Greys", aspect="auto")  # the colours of three numbers a pixel are their own
     strip.set_xticks([])
     strip.set_yticks([])
     strip.spines[:].set_color(PALE)

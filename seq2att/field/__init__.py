@@ -38,6 +38,8 @@ class Field:
     """Whether a value is one number: what a regression predicts."""
     unknown_id: ClassVar[int] = UNKNOWN
     """The id of what `fit` has not seen."""
+    names_files: ClassVar[bool] = False
+    """Whether a text among the values is the name of a file or a folder, relative to `data.root` in the data."""
     embedding_options: ClassVar[frozenset[str]] = frozenset()
     """The options that only the layer of `embed` depends on: when they change, cached ids stay valid."""
 
@@ -51,7 +53,7 @@ class Field:
         raise NotImplementedError
 
     def encode(self, value: Any) -> npt.NDArray[Any]:
-        """The value as an array: `[S]` int32 ids without begin and end, or `[S, F]` float32 vectors.
+        """The value as an array: `[S]` int32 ids without begin and end, `[S, F]` float32 vectors or uint8 pixels.
 
         Raises:
             UserError: the value cannot be read; the subject is the value, and the caller adds file and line.
@@ -81,6 +83,18 @@ class Field:
     def valid_transitions(self) -> npt.NDArray[np.bool_] | None:
         """Which item may follow which: `[size + 1, size + 1]`, the last row and column are start and end. None: any."""
         return None
+
+    def picture(self, array: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        """What an encoded value looks like, `[H, W]` or `[H, W, 3]`, its items from left to right; None: nothing."""
+        return None
+
+    def is_single(self, inputs: Any) -> bool:
+        """Whether something that is no text is one value, rather than several of them."""
+        return False
+
+    def digest(self, values: Iterable[Any]) -> str:
+        """A hash of what the values name outside of the data, such as files; empty where they name nothing."""
+        return ""
 
     def text(self, value: Any) -> str:
         """A value of the data as `decode` writes it: what predictions are compared with."""
@@ -134,6 +148,7 @@ def with_side(error: UserError, side: str) -> UserError:
 # The components stand below the base class that they are made from.
 from seq2att.field.embedding import OneHotEmbedding, SpelledEmbedding, TextEmbedding  # noqa: E402
 from seq2att.field.features import FeaturesField  # noqa: E402  # made from the text field
+from seq2att.field.image import FramesField, ImageField  # noqa: E402
 from seq2att.field.label import LabelEmbedding, LabelField  # noqa: E402
 from seq2att.field.none import NoEmbedding, NoField  # noqa: E402
 from seq2att.field.number import NumberEmbedding, NumberField, NumbersField, VectorField, VectorsField  # noqa: E402
@@ -143,6 +158,8 @@ from seq2att.field.text import TextField  # noqa: E402
 __all__ = [
     "FeaturesField",
     "Field",
+    "FramesField",
+    "ImageField",
     "LabelEmbedding",
     "LabelField",
     "NoEmbedding",

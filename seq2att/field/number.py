@@ -131,6 +131,10 @@ class NumericField(Field):
             return tuple(f"{number:.4g}" for number in self.unstandardize(ids)[:, 0])
         return tuple(str(position) for position in range(1, len(ids) + 1))
 
+    def picture(self, array: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        """A sequence of vectors as grey columns `[F, S]`, the first number on top."""
+        return array.T if self.is_sequence and self.size > 1 else None
+
     def embed(self) -> NumberEmbedding:
         """A new layer from `[B, S, F]` to `[B, S, output_size]`."""
         return NumberEmbedding(self.size, self.embedding_size)

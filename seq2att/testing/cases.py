@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from seq2att import registry
@@ -67,7 +68,7 @@ DEFAULTS: Config = {
     "search": {"name": "beam", "size": 3, "n_best": 2, "max_length": 7},
 }
 SMALL: dict[str, Config] = {  # sizes that fit together, for the components that have such options
-    "encoder": {"size": 4},
+    "encoder": {"size": 4, "channels": (4, 6), "pools": 1, "patch": 2},
     "decoder": {"size": 8},
     "attention": {"size": 5},
     "search": {"size": 3, "n_best": 2, "max_length": 7},
@@ -95,6 +96,11 @@ def tags_of(length: int, random: np.random.Generator) -> str:
     return " ".join(tags[1:])
 
 
+def image_of(length: int, random: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Coloured noise, so wide where the width of the field is free."""
+    return random.integers(0, 256, (32, max(1, length), 3), np.uint8)
+
+
 VALUES: dict[str, Callable[[int, np.random.Generator], Any]] = {
     "text": text_of,
     "features": features_of,
@@ -104,6 +110,8 @@ VALUES: dict[str, Callable[[int, np.random.Generator], Any]] = {
     "vector": lambda length, random: random.normal(size=3).tolist(),
     "vectors": lambda length, random: random.normal(size=(length, 3)).tolist(),
     "tags": tags_of,
+    "image": image_of,
+    "frames": lambda length, random: random.integers(0, 256, (length, 32, 32, 3), np.uint8),
 }
 """Makes a value of a given length for every field, as a reader gives it; fields without an entry read text."""
 

@@ -91,7 +91,7 @@ def check_value(field: Field, value: Any, array: npt.NDArray[Any]) -> None:
     """A value comes back from its array; ids lie within the size of the field, vectors have its width."""
     cause = "`is_sequence = False` promises one item for each row, `is_sequence = True` a sequence"
     require(field.is_sequence or len(array) == 1, f"{value!r} is {len(array)} items, but a row has one", cause)
-    if array.dtype.kind == "f":
+    if array.dtype.kind in "fu":
         is_valid = array.ndim == 2 and array.shape[1] == field.size and bool(np.isfinite(array).all())
         cause = "`encode` returns finite numbers [S, F], and `size` is F"
         require(is_valid, f"{value!r} has shape {list(array.shape)}, expected [S, {field.size}]", cause)

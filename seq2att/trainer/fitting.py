@@ -23,6 +23,7 @@ from seq2att.audit import sampled_remarks
 from seq2att.bundle import save
 from seq2att.bundle.owner import sign
 from seq2att.data import prepare
+from seq2att.drawing import EXAMPLES
 from seq2att.errors import UserError, is_out_of_memory
 from seq2att.trainer import folder, record
 from seq2att.trainer.callback import Callback
@@ -31,6 +32,7 @@ from seq2att.trainer.checks import check_figures, gpus, known_figures
 from seq2att.trainer.divergence import DivergedError
 from seq2att.trainer.dry_run import check_run
 from seq2att.trainer.evaluation import answer, measure, references
+from seq2att.trainer.examples import draw_examples
 from seq2att.trainer.failures import divergence, out_of_memory
 from seq2att.trainer.initial import init_as_keras
 from seq2att.trainer.lock import locked
@@ -326,6 +328,7 @@ def finish(training: Training, path: Path, say: Callable[[str], None]) -> None:
     model.load_state_dict(read_checkpoint(checkpoint.path(path))["model"])
     model.cpu()
     draw(training, path, say)
+    draw_examples(model, training.validator.corpus, training.validator.search, path / EXAMPLES)
     record.end(path)
     save(model, config, path, facts(training, chosen))
     change_phase(path, "finished")

@@ -18,7 +18,7 @@ from seq2att.bundle.manifest import MANIFEST, WEIGHTS
 from seq2att.bundle.owner import SIGNATURE
 from seq2att.config.saved import read_saved
 from seq2att.data import RowReport, write_account
-from seq2att.drawing import CONFUSION, SCATTER, SERIES_PLOT
+from seq2att.drawing import CONFUSION, EXAMPLES, SCATTER, SERIES_PLOT
 from seq2att.errors import UserError
 from seq2att.files import PARTIAL, remove_partial, unwritable, write_file
 from seq2att.trainer.checkpoint import OVERWRITE, is_intact
@@ -42,7 +42,7 @@ ACCOUNT = "data.json"  # which rows were read, kept and dropped
 REPORT = "divergence.json"  # the step where the run diverged
 NORMS, NORMS_CURVES = "gradient_norms.csv", "gradient_norms.png"
 BUNDLE = (FINISHED, MANIFEST, WEIGHTS, "README.md")
-FIGURES = (TABLE, CURVES, CONFUSION, SCATTER, SERIES_PLOT, NORMS, NORMS_CURVES)
+FIGURES = (TABLE, CURVES, CONFUSION, SCATTER, SERIES_PLOT, EXAMPLES, NORMS, NORMS_CURVES)
 FILES = (*BUNDLE, *FIGURES, CONFIG, RECORD, ACCOUNT, SIGNATURE, REPORT)
 FOLDERS = (CHECKPOINTS, "source", "target", "steps", "tensorboard", BEST)
 REMEDY = "choose run=NAME for a new run, or overwrite=true to replace this one"

@@ -141,6 +141,10 @@ def abbreviated(source: Any) -> Any:
     """A source as it is shown: words as a text, and how many numbers there are in place of many numbers."""
     if isinstance(source, list) and all(isinstance(item, str) for item in source):
         return join_words(source)
+    if isinstance(source, bytes):
+        return "[picture]"
+    if isinstance(source, list) and source and isinstance(source[0], bytes):
+        return f"[{len(source)} frames]"
     if isinstance(source, list) and (len(source) > MAX_NUMBERS or any(isinstance(item, list) for item in source)):
         return f"[{len(source)} {'vectors' if isinstance(source[0], list) else 'numbers'}]"
     return source
