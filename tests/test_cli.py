@@ -42,7 +42,7 @@ class FakePredictor:
 
     task = "translate"
     model = SimpleNamespace(
-        source=SimpleNamespace(encode=lambda _: np.zeros(2, np.int32), picture=lambda _: None),
+        source=SimpleNamespace(encode=lambda _: np.zeros(2, np.int32), picture=lambda _: None, has_values=True),
         encoder=SimpleNamespace(grid=lambda _: None),
     )
 
@@ -543,12 +543,12 @@ def test_mistakes_are_one_message_and_exit_code_2(
 
 
 USAGE = {
-    "trian reverse": "no command is called 'trian'; known: check, classify, ",
+    "trian reverse": "no command is called 'trian'; known: baseline, check, classify, ",
     "clasify runs/x": "did you mean 'classify'?",
     "train": "error [E-missing]: RECIPE: train needs a recipe; give one, as in seq2att train reverse; seq2att list rec",
     "train encoder=gru": "[E-missing]: RECIPE",
     "train reverse --frobnicate": "unrecognized arguments: --frobnicate; see seq2att train --help",
-    "translate runs/x a b": "unrecognized arguments: b; see seq2att translate --help",
+    "score runs/x a b c": "unrecognized arguments: c; see seq2att score --help",
     "translate runs/x --beam 0": "argument --beam: '0' must be a whole number of at least 1",
     "translate runs/x --beam two": "argument --beam: 'two' must be a whole number of at least 1",
     "generate runs/x --max-length 0": "argument --max-length: '0' must be a whole number of at least 1",

@@ -265,7 +265,7 @@ def test_a_sweep_in_two_processes_with_accumulation(
     (swept,) = [path.parent for path in (here / "sweep").glob("*/metrics.json")]
     same(swept, train_here(here, "accumulated", *several, "trainer.clip=0.5"))
     head, row = ended.out.splitlines()[-2:]
-    assert head.split()[:5] == ["epoch", "loss", "perplexity", "exact", "ter"]
+    assert head.split()[:5] == ["epoch", "loss", "perplexity", "token_accuracy", "exact"]
     facts = json.loads((swept / "metrics.json").read_text("utf-8"))
     assert row.split()[:2] == [f"{facts['epoch']:.4g}", f"{facts['validation']['loss']:.4g}"]
     config = {**yaml.safe_load((swept / "config.yaml").read_text("utf-8")), "run": str(swept)}

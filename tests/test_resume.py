@@ -31,6 +31,7 @@ class Backwards:
     """Says every line backwards, and its number; refuses the line of that number."""
 
     refuses = 0
+    has_source = True
 
     def translate(self, texts: list[str], first_line: int, **options: Any) -> list[Prediction]:
         if first_line <= self.refuses < first_line + len(texts):
