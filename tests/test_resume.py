@@ -283,17 +283,17 @@ def test_two_processes_killed_go_on_as_one(
 ) -> None:
     monkeypatch.undo()  # the model of the run
     monkeypatch.chdir(tmp_path)
-    Path("in").write_text("".join(" ".join("abcdefghijkl"[n % 7 : n % 12]) + "\n" for n in range(20_000)))
+    Path("in").write_text("".join(" ".join("abcdefghijkl"[n % 7 : n % 12]) + "\n" for n in range(40_000)))
     command = ["translate", str(reverse_run), "in", "-o", "out", "--beam", "1"]
     with subprocess.Popen([sys.executable, "-m", "seq2att", *command, "--devices", "2"]) as process:
         patience = time.monotonic() + 100
         while process.poll() is None and not answered() and time.monotonic() < patience:
             time.sleep(0.02)
         process.kill()
-    assert 0 < answered() < 20_000
+    assert 0 < answered() < 40_000
     assert cli.main(command) == 0
     assert "continuing" in capfd.readouterr().err
     killed = Path("out").read_bytes()
     assert cli.main(command) == 0
     assert Path("out").read_bytes() == killed
-    assert killed.count(b"\n") == 20_000
+    assert killed.count(b"\n") == 40_000
