@@ -80,7 +80,7 @@ def outputs(text: str) -> dict[str, str]:
 def run(text: str, name: str, small: Small | None = None) -> Iterator[tuple[Block, str]]:
     """Run the blocks of a page in the present folder, one after another; yield each with what it printed."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    with quick_training(small):
+    with quick_training(small), plugins_at_hand():
         for block in blocks(text):
             if block.file:
                 Path(block.file).parent.mkdir(parents=True, exist_ok=True)
@@ -137,6 +137,21 @@ def quick_training(small: Small | None) -> Iterator[None]:
         torch.set_default_dtype(dtype)
         plt.close("all")
         plt.switch_backend(backend)
+
+
+@contextlib.contextmanager
+def plugins_at_hand() -> Iterator[None]:
+    """Let a page import the plugins of this repository as if they were installed."""
+    folders = [str(file.parent) for file in sorted((ROOT / "plugins").glob("*/pyproject.toml"))]
+    before = set(sys.modules)
+    sys.path[:0] = folders
+    try:
+        yield
+    finally:
+        sys.path[:] = [path for path in sys.path if path not in folders]
+        for name in set(sys.modules) - before:
+            if name.startswith("seq2att_"):
+                del sys.modules[name]
 
 
 def printed(action: Callable[[], Any]) -> str:

@@ -220,6 +220,16 @@ def imdb_lstm_small(folder: Path) -> list[str]:
 
 
 @tiny
+def imdb_rnn(folder: Path) -> list[str]:
+    return imdb_tables(folder)
+
+
+@tiny
+def imdb_lstm(folder: Path) -> list[str]:
+    return imdb_tables(folder)
+
+
+@tiny
 def imdb_lstm_stacked(folder: Path) -> list[str]:
     return imdb_tables(folder)
 

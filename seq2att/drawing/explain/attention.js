@@ -231,17 +231,18 @@ function contextStep() {
   const unit = clamp(page.unit ?? 0, 0, context.length - 1);
   const scale = scaleOf([...weighted, context], { signed: true });
   const room = (contentWidth() > 700 ? contentWidth() / 2 : contentWidth()) - 40;
+  const symbols = [
+    ["c_t", say("symbol.context")],
+    ["\\alpha_{t,s}", say("symbol.alpha")],
+    ["h_s", say("symbol.h")],
+  ];
   return {
     title: say("step3"),
     shape: make("span", { class: "shape" }, `[C = ${arrays.get("attention.context").shape.at(-1)}]`),
     words: [
-      make("p", {}, say("step3Text")),
-      explained(String.raw`c_t = \sum_{s} \alpha_{t,s} h_s`, [
-        ["c_t", say("symbol.context")],
-        ["\\alpha_{t,s}", say("symbol.alpha")],
-        ["h_s", say("symbol.h")],
-      ]),
-      isSum ? contextByHand(row, memory, context, unit) : make("p", { class: "note" }, say("ownContext")),
+      make("p", {}, say(isSum ? "step3Text" : "ownContext")),
+      isSum ? explained(String.raw`c_t = \sum_{s} \alpha_{t,s} h_s`, symbols) : null,
+      isSum ? contextByHand(row, memory, context, unit) : null,
     ],
     charts: [
       isSum
@@ -260,7 +261,7 @@ function contextStep() {
             pick: (position, chosen) => change({ position, unit: chosen }),
           })
         : null,
-      vector(say("array.context"), "attention.context", context, [page.step], {
+      vector(say(isSum ? "array.context" : "flow.attention.context"), "attention.context", context, [page.step], {
         scale,
         pick: (_, chosen) => change({ unit: chosen }),
       }),

@@ -70,7 +70,8 @@ const address = (name, indexes) => `["${name}"]${indexes.length ? `[${indexes.jo
  * @param {object} options
  *   title: what is shown; name: of the array; rows, columns: `{name, labels}` where labels are texts or null;
  *   values; scale; width: room in pixels; index(row, column): where the number stands in the array;
- *   row, column: what is marked; path: a column's row, for each column; pick(row, column): what a click does;
+ *   row, column: what is marked; startRow: where the keyboard begins; path: a column's row, for each column;
+ *   pick(row, column): what a click does;
  *   shapeOf: what the caption says of the shape; low: draw flat rows.
  */
 function heatMap(options) {
@@ -269,7 +270,7 @@ function rowHeads(labels, height, marked, width) {
 /** Read a cell where the mouse, a finger or the arrow keys are; a click or Enter picks it. */
 function follow(field, readout, options, size, cut) {
   const cursor = field.querySelector(".cursor");
-  const at = { row: options.row ?? 0, column: options.column ?? 0 };
+  const at = { row: options.row ?? options.startRow ?? 0, column: options.column ?? 0 };
   const look = (row, column) => {
     at.row = clamp(row, 0, cut.rows - 1);
     at.column = clamp(column, 0, cut.columns - 1);

@@ -114,6 +114,7 @@ function layerMaps(layer) {
           rows: { name: say("axis.unit"), labels: null },
           columns: timeOf(layer),
           column: timeNow(layer),
+          startRow: page.unit,
           row: rows[0].length < 40 ? page.unit : undefined,
           index: (unit, time) => [time, unit],
           pick: (unit, time) => change({ unit, ...chooseTime(layer, time) }),
