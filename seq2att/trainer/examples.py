@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 NUM_EXAMPLES = 6
 
 
-def draw_examples(model: Model, corpus: Corpus, search: Search | None, path: Path) -> None:
-    """Draw some rows with the model's answers; nothing where the sources are no pictures."""
+def draw_examples(model: Model, corpus: Corpus | None, search: Search | None, path: Path) -> None:
+    """Draw some rows with the model's answers; nothing where there are none, or the sources are no pictures."""
     from seq2att.drawing import Seen, draw_pictures, draw_strips
 
-    if not len(corpus) or not model.source.names_files:
+    if corpus is None or not len(corpus) or not model.source.names_files:
         return
     rows = rows_to_answer(model, corpus)
     rows = rows[np.arange(min(NUM_EXAMPLES, len(rows))) * len(rows) // min(NUM_EXAMPLES, len(rows))]

@@ -328,7 +328,7 @@ def finish(training: Training, path: Path, say: Callable[[str], None]) -> None:
     model.load_state_dict(read_checkpoint(checkpoint.path(path))["model"])
     model.cpu()
     draw(training, path, say)
-    draw_examples(model, training.validator.corpus, training.validator.search, path / EXAMPLES)
+    draw_examples(model, training.corpora.get("validation"), training.validator.search, path / EXAMPLES)
     record.end(path)
     save(model, config, path, facts(training, chosen))
     change_phase(path, "finished")
