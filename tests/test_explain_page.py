@@ -145,6 +145,8 @@ def test_the_command_writes_the_page_and_says_the_answer(
         (["a b", "-o", "page.pdf"], "E-argument", "page.pdf"),
         (["a b", "--row", "1", "-o", "page.html"], "E-argument", "--row"),
         ([" ", "-o", "page.html"], "E-empty", "TEXT"),
+        (["a \udcff", "-o", "page.html"], "E-encoding", "TEXT"),
+        (["a", "--target", "\ud800", "-o", "page.html"], "E-encoding", "--target"),
     ],
 )
 def test_mistakes_write_nothing(

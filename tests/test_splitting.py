@@ -133,6 +133,11 @@ def test_the_rows_that_are_kept_are_divided_and_accounted_for(tmp_path: Path) ->
     ("code", "subject", "options"),
     [
         ("E-split", "data.validation_fraction=1.0", {"validation_of": "rest", "validation_fraction": 1.0}),
+        (
+            "E-split",  # 36 rows of 40 are the test, and all of the others are rounded up to the validation
+            "reader.train",
+            {"split": "shuffle", "validation_of": "rest", "test_fraction": 0.9, "validation_fraction": 0.99},
+        ),
         ("E-conflict", "data.split_by=target", {"split": "shuffle", "split_by": "target"}),
         ("E-conflict", "data.split_by=target", {"split": "end", "split_by": "target"}),
         (

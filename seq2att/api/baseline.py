@@ -48,7 +48,7 @@ def baseline(
         split: `train`, `validation` or `test`.
         root: where relative paths start, in place of `data.root`.
         plugins: as for `load`.
-        order: tokens of the longest n-grams, at least 1; by default 5 and 2.
+        order: tokens of the longest n-grams, 1 to 1000; by default 5 and 2.
         add_k: what add-k smoothing adds to every count, above 0.
         trust_data: as for `evaluate`.
 
@@ -92,7 +92,7 @@ def count_ngrams(
 
     Args:
         run: the run folder or bundle of a language model.
-        order: tokens of the longest n-grams, at least 1; that of a whole text and more takes all tokens before.
+        order: tokens of the longest n-grams, 1 to 1000; that of a whole text and more takes all tokens before.
         add_k: what add-k smoothing adds to every count, above 0.
         root: where relative paths start, in place of `data.root`.
         plugins: as for `load`.

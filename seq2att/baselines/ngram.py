@@ -23,6 +23,8 @@ Numbers = npt.NDArray[np.float64]
 ESTIMATES = ("unsmoothed", "add_k", "kneser_ney")
 """The estimates of a probability from counts."""
 UNPREDICTED = (PAD, BEGIN)  # the ids that no model predicts
+LONGEST = 1000
+"""The greatest order. Each order holds numbers of its own for every token of training."""
 FALLBACK = (0.5, 1.0, 1.5)  # discounts where too few n-grams are seen to estimate them
 
 
@@ -73,7 +75,7 @@ class NGram:
     often. With `ends` each text has its end symbol, which is predicted as any token.
 
     Args:
-        order: tokens of the longest n-grams, at least 1.
+        order: tokens of the longest n-grams, 1 to 1000.
         size: ids of the vocabulary, special tokens included.
         ends: whether the end of a text counts as a token.
         add_k: what add-k smoothing adds to every count, above 0.
@@ -82,7 +84,10 @@ class NGram:
     def __init__(self, order: int, size: int, ends: bool = True, add_k: float = 1.0) -> None:
         if not 0 < add_k < math.inf:
             raise UserError("E-range", f"add_k={add_k}", "must be above 0", "set 1, or less, such as 0.01")
-        self.order, self.size, self.ends, self.add_k = check_size("order", order), size, ends, add_k
+        if check_size("order", order) > LONGEST:
+            problem = f"must be 1 to {LONGEST} (tokens of the longest n-grams)"
+            raise UserError("E-size", f"order={order}", problem)
+        self.order, self.size, self.ends, self.add_k = order, size, ends, add_k
         self.orders: list[Order] = []
         self.num_texts = self.num_tokens = 0
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from seq2att.cli.model import Commands, add_model, add_parser, add_split, load_options, plugins, positive
-from seq2att.cli.text import put, standard_output, to_json
+from seq2att.cli.text import put, standard_output, to_json, typed
 
 if TYPE_CHECKING:
     from seq2att.api.baseline import CountedModel, Factor
@@ -32,7 +32,9 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = add_parser(commands, "baseline", "compare a model with counted n-grams, or a linear classifier", EXAMPLES)
     add_model(parser)
-    parser.add_argument("--text", metavar="TEXT", help="show each factor of the probability of this text")
+    parser.add_argument(
+        "--text", type=typed("--text"), metavar="TEXT", help="show each factor of the probability of this text"
+    )
     order = "tokens of the longest n-grams; 5 for a language model, 2 for a classifier"
     parser.add_argument("--order", type=positive, metavar="N", help=order)
     parser.add_argument("--add-k", type=float, metavar="K", default=1.0, help="what add-k smoothing adds; 1 by default")

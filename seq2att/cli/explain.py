@@ -9,7 +9,7 @@ from typing import Any
 
 from seq2att.cli.model import Commands, add_model, add_parser, load, positive
 from seq2att.cli.show import add_input, check_input, input_of, search_options
-from seq2att.cli.text import put, standard_output
+from seq2att.cli.text import put, standard_output, typed
 from seq2att.errors import UserError
 from seq2att.files import write_file
 
@@ -32,7 +32,9 @@ def add(commands: Commands) -> None:
     add_input(parser)
     where = "the page to write (explain.html), or FILE.json for the numbers alone"
     parser.add_argument("-o", "--output", metavar="FILE.html", default="explain.html", help=where)
-    parser.add_argument("--target", metavar="TEXT", help="explain this answer in place of the model's own")
+    parser.add_argument(
+        "--target", type=typed("--target"), metavar="TEXT", help="explain this answer in place of the model's own"
+    )
     parser.add_argument("--gradient", action="store_true", help="also how strongly the loss feels each state")
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; 1 is greedy")
     parser.add_argument(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2att.cli.model import Commands, add_model, add_parser, add_split, load, positive
-from seq2att.cli.text import put, standard_output, write_bytes
+from seq2att.cli.text import put, standard_output, typed, write_bytes
 from seq2att.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def add(commands: Commands) -> None:
 
 def add_input(parser: argparse.ArgumentParser) -> None:
     """Add the one input: a text, or a row of the run's data."""
-    parser.add_argument("text", metavar="TEXT", nargs="?", help="what to answer, or the name of a picture")
+    parser.add_argument(
+        "text", type=typed("TEXT"), metavar="TEXT", nargs="?", help="what to answer, or the name of a picture"
+    )
     parser.add_argument("--row", type=positive, metavar="N", help="answer row N of the run's data in place of a text")
     add_split(parser, "with --row: ")
 

@@ -6,8 +6,9 @@ import contextlib
 import io
 import json
 import math
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
@@ -123,6 +124,23 @@ def lines(source: Input) -> Iterator[str]:
 def decode_line(line: bytes, name: str, number: int) -> str:
     """A line as text, without a carriage return at its end and a byte order mark at the start of the file."""
     return decode(line, f"{name}:{number}").removesuffix("\r").removeprefix("\ufeff" if number == 1 else "")
+
+
+def typed(place: str) -> Callable[[str], str]:
+    """The type of a text on the command line: UTF-8 in any locale; `E-encoding` where its bytes are not."""
+
+    def convert(text: str) -> str:
+        try:
+            raw = os.fsencode(text)  # the bytes that were typed, of which Python makes lone surrogates in part
+        except UnicodeEncodeError:
+            raw = text.encode("utf-8", "surrogatepass")
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as error:
+            problem = f"byte {error.start + 1} (0x{raw[error.start]:02x}) is not UTF-8"
+            raise UserError("E-encoding", place, problem, "give a text in UTF-8") from error
+
+    return convert
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
