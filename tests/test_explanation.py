@@ -250,10 +250,27 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+TABLES = {"hidden", "hidden of a tagger", "one-hot", "features", "a label"}  # their sources are rows of a table
+
+
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_the_parts_give_the_output_of_other_models(name: str) -> None:
     case = testing.make_case(CASES[name])
-    recompute(*explained(case, 0, gradient=True)[:1], case, testing.row_of(case.batch, 0))
+    parts, part = explained(case, 0, gradient=True)
+    recompute(parts, case, part)
+    assert parts.equations["source.embedding"] == ("x_s = E[w_s]" if name in TABLES else "")
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_equations_of_attention_are_those_that_hold(scaled: bool) -> None:
+    parts, _ = explained(testing.make_case({"attention": {"name": "dot", "scaled": scaled}}), 0)
+    query, values = parts["attention.query"], parts["attention.values"]
+    divisor, written = (query.shape[1] ** 0.5, " / √Q") if scaled else (1, "")
+    equal(parts["attention.scores"], query @ values.T / divisor, "scores")
+    assert parts.equations["attention.scores"] == f"e_ts = q . m{written}"
+    assert parts.equations["attention.weights"] == "α_ts = exp(e_ts) / Σ_k exp(e_tk)"
+    assert parts.equations["attention.context"] == "c_t = Σ_s α_ts v_s"
+    assert parts.components["scaled"] is scaled
 
 
 def test_a_shared_embedding_is_that_of_both_sides() -> None:
@@ -310,12 +327,12 @@ def test_the_gradient_falls_by_the_recurrent_matrix() -> None:
     assert path.distance == list(range(len(states)))[::-1]
 
 
-def test_the_gradient_of_a_step_ends_at_that_step() -> None:
+def test_the_last_step_feels_every_state() -> None:
     """The loss of the last step feels the decoder's states by the chain, and every source position by attention."""
-    for gradient in (parts.gradient for parts, _ in [explained(testing.make_case(), 0, gradient=True)]):
-        paths = {path.name: path for path in gradient}
-        assert set(paths) >= {"source.embedding", "target.embedding", "decoder.layer0.cell_state"}
-        assert all(norm > 0 for path in paths.values() for norm in path.norm)
+    parts, _ = explained(testing.make_case(), 0, gradient=True)
+    paths = {path.name: path for path in parts.gradient}
+    assert set(paths) >= {"source.embedding", "target.embedding", "decoder.layer0.cell_state"}
+    assert all(norm > 0 for path in paths.values() for norm in path.norm)
 
 
 def test_the_model_stays_as_it_is() -> None:
@@ -376,6 +393,7 @@ def test_plugins_have_the_parts_of_their_base_classes() -> None:
     parts, _ = explained(testing.make_case({"attention": {"name": "plugin"}}), 0)
     assert {f"attention.{name}" for name in ("query", "keys", "values", "scores", "weights", "context")} <= set(parts)
     assert "attention.weighted_values" not in parts  # they do not make the context
+    assert (parts.equations["attention.weights"], parts.equations["attention.context"]) == ("", "")
     parts, part = explained(testing.make_case({"encoder": {"name": "plugin"}}), 0, gradient=True)
     assert part.source.lengths.tolist() == [5]
     assert parts["encoder.low.reset_gate"].shape == (5, 4)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
-from seq2att.attention import Attention
+from torch import nn
+
+from seq2att.attention import Attention, Dot
+from seq2att.field.embedding import OneHotEmbedding, TextEmbedding
+from seq2att.field.label import LabelEmbedding
 from seq2att.recurrence import CellName
 
 LSTM = {
@@ -29,10 +33,24 @@ CELL_EQUATIONS: dict[CellName, dict[str, str]] = {
     "tanh": {"hidden_state": "h_t = tanh(W x_t + U h_{t-1} + b)"},
     "relu": {"hidden_state": "h_t = relu(W x_t + U h_{t-1} + b)"},
 }
+TABLES = (TextEmbedding, OneHotEmbedding, LabelEmbedding)
+"""The layers that embed by looking up a row of a table."""
+SOFTMAX = "α_ts = exp(e_ts) / Σ_k exp(e_tk)"
 SCORE = re.compile(r"score = (.*?)(?=, | \(|\.$|$)", re.MULTILINE)
 
 
 def score_equation(attention: Attention) -> str:
     """The equation of the scores, from the docstring of the attention; "" where it has none."""
     match = SCORE.search(type(attention).__doc__ or "")
-    return f"e_ts = {match[1]}" if match else ""
+    scale = " / √Q" if is_scaled(attention) else ""
+    return f"e_ts = {match[1]}{scale}" if match else ""
+
+
+def is_scaled(attention: Attention) -> bool:
+    """Whether the scores are divided by the square root of the size of the query."""
+    return isinstance(attention, Dot) and attention.scale != 1
+
+
+def embedding_equation(embedding: nn.Module, equation: str) -> str:
+    """The equation of a table of vectors; "" of what embeds otherwise, such as numbers, pictures or spelled words."""
+    return equation if isinstance(embedding, TABLES) else ""

@@ -15,6 +15,7 @@ from seq2att.contracts import setting_name
 from seq2att.decoder import RecurrentDecoder
 from seq2att.encoder import RecurrentEncoder
 from seq2att.errors import UserError, check_size
+from seq2att.explanation.equations import is_scaled
 from seq2att.explanation.gradient import Differentiated, differentiate
 from seq2att.explanation.recorder import Recorder, record
 from seq2att.explanation.result import Array, Explanation, Node, Top
@@ -230,4 +231,6 @@ def components(model: Explainable, search: Search | None) -> dict[str, Any]:
             }
     elif getattr(getattr(head, "pool", None), "attention", None) is not None:
         parts["attention"] = head.pool.attention
+    if "attention" in parts:
+        settings["scaled"] = is_scaled(parts["attention"])
     return {kind: setting_name(kind, part).partition("=")[2] for kind, part in parts.items()} | settings

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seq2att.attention import Attention
 from seq2att.decoder import Decoder, DecoderState, RecurrentDecoder
 from seq2att.encoder import Encoder
-from seq2att.explanation.equations import CELL_EQUATIONS, score_equation
+from seq2att.explanation.equations import CELL_EQUATIONS, SOFTMAX, embedding_equation, score_equation
 from seq2att.head import Classification, Generator, Head, Regression, Tagging
 from seq2att.head.pooling import Pool, Pooled, PooledHead
 from seq2att.output import Linear
@@ -91,10 +91,10 @@ def record(model: Any) -> Recorder:
     """Note from now on what this model computes for one row; it is a copy that is used for nothing else."""
     recorder = Recorder()
     watch_modules(recorder, model.encoder, "source", "encoder")
-    watch_encoder(recorder, model.encoder)
+    watch_encoder(recorder, model.encoder, embedding_equation(model.embedding, "x_s = E[w_s]"))
     watch_modules(recorder, model.head, "target", "")
     if isinstance(model.head, Generator):
-        watch_decoder(recorder, model.head.decoder)
+        watch_decoder(recorder, model.head.decoder, embedding_equation(model.head.embedding, "x_t = E[y_{t-1}]"))
         watch_output(recorder, model.head.output)
     watch_head(recorder, model.head)
     return recorder
@@ -190,21 +190,24 @@ def watch_attention(recorder: Recorder, attention: Attention, time: str | None, 
         if "scores" in call:
             note("scores", call["scores"], ("source",), score_equation(attention))
         if "weights" in call and call["weights"].dim() > 3:
-            note("head_weights", call["weights"], ("source",), "α = softmax(e)")
+            note("head_weights", call["weights"], ("source",), softmax)
         if attended.weights is not None:
-            note("weights", attended.weights, ("source",), "α_ts = exp(e_ts) / Σ_k exp(e_tk)")
-        note("context", attended.context, ("unit",), "c_t = Σ_s α_ts v_s")
+            is_normalized = attended.weights is call.get("weights")  # else made otherwise, as a mean over heads
+            note("weights", attended.weights, ("source",), softmax if is_normalized else "")
+        note("context", attended.context, ("unit",), "c_t = Σ_s α_ts v_s" if is_average else "")
         call.clear()
 
-    if type(attention).forward is Attention.forward:
+    is_average = type(attention).forward is Attention.forward
+    softmax = SOFTMAX if type(attention).normalize is Attention.normalize else ""
+    if is_average:
         recorder.averages.add(name)
     watch(attention, "score", on_score)
     watch(attention, "normalize", on_normalize)
     watch(attention, "forward", on_forward)
 
 
-def watch_encoder(recorder: Recorder, encoder: Encoder) -> None:
-    """Note the embedded source, the outputs and the final states."""
+def watch_encoder(recorder: Recorder, encoder: Encoder, embedding: str) -> None:
+    """Note the embedded source, by the equation `embedding`, the outputs and the final states."""
 
     def on_forward(encoding: Encoding, inputs: Tensor, lengths: Tensor) -> None:
         recorder.once("encoder.outputs", encoding.outputs, ("source", "unit"))
@@ -212,7 +215,7 @@ def watch_encoder(recorder: Recorder, encoder: Encoder) -> None:
             recorder.once(f"encoder.final_{part}", value, ("layer", "unit"))
 
     watch(encoder, "forward", on_forward)
-    watch_inputs(recorder, encoder, "source", "x_s = E[w_s]")
+    watch_inputs(recorder, encoder, "source", embedding)
 
 
 def watch_inputs(recorder: Recorder, module: nn.Module, side: str, equation: str) -> None:
@@ -229,8 +232,8 @@ def watch_inputs(recorder: Recorder, module: nn.Module, side: str, equation: str
     setattr(module, "forward", forward)  # noqa: B010  # a type checker forbids the assignment
 
 
-def watch_decoder(recorder: Recorder, decoder: Decoder) -> None:
-    """Note the first states, the embedded tokens, what the readout reads, and the outputs."""
+def watch_decoder(recorder: Recorder, decoder: Decoder, embedding: str) -> None:
+    """Note the first states, the embedded tokens, by the equation `embedding`, what the readout reads, the outputs."""
 
     def on_start(started: tuple[Memory, State], encoding: Encoding) -> None:
         _, state = started
@@ -252,7 +255,7 @@ def watch_decoder(recorder: Recorder, decoder: Decoder) -> None:
     if isinstance(decoder, RecurrentDecoder):
         watch(decoder, "finish", on_finish)
     watch(decoder, "forward", on_forward)
-    watch_inputs(recorder, decoder, "target", "x_t = E[y_{t-1}]")
+    watch_inputs(recorder, decoder, "target", embedding)
 
 
 def mixed_equation(decoder: RecurrentDecoder) -> str:

@@ -2,6 +2,7 @@
 
 const SCORES = {
   dot: String.raw`e_{t,s} = q_t^\top h_s`,
+  scaled: String.raw`e_{t,s} = \frac{q_t^\top h_s}{\sqrt{Q}}`,
   general: [String.raw`k_s = W h_s`, String.raw`e_{t,s} = q_t^\top k_s`],
   additive: [String.raw`k_s = U h_s + b`, String.raw`e_{t,s} = v^\top \tanh(W q_t + k_s)`],
 };
@@ -115,12 +116,13 @@ function scoreStep() {
   if (!scores) return null;
   const kind = data.components.attention;
   const own = arrays.get("attention.scores").equation ?? "";
-  const tex = SCORES[kind];
+  const tex = SCORES[data.components.scaled ? "scaled" : kind];
   const symbols = [
     ["e_{t,s}", say("symbol.e")],
     ["q_t", say(data.components.order === "bahdanau" ? "symbol.qBefore" : "symbol.q")],
     ["h_s", say("symbol.h")],
   ];
+  if (data.components.scaled) symbols.push(["Q", say("symbol.Q")]);
   if (kind !== "dot") symbols.push(["k_s", say("symbol.k")]);
   if (kind === "additive") symbols.push(["v", say("symbol.v")], ["W", say("symbol.W")]);
   if (kind === "general") symbols.push(["W", say("symbol.Wgeneral")]);
@@ -149,23 +151,22 @@ function dotByHand(kind) {
   const score = perHead("attention.scores")?.[page.step]?.[page.position];
   if (!["dot", "general"].includes(kind) || !query || !keys?.[page.position] || keys[0].length !== query.length)
     return null;
+  const scale = data.components.scaled ? Math.sqrt(query.length) : 1;
   const products = query.map((value, unit) => value * keys[page.position][unit]);
-  if (Math.abs(sumOf(products) - score) > 1e-3 * Math.max(1, Math.abs(score))) return null; // scaled, or cut
+  if (Math.abs(sumOf(products) / scale - score) > 1e-3 * Math.max(1, Math.abs(score))) return null; // cut
   const first = range(Math.min(3, query.length))
     .map((unit) => `${signed(query[unit])} · ${signed(keys[page.position][unit])}`)
     .join(" + ");
-  return computation([
-    [
-      `e_{${page.step + 1},${page.position + 1}}`,
-      `${first}${query.length > 3 ? ` + … (${say("products", { count: query.length })})` : ""}`,
-      score,
-    ],
-  ]);
+  const sum = `${first}${query.length > 3 ? ` + … (${say("products", { count: query.length })})` : ""}`;
+  const term = scale === 1 ? sum : `(${sum}) / ${number(scale)}`;
+  return computation([[`e_{${page.step + 1},${page.position + 1}}`, term, score]]);
 }
 
 function weightStep() {
-  const row = (perHead("attention.head_weights") ?? perHead("attention.weights"))?.[page.step];
+  const name = has("attention.head_weights") ? "attention.head_weights" : "attention.weights";
+  const row = perHead(name)?.[page.step];
   if (!row) return null;
+  const isSoftmax = Boolean(arrays.get(name).equation);
   const scores = perHead("attention.scores")?.[page.step];
   const [t, s] = [page.step + 1, page.position + 1];
   const hand = [];
@@ -189,15 +190,17 @@ function weightStep() {
   return {
     title: say("step2"),
     shape: make("span", { class: "shape" }, `[S = ${row.length}]`),
-    words: [
-      make("p", {}, say("step2Text")),
-      explained(String.raw`\alpha_{t,s} = \frac{\exp(e_{t,s})}{\sum_{r} \exp(e_{t,r})}`, [
-        ["\\alpha_{t,s}", say("symbol.alpha")],
-        ["e_{t,s}", say("symbol.e")],
-        ["\\sum_r", say("symbol.sumSource")],
-      ]),
-      hand,
-    ],
+    words: isSoftmax
+      ? [
+          make("p", {}, say("step2Text")),
+          explained(String.raw`\alpha_{t,s} = \frac{\exp(e_{t,s})}{\sum_{r} \exp(e_{t,r})}`, [
+            ["\\alpha_{t,s}", say("symbol.alpha")],
+            ["e_{t,s}", say("symbol.e")],
+            ["\\sum_r", say("symbol.sumSource")],
+          ]),
+          hand,
+        ]
+      : make("p", {}, say("ownWeights")),
     charts: sourceBars(say("array.weights"), row, "weight", [tokenWord(), say("array.weights")], {
       reach: 1,
       rows: undefined,

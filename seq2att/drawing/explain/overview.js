@@ -125,7 +125,7 @@ function embeddingSection() {
   const shown = (ids ?? []).slice(0, 40).join(", ") + (ids?.length > 40 ? ", …" : "");
   return [
     make("p", {}, say(ids ? "embeddingText" : "vectorsText")),
-    ids ? explained(String.raw`x_s = E[\text{id}_s]`, symbols) : null,
+    arrays.get("source.embedding").equation ? explained(String.raw`x_s = E[\text{id}_s]`, symbols) : null,
     ids ? make("p", { class: "note" }, say("idsText", { ids: shown })) : null,
     heatMap({
       title: say("array.embedding"),
