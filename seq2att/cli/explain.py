@@ -49,13 +49,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Explain the input, write the page, and print the answer."""
     path = Path(arguments.output)
     if path.suffix.lower() not in (".html", ".json"):
-        raise UserError("E-argument", f"--output={path}", "must end in .html or .json")
+        raise UserError("E-argument", f"--output={path}", "must end in .html or .json", "write -o explain.html")
     check_input(arguments)
     predictor = load(arguments)
     search: Any = search_options(arguments, predictor)
     source, header, _ = input_of(arguments, predictor)
-    wanted = {"target": arguments.target, "gradient": arguments.gradient, "top": arguments.top}
-    explanation = predictor.explain(source, **wanted, **search)
+    request = {"target": arguments.target, "gradient": arguments.gradient, "top": arguments.top}
+    explanation = predictor.explain(source, **request, **search)
     if path.suffix.lower() == ".json":
         text = explanation.to_json()
     else:

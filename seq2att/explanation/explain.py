@@ -16,7 +16,7 @@ from seq2att.decoder import RecurrentDecoder
 from seq2att.encoder import RecurrentEncoder
 from seq2att.errors import UserError, check_size
 from seq2att.explanation.equations import is_scaled
-from seq2att.explanation.gradient import Differentiated, differentiate
+from seq2att.explanation.gradient import Gradients, differentiate
 from seq2att.explanation.recorder import Recorder, record
 from seq2att.explanation.result import Array, Explanation, Node, Top
 from seq2att.explanation.tagging import note_path
@@ -100,7 +100,7 @@ def explain(model: Explainable, request: Request) -> Explanation:
         answer = answer_of(model, copied.head, recorder, encoding, request)
         if isinstance(copied.head, Tagging):
             note_path(recorder, copied.head, encoding)
-        gradient = Differentiated()
+        gradient = Gradients()
         if request.gradient:
             gradient = differentiate(copied.head, recorder, encoding, answer.target)
     return Explanation(
@@ -114,7 +114,7 @@ def explain(model: Explainable, request: Request) -> Explanation:
         gradient=gradient.paths,
         loss=gradient.loss,
         loss_of=gradient.loss_of,
-        **gathered(model, recorder, gradient, request, answer),
+        **collect_arrays(model, recorder, gradient, request, answer),
     )
 
 
@@ -128,18 +128,20 @@ def as_column(values: Array, device: torch.device) -> Column:
 def answer_of(model: Explainable, head: Head, recorder: Recorder, encoding: Encoding, request: Request) -> Answer:
     """Answer the one row, and record each step of the answer."""
     device = encoding.mask.device
-    given = None if request.target is None else as_column(request.target, device)
+    target = None if request.target is None else as_column(request.target, device)
     rows = torch.tensor([request.row], device=device)
     if not isinstance(head, Generator):
         (prediction,) = head.predict(encoding, request.search, rows)
-        return Answer(prediction, given)
-    found = None if given is not None else search_answer(model.head, encoding, rows, request)
-    target = found.target if found is not None else given
+        return Answer(prediction, target)
+    own = None
+    if target is None:
+        own = search_answer(model.head, encoding, rows, request)
+        target = own.target
     assert target is not None
     ids = torch.cat([target.values, target.values.new_full((1, 1), END)], 1)  # [1, T]
     recorder.once("target.ids", ids, ("target",))
     head.score(encoding, target)
-    return found or Answer(given_prediction(model.target, recorder), target)
+    return own or Answer(given_prediction(model.target, recorder), target)
 
 
 def search_answer(head: Generator, encoding: Encoding, rows: Tensor, request: Request) -> Answer:
@@ -163,8 +165,8 @@ def given_prediction(target: Field, recorder: Recorder) -> Prediction:
     return Prediction(target.decode(ids.tolist()), sum(scores), target.pieces(ids.tolist()), token_scores=scores)
 
 
-def gathered(
-    model: Explainable, recorder: Recorder, gradient: Differentiated, request: Request, answer: Answer
+def collect_arrays(
+    model: Explainable, recorder: Recorder, gradient: Gradients, request: Request, answer: Answer
 ) -> dict[str, Any]:
     """The arrays, their axes and equations, the labels of the axes, and the likeliest tokens."""
     labels = labels_of(model, request, recorder)

@@ -14,15 +14,15 @@ from seq2att.head import Generator, Head, Tagging
 from seq2att.types import Column, Encoding
 
 
-class Differentiated(NamedTuple):
-    """What the gradient says of every state."""
+class Gradients(NamedTuple):
+    """The norms of the gradient at every state, and the loss that it is of."""
 
     paths: tuple[GradientPath, ...] = ()
     loss: float | None = None
     loss_of: str | None = None
 
 
-def differentiate(head: Head, recorder: Recorder, encoding: Encoding, target: Column | None) -> Differentiated:
+def differentiate(head: Head, recorder: Recorder, encoding: Encoding, target: Column | None) -> Gradients:
     """Compute the norm of d loss / d state of every recorded state."""
     loss, loss_of = loss_of_row(head, recorder, encoding, target)
     names = list(recorder.states)
@@ -39,7 +39,7 @@ def differentiate(head: Head, recorder: Recorder, encoding: Encoding, target: Co
         backwards = name.startswith("encoder.") and ".backward." in name
         distance = list(range(len(norms)))
         paths.append(GradientPath(name, axis, distance if backwards else distance[::-1], norms))
-    return Differentiated(tuple(paths), float(loss.detach()), loss_of)
+    return Gradients(tuple(paths), float(loss.detach()), loss_of)
 
 
 def loss_of_row(head: Head, recorder: Recorder, encoding: Encoding, target: Column | None) -> tuple[Tensor, str]:

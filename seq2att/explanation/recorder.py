@@ -311,11 +311,11 @@ def watch_head(recorder: Recorder, head: Head) -> None:
     """Note what a head computes before its answer."""
     for kind, method, name, axes, equation in HEAD_PARTS:
         if isinstance(head, kind) and (method != "features" or getattr(head, "hidden", None) is not None):
-            watch(head, method, noting(recorder, name, axes, equation))
+            watch(head, method, make_note(recorder, name, axes, equation))
 
 
-def noting(recorder: Recorder, name: str, axes: tuple[str, ...], equation: str) -> Callable[..., None]:
-    """A note of a tensor, or of the values of a pool."""
+def make_note(recorder: Recorder, name: str, axes: tuple[str, ...], equation: str) -> Callable[..., None]:
+    """Make what notes a tensor, or the values of a pool, under a name."""
 
     def note(result: Tensor | Pooled, *arguments: Any) -> None:
         recorder.once(name, result.values if isinstance(result, Pooled) else result, axes, equation)
