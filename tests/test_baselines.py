@@ -6,11 +6,13 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import seq2att
 from seq2att import api
+from seq2att.baselines import linear
 from seq2att.cli import main
 from tests.refusals import refused
 
@@ -58,6 +60,10 @@ def test_unknown_tokens_are_named(tiny_run: Callable[[str], Path]) -> None:
     counted.predictor.say = messages.append
     assert counted.factors("az")[1].longest == 0
     assert messages == ["not in the vocabulary, read as <unk>: z"]
+    field: Any = counted.field
+    field.tokenizer.drops_unknown = True
+    assert [one.token for one in counted.factors("az")] == ["a", "</s>"]
+    assert messages[1:] == ["not in the vocabulary, left out: z"]
 
 
 def test_running_text_has_no_end(tiny_run: Callable[[str], Path], tmp_path: Path) -> None:
@@ -88,6 +94,12 @@ def test_a_linear_baseline_is_judged_by_the_metrics_of_the_run(tiny_run: Callabl
     assert result["linear"]["accuracy"] == 100
     assert set(result["linear"]) < set(result["neural"])
     assert result["rows"] == 2
+
+
+def test_texts_without_a_common_token_are_refused() -> None:
+    texts = linear.Texts(["a b", "c d"], ["x", "y"])
+    with refused("E-data", "train"):
+        linear.classify(texts, texts, ["a"], 2, str.split)
 
 
 def test_other_tasks_and_orders_are_refused(tiny_run: Callable[[str], Path]) -> None:

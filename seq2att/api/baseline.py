@@ -190,9 +190,9 @@ class CountedModel:
     def encode(self, text: str) -> Ids:
         """The ids of a text; says which of its pieces are unknown."""
         (ids,) = encode_values(self.field, [text], "text {}", 1)
-        if (ids == self.field.unknown_id).any():
-            unknown = " ".join(self.field.unknown_pieces(text))
-            self.predictor.say(f"not in the vocabulary, read as {SPECIALS[UNKNOWN]}: {unknown}")
+        if unknown := self.field.unknown_pieces(text):
+            how = "left out" if self.field.drops_unknown else f"read as {SPECIALS[UNKNOWN]}"
+            self.predictor.say(f"not in the vocabulary, {how}: {' '.join(unknown)}")
         return ids
 
 

@@ -321,15 +321,14 @@ class Predictor:
         self, field: Field, inputs: Sequence[Any], arrays: Sequence[npt.NDArray[Any]], first_line: int
     ) -> None:
         """Warn of texts with pieces outside the vocabulary, and name the pieces."""
-        is_dropped = getattr(field, "drops_unknown", False)
-        if is_dropped:  # nothing of them is in the arrays
+        if field.drops_unknown:  # nothing of them is in the arrays
             rows = [row for row, value in enumerate(inputs) if field.unknown_pieces(value)]
         else:
             ids = [array if array.ndim == 1 else array[:, 0] for array in arrays if array.dtype.kind == "i"]
             rows = [row for row, one in enumerate(ids) if (one == field.unknown_id).any()]
         if rows:
             pieces = {row: " ".join(field.unknown_pieces(inputs[row])[:MAX_PIECES]) for row in rows[:MAX_LINES]}
-            how = "left out" if is_dropped else "read as <unk>"
+            how = "left out" if field.drops_unknown else "read as <unk>"
             self.say(f"not in the vocabulary, {how}: {list_lines(rows, pieces, first_line)}")
 
     def _limit_lengths(

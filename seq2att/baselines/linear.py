@@ -51,8 +51,9 @@ def classify(
     )
     try:
         inputs = vectorizer.fit_transform(train.texts)
-    except ValueError as error:  # no n-gram is left
-        raise UserError("E-data", "baseline", str(error), "give more texts, or --order 1") from error
+    except ValueError as error:
+        problem = f"no token occurs in {RAREST} of the {len(train.texts)} texts, so that a classifier has no features"
+        raise UserError("E-data", "train", problem, "name a training split with more rows") from error
     held = vectorizer.transform(validation.texts)
     best: tuple[float, float, Any] | None = None
     for strength in STRENGTHS:

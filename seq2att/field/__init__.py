@@ -48,6 +48,11 @@ class Field:
         """Whether `encode` raises for a value that `fit` has not seen."""
         return False
 
+    @property
+    def drops_unknown(self) -> bool:
+        """Whether `encode` leaves out what `fit` has not seen."""
+        return False
+
     def fit(self, values: Iterable[Any]) -> None:
         """Learn from the values of the training split, which can be read once."""
         raise NotImplementedError
