@@ -602,6 +602,16 @@ def slow(monkeypatch):
     return hook("on_batch", pass_time)
 
 
+@pytest.mark.parametrize(("seconds", "drawings"), [(0.0, 3), (math.inf, 1)])
+def test_curves_are_drawn_now_and_then_and_after_the_last_validation(tmp_path, monkeypatch, seconds, drawings):
+    drawn = []
+    monkeypatch.setattr("seq2att.drawing.curves", lambda table, picture, best: drawn.append(table.read_text("utf-8")))
+    monkeypatch.setattr("seq2att.trainer.progress.REDRAWN_AFTER", seconds)
+    training = toy(make_config(tmp_path / "run", epochs=3))
+    assert len(drawn) == drawings
+    assert drawn[-1] == (training.folder / "metrics.csv").read_text("utf-8")
+
+
 def test_max_minutes_end_a_run_with_a_validation(tmp_path, monkeypatch):
     training = toy(make_config(tmp_path / "run", epochs=100, max_minutes=0.5), [slow(monkeypatch)])
     (*_, last) = table(tmp_path / "run")

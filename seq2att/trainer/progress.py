@@ -27,12 +27,17 @@ if TYPE_CHECKING:
 
 MAX_NUMBERS = 8  # of a source that are shown
 MAX_CHARACTERS = 100  # of a line of an example
+REDRAWN_AFTER = 10.0  # seconds: a drawing takes some tenths, as long as a whole epoch of a small run
 
 
 class Report(Callback):
-    """After each validation: a row of the table, the curves, and lines with the figures and some examples."""
+    """After each validation: a row of the table, the curves, and lines with the figures and some examples.
+
+    The curves are drawn after the last validation, and before it not more often than every `REDRAWN_AFTER` seconds.
+    """
 
     def on_start(self, training: Training) -> None:
+        self.drawn_at = time.monotonic()
         drop_after(training.folder / TABLE, training.step)  # rows of a part of the run that is now done again
 
     def on_validation(self, training: Training) -> None:
@@ -56,9 +61,11 @@ class Report(Callback):
         if not any(callback.shows_examples for callback in training.callbacks):
             for line in dict.fromkeys(example_lines(training.validator)):
                 training.say(line)
-        from seq2att.drawing import curves
+        if training.is_done or time.monotonic() - self.drawn_at >= REDRAWN_AFTER:
+            from seq2att.drawing import curves
 
-        curves(training.folder / TABLE, training.folder / CURVES, best=best.epoch)
+            curves(training.folder / TABLE, training.folder / CURVES, best=best.epoch)
+            self.drawn_at = time.monotonic()
 
 
 class Progress(Callback):

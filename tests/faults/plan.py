@@ -114,6 +114,7 @@ def prepare() -> None:
     import seq2att.drawing
     import seq2att.launch.elastic
     import seq2att.trainer.fitting
+    import seq2att.trainer.progress
     from seq2att.files import write_file
 
     def save(figure: object, stream: Any, **options: object) -> None:
@@ -121,6 +122,7 @@ def prepare() -> None:
 
     matplotlib.figure.Figure.savefig = save  # type: ignore[method-assign, assignment]
     seq2att.drawing.curves = lambda table, picture, best: write_file(picture, PICTURE)
+    seq2att.trainer.progress.REDRAWN_AFTER = 0.0  # the calls of a run do not depend on its speed
     seq2att.callback.norms.draw = lambda steps, columns, path: write_file(path, PICTURE)
 
 
