@@ -187,9 +187,11 @@ def test_a_file_its_bytes_an_array_and_an_image_are_one_picture(tmp_path: Path) 
         np.full((2, 2), -1),
         np.full((2, 2), 1.5),
         [["a"]],
+        Image.new("RGB", (5, 0)),
+        Image.open(io.BytesIO(content(Image.fromarray(noise(300, 300)), "JPEG")[:1000])),
     ],
 )
-def test_arrays_that_are_no_picture(value: Any) -> None:
+def test_what_is_no_picture(value: Any) -> None:
     with refused("E-picture"):
         ImageField().encode(value)
 
@@ -220,6 +222,7 @@ def test_a_video_is_a_folder_a_file_or_a_list(tmp_path: Path) -> None:
         [content(i) for i in images],
     ):
         assert np.array_equal(field.encode(value), expected)
+    assert all(map(field.is_single, [np.stack(frames), np.stack(frames)[..., 0]]))
     assert np.array_equal(field.picture(expected), np.concatenate(frames, 1))
     (tmp_path / "video" / "labels.txt").write_text("a")
     for broken in (tmp_path / "video", tmp_path / "none"):

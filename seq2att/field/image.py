@@ -52,9 +52,10 @@ class PictureField(Field):
         self.height, self.width, self.resize = height, width, resize
 
     def check(self, side: str, root: Path | None) -> None:
-        picture.check_pillow(f"{side}={'frames' if isinstance(self, FramesField) else 'image'}")
+        name = f"{side}={'frames' if isinstance(self, FramesField) else 'image'}"
+        picture.check_pillow(name)
         if side != "source":
-            raise UserError("E-conflict", f"{side}=image", "a picture can only be the source", f"set {side}=text")
+            raise UserError("E-conflict", name, "a picture can only be the source", f"set {side}=text")
 
     def fit(self, values: Iterable[Any]) -> None:
         """Nothing to learn: the size is an option, and pixels are scaled alike in every data set."""
@@ -90,7 +91,8 @@ class PictureField(Field):
         if isinstance(value, bytes | bytearray | memoryview):
             return picture.read_picture(bytes(value))
         if is_image(value):
-            return picture.to_rgb(value, "picture")
+            with picture.decoding("picture"):  # Pillow reads a file when its pixels are needed
+                return picture.to_rgb(value, "picture")
         if isinstance(value, Tensor):
             value = value.detach().cpu()
             value = value.permute(1, 2, 0).numpy() if value.dim() == 3 else value.numpy()
@@ -98,7 +100,7 @@ class PictureField(Field):
             raise picture.wrong_shape("picture", type(value).__name__)
         return picture.from_array(value, "picture")
 
-    def fitted(self, image: Image) -> Pixels:
+    def to_size(self, image: Image) -> Pixels:
         """The picture in the size of this field: `[H, W, 3]`."""
         from PIL import Image, ImageOps
 
@@ -107,14 +109,14 @@ class PictureField(Field):
             raise picture.too_large("picture", (width, self.height))
         size, method = (width, self.height), Image.Resampling.BILINEAR
         if image.size == size:
-            fitted = image
+            scaled = image
         elif self.resize == "pad" and self.width:
-            fitted = ImageOps.pad(image, size, method, color="white")
+            scaled = ImageOps.pad(image, size, method, color="white")
         elif self.resize == "crop" and self.width:
-            fitted = ImageOps.fit(image, size, method)
+            scaled = ImageOps.fit(image, size, method)
         else:
-            fitted = image.resize(size, method)
-        return np.array(fitted, np.uint8)  # a copy, which may be written to
+            scaled = image.resize(size, method)
+        return np.array(scaled, np.uint8)  # a copy, which may be written to
 
 
 def is_blank(value: Any) -> bool:
@@ -164,7 +166,7 @@ class ImageField(PictureField):
         """The columns of pixels from left to right, `[W, 3 H]` uint8: the colours of the topmost pixel first."""
         if is_blank(value):
             return np.zeros((0, self.size), np.uint8)
-        return self.fitted(self.load(value)).transpose(1, 0, 2).reshape(-1, self.size)
+        return self.to_size(self.load(value)).transpose(1, 0, 2).reshape(-1, self.size)
 
     def decode(self, ids: Sequence[Any]) -> Pixels:
         """The picture `[H, W, 3]`."""
@@ -211,7 +213,7 @@ class FramesField(PictureField):
     """
 
     embedding_options: ClassVar[frozenset[str]] = frozenset(("embedding_size", "channels", "kernel"))
-    dimensions: ClassVar[tuple[int, ...]] = (4,)
+    dimensions: ClassVar[tuple[int, ...]] = (3, 4)
 
     def __init__(
         self,
@@ -239,9 +241,9 @@ class FramesField(PictureField):
         elif isinstance(value, str | Path | bytes):
             picture.check_pillow("video")
             source = value if isinstance(value, bytes) else as_path(value)
-            frames = picture.read_frames(source, self.fitted)
+            frames = picture.read_frames(source, self.to_size)
         elif isinstance(value, list | tuple | np.ndarray | Tensor):
-            frames = [self.fitted(self.load(one)) for one in value]
+            frames = [self.to_size(self.load(one)) for one in value]
         else:
             problem = "must be a folder of pictures, a file of several, or a list of pictures"
             raise UserError("E-picture", "video", f"{problem}, got {type(value).__name__}", "give one of these")

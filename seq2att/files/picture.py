@@ -2,7 +2,7 @@
 
 Only regular files are opened, only formats of pixels are decoded (no PostScript), and what a file claims to hold is
 compared with `MAX_PIXELS` before it is decoded. Every picture becomes eight bits of red, green and blue: it is turned
-as its EXIF says, transparency is laid over white, grey is three equal colours, 16 bits keep their upper eight.
+as its EXIF says, transparency is laid over white, grey is three equal colours, 16 bits are rounded to eight.
 """
 
 from __future__ import annotations
@@ -150,6 +150,9 @@ def to_rgb(image: Image, name: str) -> Image:
     """A decoded copy in eight bits of red, green and blue, turned as its EXIF says, without transparency."""
     from PIL import Image, ImageOps
 
+    if not image.width * image.height:
+        problem = f"has no pixels, got {image.width} x {image.height}"
+        raise UserError("E-picture", name, problem, "give a picture of at least 1 x 1")
     if image.width * image.height > MAX_PIXELS:
         raise too_large(name, image.size)
     image.load()
