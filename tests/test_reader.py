@@ -881,7 +881,8 @@ def test_a_json_array_is_read_as_the_same_lines(tmp_path: Path, indent: int | No
     first = len(suffix) + (1 if indent is None else 2)
     assert [row.line for row in rows][:1] == [first]
     assert len({row.line for row in rows}) == (1 if indent is None else 3)
-    assert values(Jsonl(train=("empty.json",)), tmp_path) == [] if (tmp_path / "empty.json").write_text("[]") else None
+    (tmp_path / "empty.json").write_text("[]")
+    assert values(Jsonl(train=("empty.json",)), tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -893,6 +894,7 @@ def test_a_json_array_is_read_as_the_same_lines(tmp_path: Path, indent: int | No
         ('[\n{"source": "a" "target": "b"}]', 2),
         ('[["a", "b"]]', 1),
         ('[{"source": "a", "target": "b"}]\n\nmore', 3),
+        ('["' + '\\"' * 100_000, 1),  # a text that does not end: each quote is looked at once
     ],
 )
 def test_what_is_wrong_in_a_json_array_is_told(tmp_path: Path, text: str, line: int) -> None:

@@ -17,7 +17,7 @@ from seq2att.reader.columns import dig, missing_column
 from seq2att.registry import Inherited, register
 
 MOST_REPLAYED = 100_000  # lines that an open quote has swallowed
-JSON_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')  # strings and brackets
+JSON_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"?|[][{}]')  # strings, an open one to the end of its line, and brackets
 SEPARATORS = {  # what separates columns: the options that read it
     "\t": "reader=tsv reader.header=true",
     ";": "reader=csv reader.separator=';'",
