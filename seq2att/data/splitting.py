@@ -125,8 +125,8 @@ def draw_stratified(
     """So many of the rows, of each class the share, and the others: scikit-learn's StratifiedShuffleSplit."""
     _, numbers, counts = np.unique(classes, return_inverse=True, return_counts=True)  # [rows], [classes]
     check_classes(counts, size)
-    num_left = spread(counts, len(rows) - size, random)
-    num_taken = spread(counts - num_left, size, random)
+    num_left = allocate(counts, len(rows) - size, random)
+    num_taken = allocate(counts - num_left, size, random)
     taken, left, start = [], [], 0
     by_class = np.argsort(numbers, kind="stable")
     for count, stay, go in zip(counts, num_left, num_taken, strict=True):
@@ -149,7 +149,7 @@ def check_classes(counts: npt.NDArray[np.int64], size: int) -> None:
         raise UserError("E-split", "data.stratify=true", problem, "set a larger fraction, or data.stratify=false")
 
 
-def spread(counts: npt.NDArray[Any], size: int, random: np.random.RandomState) -> npt.NDArray[np.int64]:
+def allocate(counts: npt.NDArray[Any], size: int, random: np.random.RandomState) -> npt.NDArray[np.int64]:
     """How many of each class make a draw of this size, in proportion: `[classes]`; ties are broken at random.
 
     These are the numbers, and the random numbers used, of scikit-learn's `_approximate_mode`.
@@ -172,13 +172,13 @@ def spread(counts: npt.NDArray[Any], size: int, random: np.random.RandomState) -
 def classes_of(rows: Iterator[Sequence[Any]]) -> npt.NDArray[np.int32]:
     """The class of every row, its target, as a number in the order of the classes."""
     numbers: dict[str, int] = {}
-    found = array("i")
+    ids = array("i")
     for values in rows:
         name = str(values[-1]).strip()
-        found.append(numbers.setdefault(name, len(numbers)))
+        ids.append(numbers.setdefault(name, len(numbers)))
     places = {name: place for place, name in enumerate(class_order(numbers))}
     order = np.array([places[name] for name in numbers], np.int32)
-    return order.take(np.frombuffer(found, np.int32))
+    return order.take(np.frombuffer(ids, np.int32))
 
 
 def hash_row(values: Sequence[Any], shares: Shares) -> bytes:
