@@ -33,6 +33,7 @@ from seq2att.metric import Score
 from seq2att.trainer import answer, checks, evaluate, fitting, folder, likelihood, lock, loop, measure, state
 from seq2att.trainer.processes import Processes
 from seq2att.trainer.state import State, change_phase, read_state
+from seq2att.trainer.sums import fetch, plus, restore, zero
 from seq2att.types import Loss, Prediction
 from tests.refusals import refused
 
@@ -741,6 +742,18 @@ def test_the_accuracy_is_that_of_the_batches_as_they_were_trained(tmp_path, sett
     assert len(set(expected)) == len(rows) > 1
     loss = likelihood(training.model, training.corpora["validation"])
     assert float(rows[-1]["token_accuracy"]) == pytest.approx(100 * loss.correct / loss.count, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("correct", [None, torch.tensor(2)])
+def test_a_saved_sum_is_restored_as_it_was(dtype, correct):
+    cpu = torch.device("cpu")
+    part = Loss(torch.tensor(1 / 3, dtype=dtype), torch.tensor(3), correct=correct)
+    whole = plus(zero(cpu), part)
+    again = restore(fetch(whole), cpu)
+    assert again == whole
+    assert plus(again, part) == plus(whole, part)
+    assert float(again.total) == float(part.total)
 
 
 def test_a_head_that_counts_nothing_has_no_accuracy(tmp_path):

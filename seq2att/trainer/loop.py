@@ -25,7 +25,7 @@ from seq2att.trainer.failures import return_to_best, write_report
 from seq2att.trainer.processes import seed
 from seq2att.trainer.state import save_checkpoint
 from seq2att.trainer.step import Stepper
-from seq2att.trainer.sums import LossSum, fetch, plus, restored, zero
+from seq2att.trainer.sums import LossSum, fetch, plus, restore, zero
 from seq2att.trainer.validation import Validation, Validator, is_better, limited
 from seq2att.types import Batch, Loss
 
@@ -373,8 +373,7 @@ class Training:
         self.step, self.epoch, self.batch_index = state["position"]
         self.saved_step = self.step
         if self.processes.first:
-            unlogged = restored(LossSum(*state["unlogged"]), next(self.model.parameters()).dtype)
-            self.unlogged_sum = plus(self.unlogged_sum, unlogged)
+            self.unlogged_sum = restore(LossSum(*state["unlogged"]), self.device)
         self.validation_sum = LossSum(*state["validation_sum"])
         self.validation = state["validation"] and Validation(*state["validation"])
         self.best = state["best"] and Validation(*state["best"])

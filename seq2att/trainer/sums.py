@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from seq2att.head.transitions import to_double
 from seq2att.trainer.processes import ALONE, Processes
 from seq2att.types import Loss
 
@@ -34,9 +35,9 @@ class LossSum(NamedTuple):
 
 
 def zero(device: torch.device) -> Loss:
-    """An empty sum."""
+    """An empty sum, in double precision where the device has it: a saved sum is then restored as it was."""
     nothing = torch.tensor(0, device=device)
-    return Loss(torch.tensor(0.0, device=device), nothing, correct=nothing)
+    return Loss(to_double(torch.tensor(0.0, device=device)), nothing, correct=nothing)
 
 
 def plus(one: Loss, other: Loss) -> Loss:
@@ -52,7 +53,8 @@ def fetch(loss: Loss, processes: Processes = ALONE) -> LossSum:
     return LossSum(total, int(count), correct)
 
 
-def restored(saved: LossSum, dtype: torch.dtype) -> Loss:
-    """A sum as tensors again, on the CPU."""
-    correct = None if math.isnan(saved.correct) else torch.tensor(int(saved.correct))
-    return Loss(torch.tensor(saved.total, dtype=dtype), torch.tensor(saved.count), correct=correct)
+def restore(saved: LossSum, device: torch.device) -> Loss:
+    """A sum as tensors of a device again."""
+    empty = zero(device)
+    correct = None if math.isnan(saved.correct) else empty.count + int(saved.correct)
+    return Loss(empty.total + saved.total, empty.count + saved.count, correct=correct)
