@@ -130,6 +130,7 @@ def typed(place: str) -> Callable[[str], str]:
     """The type of a text on the command line: UTF-8 in any locale; `E-encoding` where its bytes are not."""
 
     def convert(text: str) -> str:
+        """The bytes that were typed, as text."""
         try:
             raw = os.fsencode(text)  # the bytes that were typed, of which Python makes lone surrogates in part
         except UnicodeEncodeError:
