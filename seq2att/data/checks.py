@@ -109,10 +109,11 @@ def no_row_left(report: RowReport, remedy: str) -> UserError:
         [f"dropped: {dropped}"] * bool(dropped)
         + [f"{count:,} are the {split}" for split, count in report.moved.items()]
     )
+    problem = f"no row is left of {report.read:,} ({gone})" if gone else "has no row"
     if report.moved:
         remedy = "set " + " and ".join(f"a smaller data.{split}_fraction" for split in report.moved)
-    problem = f"no row is left of {report.read:,} ({gone})" if gone else "has no row"
-    return UserError("E-split" if report.moved else "E-empty", f"reader.{report.split}", problem, remedy)
+        return UserError("E-split", f"reader.{report.split}", problem, remedy)
+    return UserError("E-empty", f"reader.{report.split}", problem, remedy)
 
 
 def no_share(split: str, data: Mapping[str, Any]) -> UserError:
