@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if importlib.util.find_spec("jupytext") is None:
+        sys.exit("jupytext is not installed; run `pip install jupytext`, or `make notebooks`, which has it")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # jupyter_core speaks of its folders
         main()

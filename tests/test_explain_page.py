@@ -132,7 +132,7 @@ def test_the_command_writes_the_page_and_says_the_answer(
         assert capsys.readouterr().err == f"written to {output.name}\n"
         held = output.read_text("utf-8")
         data: dict[str, Any] = json.loads(held if output.suffix == ".json" else Blocks(held).texts["explanation"])
-        assert data["given"] == ("--target" in arguments)
+        assert data["has_target"] == ("--target" in arguments)
         assert bool(data["gradient"]) == ("--gradient" in arguments)
         assert (f'<html lang="{"ko" if "--language" in arguments else "en"}">' in held) == (output.suffix == ".html")
         output.unlink()

@@ -417,12 +417,12 @@ def test_every_task_is_explained(name: str, tiny_run: Callable[[str], Path]) -> 
     parts = model.explain(value, gradient=True)
     limit = {"search": {"max_length": 20}} if name == "texts" else {}
     prediction = getattr(model, model.task)(value, **limit)
-    assert (parts.task, parts.target, parts.given) == (model.task, prediction.text, False)
+    assert (parts.task, parts.target, parts.has_target) == (model.task, prediction.text, False)
     np.testing.assert_allclose(parts.prediction.score, prediction.score, rtol=1e-4, atol=1e-5)
     if name == "texts":  # it continues the beginning, which is in the tree too
         assert [node.token for node in parts.tree[: len(value) + 1]] == ["<s>", *value]
     given = model.explain("" if name == "texts" else value, target=target)
-    assert (given.target, given.given, given.tree) == (target if name != "numbers" else "4.0", True, ())
+    assert (given.target, given.has_target, given.tree) == (target if name != "numbers" else "4.0", True, ())
 
 
 def test_json_holds_the_same(tiny_run: Callable[[str], Path]) -> None:

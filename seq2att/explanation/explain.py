@@ -108,7 +108,7 @@ def explain(model: Explainable, request: Request) -> Explanation:
         components=components(model, request.search),
         source=request.text,
         target=answer.prediction.text if request.target is None else request.answer,
-        given=request.target is not None,
+        has_target=request.target is not None,
         prediction=answer.prediction._replace(source_tokens=model.source.pieces(request.source.tolist())),
         tree=answer.tree,
         gradient=gradient.paths,

@@ -61,7 +61,7 @@ class Explanation(Mapping[str, Array]):
     components: Mapping[str, Any]  # the names of the components, and settings that decide what is computed
     source: str  # the input as text
     target: str  # the answer that is explained
-    given: bool  # whether the answer was given, not found
+    has_target: bool  # whether the answer is a target that was given, not what the model found
     prediction: Prediction  # the model's own; of a generator, the answer that is explained
     labels: Mapping[str, tuple[str, ...]]  # texts along an axis, by the name of the axis
     axes: Mapping[str, tuple[str, ...]]  # the names of the axes of every array
@@ -94,7 +94,7 @@ class Explanation(Mapping[str, Array]):
         prediction = self.prediction
         return {
             "format": FORMAT,
-            **{name: getattr(self, name) for name in ("task", "components", "source", "target", "given")},
+            **{name: getattr(self, name) for name in ("task", "components", "source", "target", "has_target")},
             "prediction": {
                 "text": prediction.text,
                 "score": prediction.score,

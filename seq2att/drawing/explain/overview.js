@@ -16,7 +16,7 @@ function overview() {
     labels("target") && STEPPED === "target"
       ? chips(
           "target",
-          say(data.given ? "givenAnswer" : "answer"),
+          say(data.has_target ? "givenAnswer" : "answer"),
           labels("target"),
           page.step,
           (step) => change(atStep(step)),
