@@ -119,6 +119,10 @@ def test_unknown_pieces_are_named(reverse_run: Path) -> None:
     model = seq2att.load(reverse_run, say=said.append)
     model.translate(["a b", "a Q z", "c"], first_line=8)
     assert said == ["not in the vocabulary, read as <unk>: line 9 (Q z)"]
+    model.score([("a b", "b a"), ("Q", "z a")])
+    assert said[1:] == [f"not in the vocabulary, read as <unk>: line 2 ({piece})" for piece in "Qz"]
+    model.explain("a b", target="z a")
+    assert said[3:] == ["not in the vocabulary, read as <unk>: line 1 (z)"]
 
 
 def test_an_unknown_search_option_is_named(model: api.Predictor) -> None:

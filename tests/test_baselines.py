@@ -59,11 +59,11 @@ def test_unknown_tokens_are_named(tiny_run: Callable[[str], Path]) -> None:
     messages: list[str] = []
     counted.predictor.say = messages.append
     assert counted.factors("az")[1].longest == 0
-    assert messages == ["not in the vocabulary, read as <unk>: z"]
+    assert messages == ["not in the vocabulary, read as <unk>: line 1 (z)"]
     field: Any = counted.field
     field.tokenizer.drops_unknown = True
     assert [one.token for one in counted.factors("az")] == ["a", "</s>"]
-    assert messages[1:] == ["not in the vocabulary, left out: z"]
+    assert messages[1:] == ["not in the vocabulary, left out: line 1 (z)"]
 
 
 def test_running_text_has_no_end(tiny_run: Callable[[str], Path], tmp_path: Path) -> None:

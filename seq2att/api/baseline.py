@@ -143,7 +143,7 @@ class CountedModel:
 
     def factors(self, text: str) -> list[Factor]:
         """The factors of the probability of a text, its end included where texts end."""
-        ids = self.encode(text)
+        (ids,) = encode_values(self.field, [text], "text {}", 1)  # scoring says which pieces are unknown
         begins = self.counts.ends
         counted = self.counts.factors([ids], begins=begins)
         neural = self.predictor.score([text], tokens=True)[0].token_scores

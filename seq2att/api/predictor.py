@@ -289,7 +289,8 @@ class Predictor:
         check_options("explain", options, Explaining)
         line, model = options.get("first_line", 1), self._model
         if target is not None:
-            encode_pairs(self._model, [(value if model.source.has_values else None, target)], line)
+            _, arrays = encode_pairs(self._model, [(value if model.source.has_values else None, target)], line)
+            self._warn_unknown(model.target, [target], arrays, line)
         search = self._explained_search(options) if "search" in self.config else None
         request = make_request(model, value, search, target, gradient, top, line)
         field, array = (model.source, request.source) if request.prefix is None else (model.target, request.prefix)
@@ -358,11 +359,11 @@ class Predictor:
     def score(self, pairs: Iterable[Any], **options: Unpack[Scoring]) -> list[Scored]:
         """Compute log p(target | source) of every (source, target), in their order. Options are those of `Scoring`.
 
-        Of a model without a source, a language model, an item may be a text.
+        Words that the vocabulary lacks are named. Of a model without a source, a language model, an item may be a text.
 
         Raises:
             UserError: something is not a pair, its tags are not as many as the items of its source, its label or tag
                 does not occur in training, or an option is unknown.
         """
         check_options("score", options, Scoring)
-        return score_pairs(self._model, self.ready(), listed("score", pairs), options)
+        return score_pairs(self._model, self.ready(), listed("score", pairs), options, self._warn_unknown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from seq2att.api.inputs import encode_values, on_device
 from seq2att.api.options import Scoring
 from seq2att.data import Ragged, by_length
 from seq2att.errors import UserError
+from seq2att.field import Field
 from seq2att.field.tags import length_mismatch
 from seq2att.head import Generator
 from seq2att.memory import in_parts, naming_rows
@@ -24,6 +25,7 @@ PAIRS = 64  # scored together
 TOKENS = 1 << 11  # source and target tokens: scoring holds a distribution over the vocabulary for each
 
 Arrays = list[npt.NDArray[Any]]
+WarnUnknown = Callable[[Field, Sequence[Any], Arrays, int], None]  # a field, its values, their ids, the first number
 
 
 class Scored(NamedTuple):
@@ -36,12 +38,18 @@ class Scored(NamedTuple):
     token_scores: tuple[float, ...] = ()  # with `tokens=True`: the terms, log p(piece | the pieces before it, source)
 
 
-def score_pairs(model: Model, ready: Model, items: Sequence[Any], options: Scoring) -> list[Scored]:
+def score_pairs(
+    model: Model, ready: Model, items: Sequence[Any], options: Scoring, warn_unknown: WarnUnknown
+) -> list[Scored]:
     """Score pairs, or texts of a model without a source, by the model that is ready for inference."""
     first = options.get("first_pair", 1)
     if not model.source.has_values:
         items = [(None, item) if isinstance(item, str) else item for item in items]
-    sources, targets = (Ragged.of(arrays) for arrays in encode_pairs(model, items, first))
+    encoded = encode_pairs(model, items, first)
+    for field, values, arrays in zip((model.source, model.target), zip(*items, strict=True), encoded, strict=False):
+        if field.has_values:
+            warn_unknown(field, values, arrays, first)
+    sources, targets = map(Ragged.of, encoded)
     both, with_terms = sources.lengths + targets.lengths, options.get("tokens", False)
     terms: list[list[float]] = [[]] * len(items)  # of each score, and padding; or the score
     compute = ready.token_scores if with_terms else lambda batch: ready.score(batch).unsqueeze(1)
