@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -45,6 +45,7 @@ class FakePredictor:
         source=SimpleNamespace(encode=lambda _: np.zeros(2, np.int32), picture=lambda _: None, has_values=True),
         encoder=SimpleNamespace(grid=lambda _: None),
     )
+    config: ClassVar[dict[str, Any]] = {"data": {}}
 
     has_source = True
 

@@ -114,6 +114,8 @@ Line n of the output is the number for line n of the input; an empty line stays 
   seq2att generate runs/shakespeare_char --prompt "ROMEO:" --sample --temperature 0.8 --max-length 300
   seq2att generate runs/surname_invent --prompt Irish --sample --n-best 10
   printf 'Irish\\nItalian\\n' | seq2att generate runs/surname_invent --sample
+
+With pictures of your own:
   seq2att generate runs/shapes_caption picture.png other.jpg
 
 A model that reads pictures describes each FILE, or each file whose name is a line of standard input. For a language

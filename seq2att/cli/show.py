@@ -23,6 +23,8 @@ EXAMPLES = """examples:
   seq2att show runs/reverse "a b c d" -o attention.png
   seq2att show runs/reverse --row 3 -o attention.png
   seq2att show runs/surname_origin "Virtanen"
+
+With a picture of your own:
   seq2att show runs/shapes_caption picture.png -o attention.png
 
 The text may be the name of a picture, for a model that reads pictures. --row takes an example from the run's own
