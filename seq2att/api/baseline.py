@@ -60,18 +60,17 @@ def baseline(
     subject = load_subject(run, plugins, trust_data)
     order = ORDERS[subject.task] if order is None else check_size("order", order)
     model, config = subject.ready(), subject.config
-    is_counted = subject.task == "generate"
-    names = ("train", split) if is_counted else ("train", "validation", split)
+    names = ("train", split) if subject.task == "generate" else ("train", "validation", split)
     corpora = {name: read(subject, name, root) for name in names}
-    if is_counted:
+    if subject.task == "generate":
         train, test = (target_ids(corpora[name]) for name in ("train", split))
         result = evaluate(train, test, order, size=model.target.size, ends=has_ends(config), add_k=add_k)
-        figures = measure(model, corpora[split], None, (), config=config)
-        neural = {name: figures[name] for name in ("loss", *model.head.loss_metrics)}
-    else:
-        result = linear_baseline(subject, order, *(corpora[name] for name in names))
-        figures = measure(model, corpora[split], None, config.get("metrics"), config=config)
-        neural = {name: value for name, value in figures.items() if isinstance(value, float)}
+        measured = measure(model, corpora[split], None, (), config=config)
+        neural = {name: measured[name] for name in ("loss", *model.head.loss_metrics)}
+        return {"order": order, **result, NEURAL: neural}
+    result = linear_baseline(subject, order, *(corpora[name] for name in names))
+    measured = measure(model, corpora[split], None, config.get("metrics"), config=config)
+    neural = {name: value for name, value in measured.items() if isinstance(value, float)}
     return {"order": order, **result, NEURAL: neural}
 
 
@@ -181,10 +180,10 @@ class CountedModel:
         if estimate not in ESTIMATES:
             raise UserError("E-choice", f"estimate={estimate}", f"must be one of {', '.join(ESTIMATES)}")
         ids = self.encode(beginning)
-        found = self.counts.distribution(ids.tolist(), begins=self.counts.ends)
-        values = getattr(found, estimate)
+        distribution = self.counts.distribution(ids.tolist(), begins=self.counts.ends)
+        values = getattr(distribution, estimate)
         order = (-values).argsort(kind="stable")
-        pieces = self.field.pieces(found.tokens[order].tolist())
+        pieces = self.field.pieces(distribution.tokens[order].tolist())
         return dict(zip(pieces, values[order].tolist(), strict=True))
 
     def encode(self, text: str) -> Ids:

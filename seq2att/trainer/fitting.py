@@ -40,7 +40,7 @@ from seq2att.trainer.loop import Training
 from seq2att.trainer.processes import ALONE, Processes, seed
 from seq2att.trainer.progress import Progress, Report
 from seq2att.trainer.state import change_phase, read_state
-from seq2att.trainer.validation import NoValidator, Validation, Validator
+from seq2att.trainer.validation import Validation, make_validator
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -187,12 +187,7 @@ def fit(
     if not processes.first:
         seed(config["seed"] + processes.rank)  # the model is the same in all processes, its dropout is not
     fabric = make_fabric(config["trainer"], processes)
-    search, rows = greedy_search(config), corpora.get("validation")
-    validator = (
-        NoValidator(model, config, search, fabric, processes)
-        if rows is None
-        else Validator(model, config, rows, search, higher_is_better, fabric, processes)
-    )
+    validator = make_validator(model, config, corpora.get("validation"), higher_is_better, fabric, processes)
     progress = Progress() if config["trainer"]["progress"] and processes.first else None
     watching = [*filter(None, [progress, Report() if processes.first else None]), *checked_callbacks(callbacks)]
     with interruptible() as interruption, deterministic(config["trainer"]["deterministic"]):
@@ -247,14 +242,6 @@ def make_fabric(options: Mapping[str, Any], processes: Processes) -> Fabric:
         ) from error
     finally:
         log.setLevel(level)
-
-
-def greedy_search(config: Mapping[str, Any]) -> Any:
-    """The search of validations: greedy, within the lengths of the configured one; None for a head without search."""
-    if "search" not in config:
-        return None
-    lengths = {name: config["search"][name] for name in ("min_length", "max_length") if name in config["search"]}
-    return registry.build("search", {"search": {"name": "greedy", **lengths}})
 
 
 def checked_callbacks(callbacks: Sequence[Any]) -> list[Callback]:

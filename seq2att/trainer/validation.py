@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from seq2att import registry
 from seq2att.data import batches
 from seq2att.errors import UserError
 from seq2att.memory import naming_rows
@@ -159,3 +160,26 @@ def is_better(new: float, old: float, higher_is_better: bool, least: float = 0.0
     if math.isnan(new) or math.isnan(old):
         return not math.isnan(new)
     return new - least > old if higher_is_better else new + least < old
+
+
+def make_validator(
+    model: Model,
+    config: Mapping[str, Any],
+    rows: Corpus | None,
+    higher_is_better: Mapping[str, bool],
+    fabric: Fabric,
+    processes: Processes,
+) -> Validator:
+    """What measures the model on the validation rows, or stands in for it where there are none."""
+    search = greedy_search(config)
+    if rows is None:
+        return NoValidator(model, config, search, fabric, processes)
+    return Validator(model, config, rows, search, higher_is_better, fabric, processes)
+
+
+def greedy_search(config: Mapping[str, Any]) -> Any:
+    """The search of validations: greedy, within the lengths of the configured one; None for a head without search."""
+    if "search" not in config:
+        return None
+    lengths = {name: config["search"][name] for name in ("min_length", "max_length") if name in config["search"]}
+    return registry.build("search", {"search": {"name": "greedy", **lengths}})
